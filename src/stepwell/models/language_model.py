@@ -1,0 +1,71 @@
+"""What every language model of the house can do.
+
+A model turns tokens into hidden states and hidden states into logits, and it *extends* a state by tokens, so that training, scoring and
+decoding need to know no architecture. Loss never lives here. The catalog (`catalog.py`) says which class builds which config.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from stepwell.models.decoder_config import DecoderConfig
+from stepwell.nn import DecodingState
+
+
+class LanguageModel(nn.Module, ABC):
+    """Predicts each next token from the ones before it.
+
+    Attributes:
+        config: the frozen config the model was built from.
+    """
+
+    config: DecoderConfig
+
+    @abstractmethod
+    def hidden(
+        self, token_ids: Tensor, document_ids: Tensor | None = None, state: DecodingState | None = None
+    ) -> Tensor:
+        """Last hidden states.
+
+        Args:
+            token_ids: (B, T) int64; with a state, its length + T is at most max_seq_len.
+            document_ids: (B, T), which document of its row a position belongs to; nothing is seen across documents.
+                None when a row is one document. Not together with a state.
+            state: what came before; it is extended in place by the T tokens.
+
+        Returns:
+            (B, T, D).
+        """
+
+    @abstractmethod
+    def unembed(self, hidden: Tensor) -> Tensor:
+        """Logits of the next token.
+
+        Args:
+            hidden: (..., D).
+
+        Returns:
+            (..., V) float32.
+        """
+
+    @abstractmethod
+    def start(self, batch_size: int, max_len: int | None = None) -> DecodingState:
+        """An empty state for B sequences of up to max_len tokens (default: max_seq_len)."""
+
+    def forward(self, token_ids: Tensor, document_ids: Tensor | None = None) -> Tensor:
+        """Logits of every position: (B, T) -> (B, T, V) float32."""
+        return self.unembed(self.hidden(token_ids, document_ids))
+
+    def extend(self, state: DecodingState, token_ids: Tensor) -> Tensor:
+        """Extend a state by tokens.
+
+        Args:
+            state: from `start`, changed in place.
+            token_ids: (B, T) int64.
+
+        Returns:
+            (B, V) float32, logits of the token after the last one.
+        """
+        return self.unembed(self.hidden(token_ids, state=state)[:, -1])

@@ -1,0 +1,96 @@
+"""What a model remembers between decoding steps.
+
+Every architecture extends a state by tokens; for attention the state is the keys and values of the tokens so far. The cache is
+allocated once for the longest sequence and filled from the left, so a step copies only its own tokens. This file leaves out
+paged storage: one request, or one batch of equal length, at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@runtime_checkable
+class DecodingState(Protocol):
+    """The memory of a decoding that a model extends."""
+
+    @property
+    def length(self) -> int:
+        """Number of tokens seen so far."""
+        ...
+
+    def select(self, rows: Tensor) -> None:
+        """Keep, drop, reorder or repeat sequences in place.
+
+        Args:
+            rows: (B',) int64, which of the present sequences stand in each new place.
+        """
+        ...
+
+
+class KeyValueCache:
+    """Keys and values of all layers for a batch of sequences of equal length.
+
+    Args:
+        num_layers: attention layers.
+        batch_size: sequences B.
+        num_kv_heads: key and value heads K.
+        max_len: positions S that fit.
+        head_dim: channels E of a head.
+        device: where the tensors live.
+        dtype: their precision.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        batch_size: int,
+        num_kv_heads: int,
+        max_len: int,
+        head_dim: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        shape = (batch_size, num_kv_heads, max_len, head_dim)
+        self.keys = [torch.empty(shape, device=device, dtype=dtype) for _ in range(num_layers)]
+        self.values = [torch.empty(shape, device=device, dtype=dtype) for _ in range(num_layers)]
+        self.max_len = max_len
+        self._length = 0
+
+    @property
+    def length(self) -> int:
+        """Number of tokens seen so far."""
+        return self._length
+
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Store T new positions of one layer and return all of them.
+
+        Args:
+            layer: which layer, from 0.
+            keys: (B, K, T, E).
+            values: (B, K, T, E).
+
+        Returns:
+            Keys and values of every position so far, each (B, K, length + T, E).
+
+        Raises:
+            IndexError: when length + T is past max_len.
+        """
+        stop = self._length + keys.shape[-2]
+        if stop > self.max_len:
+            raise IndexError(f"the cache holds {self.max_len} positions, {stop} were asked for")
+        self.keys[layer][:, :, self._length : stop] = keys
+        self.values[layer][:, :, self._length : stop] = values
+        return self.keys[layer][:, :, :stop], self.values[layer][:, :, :stop]
+
+    def advance(self, num_tokens: int) -> None:
+        """Count T positions as seen, after every layer has appended them."""
+        self._length += num_tokens
+
+    def select(self, rows: Tensor) -> None:
+        """Keep, drop, reorder or repeat sequences in place (see `DecodingState`)."""
+        self.keys = [keys[rows] for keys in self.keys]
+        self.values = [values[rows] for values in self.values]
