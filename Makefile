@@ -1,0 +1,49 @@
+# stepwell: `make` shows what there is. Set PYTHON to choose an interpreter: make setup PYTHON=python3.12
+PYTHON ?= python3
+# One test process for each core, and one thread in each: small models gain nothing from more threads.
+WORKERS ?= logical
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stepwell-installed
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test test-fast setup check format clean
+
+help: ## show these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+quickstart: $(STAMP) ## install, then watch the closed loop for five minutes
+	$(BIN)/stepwell quickstart
+
+test: $(STAMP) ## run the whole test suite
+	$(PYTEST)
+
+test-fast: $(STAMP) ## run the tests that are not slow
+	$(PYTEST) -m "not slow"
+
+setup: $(STAMP) ## make .venv with everything that quickstart and the tests need
+
+check: $(STAMP) ## format, lint, types, import contracts, fast tests
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PYTEST) -m "not slow"
+
+format: $(STAMP) ## format the code and sort the imports
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+clean: ## remove caches and built packages (.venv and runs/ stay)
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "stepwell needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)." >&2; \
+	  echo "Name another one: make setup PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
