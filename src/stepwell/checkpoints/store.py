@@ -1,0 +1,243 @@
+"""Checkpoints: written as a whole, checked on reading, never pickled.
+
+A checkpoint is a folder: `model.safetensors`, `config.json`, `tokenizer.json`, and for a run that goes on `optimizer.safetensors` and `trainer.json`;
+`manifest.json` holds the sha256 of each. The folder is built beside its place and renamed, so a crash leaves the older one good. This file leaves out
+foreign formats.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from stepwell.config import build
+from stepwell.errors import CheckpointError, StepwellError
+from stepwell.models import MODELS, LanguageModel, build_model
+from stepwell.runs import building, disk_error, file_checksum, to_json
+from stepwell.tokenizers import Tokenizer
+
+FORMAT = 1
+"""Version of the checkpoint layout."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint in memory.
+
+    Attributes:
+        model: in evaluation mode.
+        tokenizer: the one it was trained with.
+        provenance: what made it (run, round, step, metric, versions).
+        path: where it was read from.
+        trainer: the state of its training run, when it can go on.
+    """
+
+    model: LanguageModel
+    tokenizer: Tokenizer
+    provenance: dict[str, Any]
+    path: Path
+    trainer: dict[str, Any] | None
+
+
+def save_checkpoint(
+    path: Path,
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    *,
+    provenance: Mapping[str, Any],
+    optimizer: Mapping[str, Tensor] | None = None,
+    trainer: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint folder; an older one at the same place is replaced only when the new one is whole.
+
+    Args:
+        path: the folder to make.
+        model: its weights and config are written.
+        tokenizer: written beside.
+        provenance: plain values that say what made it.
+        optimizer: tensors of the optimizer's state by name, for a run that goes on.
+        trainer: plain values of the trainer's state, likewise.
+
+    Raises:
+        DiskError: when it cannot be written (a full disk); what was there before is untouched.
+    """
+    with building(path) as folder:
+        try:
+            save_file({name: t.detach().cpu().contiguous() for name, t in _own_tensors(model).items()}, folder / "model.safetensors")
+            if optimizer is not None:
+                save_file({name: t.cpu().contiguous() for name, t in optimizer.items()}, folder / "optimizer.safetensors")
+        except SafetensorError as error:  # it reports a full disk as its own kind
+            raise disk_error(path, OSError(28, str(error))) from error
+        tokenizer.save(folder / "tokenizer.json")
+        (folder / "config.json").write_text(to_json(model.config.model_dump(), indent=2), encoding="utf-8")
+        (folder / "provenance.json").write_text(to_json(dict(provenance), indent=2), encoding="utf-8")
+        if trainer is not None:
+            (folder / "trainer.json").write_text(to_json(dict(trainer), indent=2), encoding="utf-8")
+        checksums = {file.name: file_checksum(file) for file in sorted(folder.iterdir())}
+        (folder / "manifest.json").write_text(to_json({"format": FORMAT, "sha256": checksums}, indent=2), encoding="utf-8")
+
+
+def _own_tensors(model: LanguageModel) -> dict[str, Tensor]:
+    return {name: parameter for name, parameter in model.named_parameters()}
+
+
+def verify(path: Path) -> None:
+    """Check that a checkpoint is whole.
+
+    Raises:
+        CheckpointError: naming the first file that is missing or differs from its checksum.
+    """
+    manifest = path / "manifest.json"
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: no such checkpoint", wanted="a run directory or a checkpoint directory")
+    if not manifest.exists():
+        raise CheckpointError(f"{path}: not a checkpoint", wanted="a folder with manifest.json in it")
+    try:
+        record = json.loads(manifest.read_text(encoding="utf-8"))
+        version, checksums = record["format"], dict(record["sha256"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{manifest}: is damaged", got=str(error)) from None
+    if version != FORMAT:
+        raise CheckpointError(f"{path}: another format", got=f"format {version}", wanted=f"format {FORMAT}")
+    for name, checksum in checksums.items():
+        file = path / name
+        if not file.exists():
+            raise CheckpointError(f"{file}: is missing", wanted="the file that manifest.json names")
+        if file_checksum(file) != checksum:
+            raise CheckpointError(f"{file}: is damaged or truncated", got="another sha256 than manifest.json says")
+
+
+def load_checkpoint(path: Path) -> Loaded:
+    """Read a checkpoint, or the best one of a run.
+
+    Args:
+        path: a checkpoint directory or a run directory.
+
+    Raises:
+        CheckpointError: when it is missing, damaged or does not fit its config; the newest good one beside it is named.
+        TokenizerError: when its tokenizer cannot be read.
+    """
+    folder = resolve_checkpoint(path)
+    try:
+        verify(folder)
+        config_tree = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind = config_tree.get("kind")
+        if kind not in MODELS:
+            raise CheckpointError(f"{folder}/config.json: unknown model", got=str(kind), wanted=", ".join(MODELS))
+        config = build(MODELS[kind][0], config_tree, where=f"{folder}/config.json")
+        model = build_model(config)
+        _fill(model, load_file(folder / "model.safetensors"), folder)
+        trainer = folder / "trainer.json"
+        return Loaded(
+            model=model.eval(),
+            tokenizer=Tokenizer.load(folder / "tokenizer.json"),
+            provenance=json.loads((folder / "provenance.json").read_text(encoding="utf-8")),
+            path=folder,
+            trainer=json.loads(trainer.read_text(encoding="utf-8")) if trainer.exists() else None,
+        )
+    except StepwellError as error:
+        other = _another_good(folder)
+        if other is None:
+            raise
+        raise CheckpointError(error.what, got=error.got, wanted=error.wanted, do=f"use the newest good one: {other}") from error
+
+
+def _fill(model: LanguageModel, tensors: dict[str, Tensor], folder: Path) -> None:
+    wanted = _own_tensors(model)
+    missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    misfit = [name for name in wanted.keys() & tensors.keys() if wanted[name].shape != tensors[name].shape]
+    if missing or extra or misfit:
+        raise CheckpointError(
+            f"{folder}/model.safetensors: does not fit its config",
+            got=f"missing {missing}, extra {extra}, of another shape {sorted(misfit)}",
+        )
+    with torch.no_grad():
+        for name, parameter in wanted.items():
+            parameter.copy_(tensors[name])
+
+
+def read_optimizer(path: Path) -> dict[str, Tensor]:
+    """The optimizer's tensors of a checkpoint.
+
+    Raises:
+        CheckpointError: when the checkpoint has none.
+    """
+    file = path / "optimizer.safetensors"
+    if not file.exists():
+        raise CheckpointError(f"{path}: has no optimizer state", do="start a new run from its weights instead")
+    return dict(load_file(file))
+
+
+def resolve_checkpoint(path: Path) -> Path:
+    """The checkpoint folder behind a path: itself, or the best (else the newest) one of a run.
+
+    Raises:
+        CheckpointError: when there is none.
+    """
+    if (path / "manifest.json").exists() and not (path / "run.json").exists():
+        return path
+    if (path / "best" / "manifest.json").exists():
+        return path / "best"
+    newest = _another_good(path / "best")
+    if newest is not None:
+        return newest
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file or directory", wanted="a run directory or a checkpoint directory")
+    raise CheckpointError(f"{path}: holds no checkpoint", wanted="a run directory or a checkpoint directory")
+
+
+def checkpoint_step(path: Path) -> int:
+    """The step in a checkpoint folder's name (`step-000400`); -1 for the named ones would be no number, so they have none."""
+    return int(path.name.removeprefix("step-"))
+
+
+def step_folders(directory: Path) -> list[Path]:
+    """The numbered checkpoints of a directory, oldest first."""
+    return sorted((p for p in directory.glob("step-*") if p.name[5:].isdigit()), key=checkpoint_step)
+
+
+def newest_good(directory: Path) -> tuple[Path | None, list[str]]:
+    """The newest whole checkpoint of a training run.
+
+    Returns:
+        Its path (None when there is none), and a line about each newer one that is damaged.
+    """
+    damaged: list[str] = []
+    for path in reversed(step_folders(directory)):
+        try:
+            verify(path)
+        except CheckpointError as error:
+            damaged.append(error.what)
+        else:
+            return path, damaged
+    return None, damaged
+
+
+def prune(directory: Path, keep: int) -> None:
+    """Remove all but the newest `keep` numbered checkpoints."""
+    for path in step_folders(directory)[:-keep]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _another_good(folder: Path) -> Path | None:
+    """The newest whole checkpoint of the run that a folder belongs to, other than itself."""
+    for root in (folder.parent, *folder.parents[1:4]):
+        found = [p for p in root.glob("rounds/*/checkpoints/*") if p != folder] if root.is_dir() else []
+        found += [p for p in (root / "best",) if p.is_dir() and p != folder]
+        found += [p for p in root.glob("step-*") if p != folder]
+        for path in sorted(found, key=lambda p: p.stat().st_mtime, reverse=True):
+            try:
+                verify(path)
+            except CheckpointError:
+                continue
+            return path
+    return None

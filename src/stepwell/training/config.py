@@ -1,0 +1,92 @@
+"""What a training run can be told, without a tensor.
+
+A choice among kinds (optimizer, schedule) is a tagged union on `kind`, and its catalog row says which function builds it. Numbers that
+the user leaves out are derived in `recipes`. Units end the names.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from stepwell.config import Config
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class AdamWConfig(Config):
+    """AdamW (Loshchilov and Hutter, 2019).
+
+    Attributes:
+        learning_rate: the highest rate of the schedule.
+        beta1: decay of the mean of gradients.
+        beta2: decay of the mean of squared gradients.
+        eps: added to the root of the latter.
+        weight_decay: pulls matrices towards zero; norms, biases and embeddings are left alone.
+    """
+
+    kind: Literal["adamw"] = "adamw"
+    learning_rate: Annotated[float, Field(gt=0)]
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    eps: Annotated[float, Field(gt=0)] = 1e-9
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+
+
+class WSDConfig(Config):
+    """Warm-up, stable, decay (Hu et al., 2024, "MiniCPM").
+
+    The stable part has no end of its own, so a run can be lengthened from the checkpoint where its decay began.
+
+    Attributes:
+        warmup_steps: steps of linear growth to the full rate.
+        decay_ratio: share of all steps that go down, in [0, 1].
+        final_ratio: share of the rate that is left at the end.
+    """
+
+    kind: Literal["wsd"] = "wsd"
+    warmup_steps: Annotated[int, Field(ge=0)]
+    decay_ratio: Annotated[float, Field(ge=0, le=1)] = 0.4
+    final_ratio: Annotated[float, Field(ge=0, le=1)] = 0.02
+
+
+class TrainingConfig(Config):
+    """One training run.
+
+    Attributes:
+        steps: optimizer updates.
+        global_batch_tokens: tokens of one update (rows of max_seq_len), reached by accumulation.
+        micro_batch: rows of one forward and backward.
+        optimizer: which optimizer, and its rates.
+        schedule: how the rate moves.
+        clip_norm: gradients of a larger norm are scaled down to it.
+        precision: of the matrix products; weights and optimizer stay in float32.
+        evaluate_every_steps: steps between measurements on held-out text.
+        patience: measurements without a better one before the decay begins early; None never stops early.
+        checkpoint_every_seconds: at most this much work is lost by a crash.
+        keep_checkpoints: how many of the newest are kept, beside the best and the stable one.
+    """
+
+    steps: Annotated[int, Field(ge=1)]
+    global_batch_tokens: Annotated[int, Field(ge=2)]
+    micro_batch: Annotated[int, Field(ge=1)]
+    optimizer: Annotated[AdamWConfig, Field(discriminator="kind")]
+    schedule: Annotated[WSDConfig, Field(discriminator="kind")]
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    precision: Precision
+    evaluate_every_steps: Annotated[int, Field(ge=1)]
+    patience: Annotated[int, Field(ge=1)] | None = 4
+    checkpoint_every_seconds: Annotated[float, Field(ge=0)] = 20.0
+    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        warmup_steps = self.schedule.warmup_steps
+        if warmup_steps >= self.steps:
+            raise ValueError(f"more steps than warm-up steps (steps {self.steps}, warmup_steps {warmup_steps})")
+        return self
+
+    def rows_per_step(self, max_seq_len: int) -> int:
+        """Rows of one update, at least one."""
+        return max(1, round(self.global_batch_tokens / max_seq_len))

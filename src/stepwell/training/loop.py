@@ -1,0 +1,339 @@
+"""The training loop.
+
+One update is: accumulate the gradient of a whole global batch, clip it, step. Around it stand measuring on held-out text, checkpoints, a roll back
+after a spike, and a clock. The loop knows no metric and no task: whoever calls it hands in an `evaluate` function, and events go to a watcher.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stepwell.checkpoints import load_checkpoint, newest_good, prune, read_optimizer, save_checkpoint
+from stepwell.data import Packer
+from stepwell.errors import RunError, Stopped, TrainingError
+from stepwell.models import LanguageModel
+from stepwell.progress import Evaluated, Fact, StepDone, Watcher, unwatched
+from stepwell.runs import append_line, read_lines, to_json, write_atomically
+from stepwell.seeding import derive_seed
+from stepwell.tokenizers import Tokenizer
+from stepwell.training.config import TrainingConfig
+from stepwell.training.objectives import causal_loss
+from stepwell.training.optimizers import build_optimizer
+from stepwell.training.schedules import begin_decay, plan_span, rate_factor
+from stepwell.training.state import Progress, optimizer_tensors, restore_optimizer
+
+Evaluate = Callable[[LanguageModel], Mapping[str, float]]
+"""Measures a model on held-out text; `loss` among the values is what the best checkpoint has least of."""
+
+MAX_ROLLBACKS = 5
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training run left.
+
+    Attributes:
+        best: checkpoint of the lowest held-out loss.
+        stable: checkpoint where the decay began, from which a longer run can go on; None when there was no stable part.
+        progress: the last state.
+        stopped_because: `steps`, `patience` or `deadline`.
+    """
+
+    best: Path
+    stable: Path | None
+    progress: Progress
+    stopped_because: str
+
+
+class Trainer:
+    """One training run in one directory. Made again with the same arguments after a crash, it goes on where it was.
+
+    Args:
+        model: freshly built; its weights are replaced when the run goes on or starts from a checkpoint.
+        tokenizer: saved with every checkpoint.
+        packer: the training data.
+        config: what to do.
+        directory: gets `metrics.jsonl` and `checkpoints/`.
+        seed: of dropout; the packer and the model have their own.
+        identity: plain values that say which run this is; a directory of another identity is refused.
+        evaluate: measures on held-out text.
+        start_from: a checkpoint with optimizer state to begin from instead of from fresh weights.
+        seconds: time to end within, the decay included; None for no limit.
+        watch: gets the events.
+        stop_requested: asked after every step; True saves and raises `Stopped`.
+
+    Raises:
+        RunError: when the directory holds a training run of another identity.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        tokenizer: Tokenizer,
+        packer: Packer,
+        config: TrainingConfig,
+        directory: Path,
+        *,
+        seed: int,
+        identity: Mapping[str, Any],
+        evaluate: Evaluate,
+        start_from: Path | None = None,
+        seconds: float | None = None,
+        watch: Watcher = unwatched,
+        stop_requested: Callable[[], bool] = bool,
+    ) -> None:
+        self.model, self.tokenizer, self.packer, self.config = model, tokenizer, packer, config
+        self.seed, self.identity, self.evaluate = seed, dict(identity), evaluate
+        self.watch, self.stop_requested = watch, stop_requested
+        self.checkpoints = directory / "checkpoints"
+        self.metrics = directory / "metrics.jsonl"
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self.device = next(model.parameters()).device
+        self.rows_per_step = config.rows_per_step(model.config.max_seq_len)
+        self.optimizer = build_optimizer(model, config.optimizer)
+        span = plan_span(config.schedule, config.steps)
+        self.progress = Progress(span.decay_start, span.steps)
+        self.clock = _Clock(seconds)
+        self._begin(start_from)
+
+    def run(self) -> Trained:
+        """Train to the end.
+
+        Raises:
+            Stopped: when `stop_requested` said so; the last checkpoint holds everything.
+            TrainingError: when the loss is not finite after five rollbacks.
+            DiskError: when a checkpoint cannot be written; the one before it is whole.
+        """
+        state = self.progress
+        while state.step < state.steps and not self.clock.is_over:
+            if state.step == state.decay_start:
+                self._save("stable")
+            loss, grad_norm, rate = self._update()
+            if state.is_spike(loss) or not math.isfinite(grad_norm):
+                self._roll_back(loss)
+                state = self.progress
+                continue
+            self._note(loss, grad_norm, rate)
+            if state.step % self.config.evaluate_every_steps == 0 or state.step >= state.steps:
+                self._measure()
+            self._mind_the_clock()
+            if self.stop_requested():
+                self._save()
+                raise Stopped("stopped by hand", do="run the same command again to go on")
+            if self.clock.since_save >= self.config.checkpoint_every_seconds:
+                self._save()
+        if state.best_step == 0 or not (self.checkpoints / "best").exists():
+            self._measure()
+        self._save()
+        stable = self.checkpoints / "stable"
+        return Trained(self.checkpoints / "best", stable if stable.exists() else None, state, state.stop_reason)
+
+    def _update(self) -> tuple[float, float, float]:
+        """One optimizer step over the whole global batch.
+
+        Returns:
+            Mean loss over the tokens that count (nats), norm of the gradient before clipping, learning rate.
+        """
+        state, config = self.progress, self.config
+        self.model.train()
+        micro_batches = [
+            self.packer.batch(state.rows + done, min(config.micro_batch, self.rows_per_step - done))
+            for done in range(0, self.rows_per_step, config.micro_batch)
+        ]
+        num_targets = sum(batch.num_targets for batch in micro_batches)
+        total = 0.0
+        for index, batch in enumerate(micro_batches):
+            torch.manual_seed(derive_seed(self.seed, "dropout", state.step, index))
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                loss = causal_loss(self.model, batch, self.device) / num_targets
+            loss.backward()
+            total += float(loss.detach())
+        grad_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm))
+        rate = config.optimizer.learning_rate * state.rate_scale * rate_factor(config.schedule, state.span, state.step)
+        if math.isfinite(total) and math.isfinite(grad_norm):
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._pending = (num_targets, self.rows_per_step)
+        return total, grad_norm, rate
+
+    def _note(self, loss: float, grad_norm: float, rate: float) -> None:
+        """Count the step and tell about it."""
+        state = self.progress
+        num_targets, rows = self._pending
+        state.step += 1
+        state.rows += rows
+        state.tokens += num_targets
+        seconds = self.clock.lap()
+        state.seconds += seconds
+        state.note_loss(loss)
+        speed = num_targets / seconds
+        done = StepDone(state.step, state.steps, loss, rate, grad_norm, state.tokens, speed)
+        self.watch(done)
+        record = {"kind": "step", "step": state.step, "loss": loss, "learning_rate": rate, "grad_norm": grad_norm}
+        append_line(
+            self.metrics,
+            record | {"tokens": state.tokens, "seconds": state.seconds, "tokens_per_second": speed},
+        )
+
+    def _measure(self) -> None:
+        """Measure on held-out text, keep the best, and begin the decay early when it only gets worse."""
+        state = self.progress
+        self.model.eval()
+        metrics = dict(self.evaluate(self.model))
+        self.watch(Evaluated(state.step, metrics))
+        append_line(self.metrics, {"kind": "evaluation", "step": state.step, "train_loss": state.loss_mean, **metrics})
+        if state.best_loss is None or metrics["loss"] < state.best_loss:
+            state.best_loss, state.best_step, state.worse = metrics["loss"], state.step, 0
+            self._save("best")
+        else:
+            state.worse += 1
+        patience = self.config.patience
+        if patience is not None and state.worse >= patience and state.step < state.decay_start:
+            span = begin_decay(self.config.schedule, state.step, most=state.steps - state.step)
+            self._shorten(span.decay_start, span.steps, "patience")
+
+    def _mind_the_clock(self) -> None:
+        """Begin the decay earlier when the steps that are left would not fit into the time that is left."""
+        state = self.progress
+        affordable = self.clock.steps_left()
+        if affordable is None or state.step + affordable >= state.steps:
+            return
+        if state.step >= state.decay_start:
+            state.steps = max(state.step, state.step + affordable)
+            return
+        steps = state.step + affordable
+        decay_start = max(state.step, steps - round(self.config.schedule.decay_ratio * steps))
+        self._shorten(decay_start, steps, "deadline")
+
+    def _shorten(self, decay_start: int, steps: int, why: str) -> None:
+        state = self.progress
+        if steps < 0.97 * state.steps or why == "patience":
+            self._event("shortened", f"{why}: {state.steps} to {steps} steps")
+            state.stop_reason = why
+        state.decay_start, state.steps = decay_start, steps
+
+    def _roll_back(self, loss: float) -> None:
+        """Return to the last checkpoint with half the rate."""
+        rollbacks, scale = self.progress.rollbacks + 1, self.progress.rate_scale / 2
+        at = self.progress.step + 1
+        if rollbacks > MAX_ROLLBACKS:
+            raise TrainingError(
+                f"{self.metrics.parent}: the loss does not stay finite",
+                got=f"{loss} at step {at}, after {MAX_ROLLBACKS} rollbacks",
+                do="lower training.optimizer.learning_rate, or use training.precision=float32",
+            )
+        folder, _ = newest_good(self.checkpoints)
+        if folder is None:
+            raise TrainingError(f"{self.checkpoints}: no whole checkpoint to roll back to", got=f"loss {loss}")
+        self._load(folder)
+        self.progress.rollbacks, self.progress.rate_scale = rollbacks, scale
+        self._event("rolled_back", f"loss {loss:.3g} at step {at}; the rate is halved", warning=True)
+
+    def _begin(self, start_from: Path | None) -> None:
+        """Go on from the newest whole checkpoint of this directory, or begin."""
+        folder, damaged = newest_good(self.checkpoints)
+        for line in damaged:
+            self.watch(Fact(f"{line}; an older checkpoint is used", warning=True))
+        if folder is not None:
+            self._load(folder)
+            self._cut_metrics(self.progress.step)
+            if self.progress.step:
+                self._event("resumed", f"at step {self.progress.step}")
+            return
+        if start_from is not None:
+            span = self.progress.span
+            self._load(start_from, own=False)
+            self.progress = Progress(
+                span.decay_start,
+                span.steps,
+                step=self.progress.step,
+                rows=self.progress.rows,
+                tokens=self.progress.tokens,
+                loss_mean=self.progress.loss_mean,
+                loss_deviation=self.progress.loss_deviation,
+            )
+            self.progress.decay_start = max(self.progress.decay_start, self.progress.step)
+        write_atomically(self.metrics, "")
+        self._save()
+
+    def _load(self, folder: Path, own: bool = True) -> None:
+        loaded = load_checkpoint(folder)
+        if loaded.trainer is None:
+            raise RunError(f"{folder}: cannot be trained further", got="a checkpoint without trainer state")
+        if own and loaded.trainer["identity"] != self.identity:
+            raise RunError(
+                f"{folder.parent.parent}: holds another training run", do="choose another --out, or remove that folder"
+            )
+        self.model.load_state_dict(loaded.model.state_dict())
+        restore_optimizer(self.optimizer, read_optimizer(folder))
+        self.progress = Progress.from_plain(loaded.trainer)
+
+    def _save(self, name: str | None = None) -> None:
+        """Write a checkpoint; a numbered one (to go on from) when no name is given."""
+        folder = self.checkpoints / (name or f"step-{self.progress.step:06d}")
+        if name is None and folder.exists() and newest_good(self.checkpoints)[0] == folder:
+            return
+        goes_on = name != "best"
+        save_checkpoint(
+            folder,
+            self.model,
+            self.tokenizer,
+            provenance={**self.identity, "step": self.progress.step, "tokens": self.progress.tokens},
+            optimizer=optimizer_tensors(self.optimizer) if goes_on else None,
+            trainer=self.progress.to_plain() | {"identity": self.identity} if goes_on else None,
+        )
+        if name is None:
+            prune(self.checkpoints, self.config.keep_checkpoints)
+            self.clock.saved()
+
+    def _event(self, event: str, detail: str, warning: bool = False) -> None:
+        append_line(self.metrics, {"kind": "event", "step": self.progress.step, "event": event, "detail": detail})
+        self.watch(Fact(f"{event.replace('_', ' ')}: {detail}", warning=warning))
+
+    def _cut_metrics(self, step: int) -> None:
+        """Forget the lines after the checkpoint that the run goes on from."""
+        kept = [record for record in read_lines(self.metrics) if record["step"] <= step]
+        write_atomically(self.metrics, "".join(to_json(record) + "\n" for record in kept))
+
+
+class _Clock:
+    """Time of one process: laps, the last checkpoint, and how many steps still fit."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.started = self.last_lap = self.last_save = time.monotonic()
+        self.deadline = None if seconds is None else self.started + seconds
+        self.laps: list[float] = []
+
+    @property
+    def is_over(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    @property
+    def since_save(self) -> float:
+        return time.monotonic() - self.last_save
+
+    def saved(self) -> None:
+        self.last_save = time.monotonic()
+
+    def lap(self) -> float:
+        now = time.monotonic()
+        seconds = max(1e-9, now - self.last_lap)
+        self.last_lap = now
+        self.laps.append(seconds)
+        return seconds
+
+    def steps_left(self) -> int | None:
+        """How many steps fit into the time that is left, by the mean of the laps so far; None without a deadline."""
+        if self.deadline is None or len(self.laps) < 5:
+            return None
+        recent = self.laps[2:][-200:]
+        return max(0, int((self.deadline - time.monotonic()) / (sum(recent) / len(recent))))
