@@ -1,0 +1,51 @@
+"""From a person's files to batches: sources -> documents -> text package -> token shards -> packed rows.
+
+Every step is a pure function of what it reads, so a rerun gives the same bytes and unchanged inputs are not prepared twice.
+NumPy and Arrow only; this room leaves out tensors and what a task makes of a document.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stepwell.data.config import DataConfig
+from stepwell.doors import open_late
+
+if TYPE_CHECKING:
+    from stepwell.data.documents import Document
+    from stepwell.data.facts import CorpusFacts
+    from stepwell.data.packing import Batch, PackedEpoch, Packer
+    from stepwell.data.prepare import PreparedText, prepare_text, read_documents
+    from stepwell.data.shards import TokenShards, TokenSplit, tokenize_text
+else:
+    __getattr__ = open_late(
+        __name__,
+        {
+            "Batch": "packing",
+            "CorpusFacts": "facts",
+            "Document": "documents",
+            "PackedEpoch": "packing",
+            "Packer": "packing",
+            "PreparedText": "prepare",
+            "TokenShards": "shards",
+            "TokenSplit": "shards",
+            "prepare_text": "prepare",
+            "read_documents": "prepare",
+            "tokenize_text": "shards",
+        },
+    )
+
+__all__ = [
+    "Batch",
+    "CorpusFacts",
+    "DataConfig",
+    "Document",
+    "PackedEpoch",
+    "Packer",
+    "PreparedText",
+    "TokenShards",
+    "TokenSplit",
+    "prepare_text",
+    "read_documents",
+    "tokenize_text",
+]

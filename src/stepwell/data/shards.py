@@ -1,0 +1,154 @@
+"""Documents as token ids on disk: one flat array for each split, mapped into memory, never read whole.
+
+A package of tokens is named by its text and its tokenizer, so either may change without confusion. This file leaves out
+how tokens are laid into batches.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepwell.data.documents import SPLITS, SplitName
+from stepwell.data.packages import key_of, open_or_build, open_package
+from stepwell.data.prepare import PreparedText, TextSplit, map_array
+from stepwell.errors import DataError
+from stepwell.progress import Watcher, unwatched
+from stepwell.tokenizers import Tokenizer
+
+ENCODED_TOGETHER_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class TokenSplit:
+    """The tokens of one split; each document is [bos] + its text + ([eos] where the text really ends).
+
+    Attributes:
+        token_ids: (num_tokens,) all documents one after another, uint16 or uint32, mapped from disk.
+        offsets: (num_documents + 1,) where each document begins.
+        num_bytes: (num_documents,) size of each document's text in bytes.
+    """
+
+    token_ids: NDArray[Any]
+    offsets: NDArray[np.int64]
+    num_bytes: NDArray[np.int64]
+
+    @property
+    def num_documents(self) -> int:
+        """How many documents there are."""
+        return len(self.num_bytes)
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens there are, special tokens included."""
+        return int(self.offsets[-1])
+
+    def document(self, index: int) -> NDArray[Any]:
+        """(T,) the tokens of one document.
+
+        Raises:
+            IndexError: when there is no such document.
+        """
+        if not 0 <= index < self.num_documents:
+            raise IndexError(f"document {index} of {self.num_documents}")
+        return self.token_ids[self.offsets[index] : self.offsets[index + 1]]
+
+
+@dataclass(frozen=True)
+class TokenShards:
+    """The tokens of all splits.
+
+    Attributes:
+        key: names the text and the tokenizer they were made from.
+        path: the package's directory.
+    """
+
+    key: str
+    path: Path
+    _splits: Mapping[str, TokenSplit]
+
+    def split(self, name: SplitName) -> TokenSplit:
+        """The tokens of one split."""
+        return self._splits[name]
+
+    @classmethod
+    def open(cls, path: Path | str) -> TokenShards:
+        """Open what `tokenize_text` wrote.
+
+        Raises:
+            DataError: naming the file that is missing or damaged.
+        """
+        path = Path(path)
+        return _opened(path, open_package(path))
+
+
+def _opened(path: Path, contents: Mapping[str, Any]) -> TokenShards:
+    try:
+        dtype, key = np.dtype(contents["dtype"]), str(contents["key"])
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: no package of tokens", got=f"no {error} in its manifest") from None
+    splits = {
+        name: TokenSplit(
+            map_array(path / f"{name}.bin", dtype),
+            np.load(path / f"{name}.offsets.npy"),
+            np.load(path / f"{name}.bytes.npy"),
+        )
+        for name in SPLITS
+    }
+    return TokenShards(key, path, splits)
+
+
+def tokenize_text(
+    prepared: PreparedText, tokenizer: Tokenizer, directory: Path | str, watch: Watcher = unwatched
+) -> TokenShards:
+    """Turn prepared text into tokens on disk, or find what an earlier call made of them.
+
+    Args:
+        prepared: the text.
+        tokenizer: turns it into ids.
+        directory: holds the packages; made when absent.
+        watch: is told when a damaged package is made again.
+
+    Raises:
+        DiskError: when the package cannot be written.
+    """
+    key = key_of([prepared.key, tokenizer.fingerprint])
+    path = Path(directory) / f"tokens-{key}"
+    dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
+
+    def write(draft: Path) -> dict[str, Any]:
+        for name in SPLITS:
+            _write_split(draft, name, prepared.texts(name), tokenizer, dtype)
+        return {"key": key, "text": prepared.key, "tokenizer": tokenizer.fingerprint, "dtype": dtype.name}
+
+    return _opened(path, open_or_build(path, write, watch))
+
+
+def _write_split(draft: Path, name: str, texts: TextSplit, tokenizer: Tokenizer, dtype: np.dtype[Any]) -> None:
+    offsets = array("q", [0])
+    bos = np.array([tokenizer.bos_id], dtype=dtype)
+    eos = np.array([tokenizer.eos_id], dtype=dtype)
+    with (draft / f"{name}.bin").open("wb") as file:
+        for first, last in _batches(texts):
+            for n, ids in enumerate(tokenizer.encode_many(texts[first:last]), start=first):
+                document = np.concatenate([bos, ids.astype(dtype), eos if texts.ends[n] else eos[:0]])
+                file.write(document.tobytes())
+                offsets.append(offsets[-1] + len(document))
+    np.save(draft / f"{name}.offsets.npy", np.array(offsets, dtype=np.int64))
+    np.save(draft / f"{name}.bytes.npy", np.diff(texts.offsets))
+
+
+def _batches(texts: TextSplit) -> Iterator[tuple[int, int]]:
+    """Ranges of documents of about the same size in bytes."""
+    first = 0
+    while first < len(texts):
+        last = int(np.searchsorted(texts.offsets, texts.offsets[first] + ENCODED_TOGETHER_BYTES))
+        last = min(max(last, first + 1), len(texts))
+        yield first, last
+        first = last

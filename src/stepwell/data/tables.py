@@ -1,0 +1,232 @@
+"""Tables: one row is one text, from the column that holds it.
+
+The column is named, or found: `text`, `content`, `sentence`, `body`, or the only column of text. Rows that cannot be
+read are counted, and a table with too many of them is an error. This file leaves out how bytes become lines.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, BinaryIO
+
+from stepwell.data.reading import Reading, Text
+from stepwell.errors import DataError
+
+TEXT_COLUMNS = ("text", "content", "sentence", "body")
+BAD_ROWS_RATIO = 0.01
+PEEKED_ROWS = 100
+
+
+class _Rows:
+    """Counts rows, and judges at the end whether too many were bad."""
+
+    def __init__(self, name: str, reading: Reading) -> None:
+        self._name = name
+        self._reading = reading
+        self._rows = 0
+        self._bad = 0
+        self._empty = 0
+        self._first: tuple[int, str, str] | None = None
+
+    def text(self, value: object) -> Iterator[Text]:
+        """A good row's text."""
+        self._rows += 1
+        if isinstance(value, str) and value.strip():
+            yield Text((value,), is_row=True)
+        else:
+            self._empty += 1
+
+    def bad(self, line: int, got: str, wanted: str) -> None:
+        """A row that cannot be read."""
+        self._rows += 1
+        self._bad += 1
+        self._first = self._first or (line, got, wanted)
+
+    def finish(self) -> None:
+        """Report what was left out.
+
+        Raises:
+            DataError: when more than one row in a hundred was bad.
+        """
+        if self._first is not None:
+            line, got, wanted = self._first
+            if self._bad > BAD_ROWS_RATIO * self._rows:
+                raise DataError(
+                    f"{self._name}:{line}: cannot be read ({self._bad:,} of {self._rows:,} lines are like this)",
+                    got=got,
+                    wanted=wanted,
+                    do="mend the file; up to one line in a hundred is skipped",
+                )
+            self._reading.report(
+                f"{self._name}: {self._bad:,} of {self._rows:,} lines could not be read (the first is line {line:,}); skipped"
+            )
+        if self._empty:
+            self._reading.report(f"{self._name}: {self._empty:,} of {self._rows:,} rows hold no text; skipped")
+
+
+def choose_column(name: str, columns: Mapping[str, bool], wanted: str | None) -> str:
+    """Find the column with the text.
+
+    Args:
+        name: the table, for the message.
+        columns: column name -> whether it holds text.
+        wanted: the column that was asked for, if any.
+
+    Raises:
+        DataError: listing the columns, when there is no such column or several could be meant.
+    """
+    listed = ", ".join(columns) or "none"
+    if wanted is not None:
+        if wanted not in columns:
+            raise DataError(f"{name}: no column {wanted!r}", got=f"columns {listed}", do="name one of these")
+        return wanted
+    for column in TEXT_COLUMNS:
+        if columns.get(column):
+            return column
+    texts = [column for column, is_text in columns.items() if is_text]
+    if len(texts) != 1:
+        raise DataError(
+            f"{name}: which column is the text?",
+            got=f"columns {listed}",
+            wanted=f"a column named {', '.join(TEXT_COLUMNS)}, or only one column of text",
+            do="--set data.text_column=NAME",
+        )
+    return texts[0]
+
+
+def read_jsonl(blocks: Iterable[str], name: str, reading: Reading) -> Iterator[Text]:
+    """JSON Lines: each line is an object, or simply a string.
+
+    Raises:
+        DataError: for too many bad lines, with the first; or when no column of text is found.
+    """
+    rows = _Rows(name, reading)
+    column: str | None = None
+    wanted = "one JSON object on each line"
+    for number, line in enumerate(_lines(blocks), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line.removeprefix("\ufeff"))
+        except ValueError as error:
+            rows.bad(number, f"{line.strip()[:60]!r} ({error})", wanted)
+            continue
+        if isinstance(row, str):
+            yield from rows.text(row)
+        elif isinstance(row, dict):
+            if column is None:
+                column = choose_column(name, {key: isinstance(row[key], str) for key in row}, reading.text_column)
+            yield from rows.text(row.get(column))
+        else:
+            rows.bad(number, f"{line.strip()[:60]!r}", wanted)
+    rows.finish()
+
+
+def _lines(blocks: Iterable[str]) -> Iterator[str]:
+    for block in blocks:
+        yield from io.StringIO(block, newline="\n")
+
+
+def read_csv(blocks: Iterable[str], name: str, reading: Reading) -> Iterator[Text]:
+    """Comma-separated values with a line of names first; quoted fields may hold line ends.
+
+    Raises:
+        DataError: as `read_jsonl`.
+    """
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        lines = (line.removeprefix("\ufeff") for line in _lines(blocks))
+        table = csv.reader(lines)
+        yield from _read_table(((table.line_num, row) for row in table), name, reading)
+    finally:
+        csv.field_size_limit(before)
+
+
+def read_tsv(blocks: Iterable[str], name: str, reading: Reading) -> Iterator[Text]:
+    """Tab-separated values with a line of names first; one line is one row, so a stray quote swallows nothing.
+
+    Raises:
+        DataError: as `read_jsonl`.
+    """
+    lines = enumerate(_lines(blocks), start=1)
+    rows = (
+        (number, [_unquoted(field) for field in line.removeprefix("\ufeff").rstrip("\r\n").split("\t")])
+        for number, line in lines
+        if line.strip()
+    )
+    yield from _read_table(rows, name, reading)
+
+
+def _unquoted(field: str) -> str:
+    if len(field) >= 2 and field[0] == field[-1] == '"':
+        return field[1:-1].replace('""', '"')
+    return field
+
+
+def _read_table(table: Iterator[tuple[int, list[str]]], name: str, reading: Reading) -> Iterator[Text]:
+    header = next((row for _, row in table), None)
+    if header is None:
+        return
+    peeked = [entry for entry, _ in zip(table, range(PEEKED_ROWS), strict=False)]
+    columns = {column: _holds_text([row[n] for _, row in peeked if n < len(row)]) for n, column in enumerate(header)}
+    at = header.index(choose_column(name, columns, reading.text_column))
+    rows = _Rows(name, reading)
+    for batch in (peeked, table):
+        for number, row in batch:
+            if len(row) == len(header):
+                yield from rows.text(row[at])
+            elif row:
+                rows.bad(number, f"{len(row)} fields", f"{len(header)} fields, as in the first line")
+    rows.finish()
+
+
+def _holds_text(values: list[str]) -> bool:
+    """Whether a column is more than numbers and blanks."""
+    return any(not _is_number(value) for value in values if value.strip())
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def read_parquet(open_file: Callable[[], BinaryIO], name: str, reading: Reading) -> Iterator[Text]:
+    """An Arrow table in columns.
+
+    Raises:
+        DataError: when the file is damaged, or no column of text is found.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = _Rows(name, reading)
+    try:
+        with open_file() as stream:
+            source: Any = stream if isinstance(stream, io.BufferedReader) and stream.seekable() else None
+            table = pyarrow.parquet.ParquetFile(source or io.BytesIO(stream.read()))
+            columns = {field.name: _is_text_type(field.type) for field in table.schema_arrow}
+            column = choose_column(name, columns, reading.text_column)
+            for batch in table.iter_batches(columns=[column]):
+                for value in batch.column(0).to_pylist():
+                    yield from rows.text(value)
+    except pyarrow.ArrowException as error:
+        raise DataError(
+            f"{name}: cannot be read as parquet", got=str(error).splitlines()[0], wanted="a whole parquet file"
+        ) from None
+    rows.finish()
+
+
+def _is_text_type(kind: Any) -> bool:
+    import pyarrow.types
+
+    if pyarrow.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(
+        pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) or pyarrow.types.is_string_view(kind)
+    )
