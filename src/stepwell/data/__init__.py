@@ -1,7 +1,7 @@
 """From a person's files to batches: sources -> documents -> text package -> token shards -> packed rows.
 
-Every step is a pure function of what it reads, so a rerun gives the same bytes and unchanged inputs are not prepared twice.
-NumPy and Arrow only; this room leaves out tensors and what a task makes of a document.
+Every step is a pure function of what it reads, so a rerun gives the same bytes and unchanged inputs are not prepared
+twice. NumPy and Arrow only; this room leaves out tensors and what a task makes of a document.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What text to learn from, and how it is cleaned and split.
 
-The defaults fit prose in any language. This file leaves out everything that reads a file, so that a recipe can be checked
-quickly.
+The defaults fit prose in any language. This file leaves out everything that reads a file, so that a recipe can be
+checked quickly.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a document is: cleaned text, cut to size, with one place among the splits for ever.
 
-Cutting goes from the front and looks for paragraph borders, so a longer tail moves nothing. The split is a hash of the text
-alone, so more files move nothing either. This file leaves out where text comes from and where documents go.
+Cutting goes from the front and looks for paragraph borders, so a longer tail moves nothing. The split is a hash of the
+text alone, so more files move nothing either. This file leaves out where text comes from and where documents go.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ def trim(text: str) -> str:
 def piece_bytes(text_bytes: int, document_bytes: int) -> int:
     """How large the documents are that one file is cut into.
 
-    A large file gives documents of `document_bytes`. A smaller one gives smaller documents, about 64 of them, so that it can still
-    be split into train, validation and test. The steps are powers of two, so a longer tail rarely changes them.
+    A large file gives documents of `document_bytes`. A smaller one gives smaller documents, about 64 of them, so that
+    it can still be split into train, validation and test. The steps are powers of two: a longer tail rarely changes
+    them.
 
     Args:
         text_bytes: size of the text, at least 1.
@@ -113,7 +114,7 @@ def _fill(atoms: Iterable[str], size: int) -> Iterator[str]:
 
 
 def _atoms(text: str, size: int, level: int) -> Iterator[str]:
-    """Parts of at most `size` bytes: paragraphs; a paragraph too long gives lines, a line too long sentences, then words."""
+    """Parts of at most `size` bytes: paragraphs; one too long gives lines, a long line sentences, and then words."""
     if level == len(_BORDERS):
         yield from _hard_cut(text, size)
         return

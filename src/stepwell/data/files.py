@@ -1,7 +1,7 @@
 """One file of text: opened, unpacked, decoded and read by what its name ends with.
 
-A long text comes in blocks of a few megabytes that end at line ends, so no file is too large. Bytes that are not UTF-8 are
-counted and reported. This file leaves out tables (see `tables`) and finding the files (see `sources`).
+A long text comes in blocks of a few megabytes that end at line ends, so no file is too large. Bytes that are not UTF-8
+are counted and reported. This file leaves out tables (see `tables`) and finding the files (see `sources`).
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ class FileInput:
         Raises:
             DataError: when it is binary, damaged, or a table without a column of text.
         """
-        kind, _ = split_suffixes(self.path)
+        kind, packed = split_suffixes(self.path)
         try:
             if kind == ".parquet":
-                yield from read_parquet(self.open, self.name, reading)
-            elif reading.encoding_errors == "skip" and (bad := self._bad_bytes(reading)):
-                reading.report(f"{bad}; the file was skipped")
+                yield from read_parquet(self.open, not packed, self.name, reading)
+            elif reading.encoding_errors == "skip" and (problem := self._not_utf8()):
+                reading.report(f"{problem}; the file was skipped")
             else:
                 yield from READERS[kind](self, reading)
         except (OSError, EOFError, zlib.error) as error:
@@ -83,7 +83,7 @@ class FileInput:
                 f"{self.path}: cannot be read to its end",
                 got=str(error) or type(error).__name__,
                 wanted="a whole file",
-                do="fetch or unpack it again" if split_suffixes(self.path)[1] else None,
+                do="fetch or unpack it again" if packed else None,
             ) from error
 
     def open(self) -> BinaryIO:
@@ -115,8 +115,8 @@ class FileInput:
         if decoder.problem:
             reading.report(f"{decoder.problem}; replaced")
 
-    def _bad_bytes(self, reading: Reading) -> str | None:
-        decoder = _Decoder(self.name)
+    def _not_utf8(self) -> str | None:
+        decoder = _Decoder(self.name, hopeless_ratio=1)
         with self.open() as stream:
             for _ in decoder.decode(stream):
                 pass
@@ -126,8 +126,9 @@ class FileInput:
 class _Decoder:
     """Decodes a stream and counts what is not UTF-8."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, hopeless_ratio: float = HOPELESS_RATIO) -> None:
         self._name = name
+        self._hopeless_ratio = hopeless_ratio
         self._bad_bytes = 0
         self._first: int | None = None
 
@@ -156,7 +157,7 @@ class _Decoder:
             text = decoder.decode(chunk)
             seen += len(chunk)
             yield self._replaced(text, start) if errors == "surrogateescape" else text
-            if self._bad_bytes > HOPELESS_RATIO * seen:
+            if self._bad_bytes > self._hopeless_ratio * seen:
                 raise self._other_encoding(head)
             chunk = stream.read(CHUNK_BYTES)
         yield self._replaced(decoder.decode(b"", final=True), seen)
@@ -273,7 +274,7 @@ PACKED = (".gz", ".zst")
 
 
 def split_suffixes(path: Path) -> tuple[str, str]:
-    """What a file's name ends with: its kind and how it is packed (`.jsonl`, `.gz`), in lower case; `""` where absent."""
+    """What a file's name ends with: its kind and how it is packed (`.jsonl`, `.gz`), in lower case, or `""`."""
     suffix = path.suffix.lower()
     if suffix in PACKED:
         return Path(path.stem).suffix.lower(), suffix

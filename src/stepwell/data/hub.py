@@ -1,7 +1,7 @@
 """Datasets of the Hugging Face hub, or a folder laid out like one, read through the `datasets` library as a stream.
 
-`hf://owner/name[/config][:split]` is a hub dataset; `hf://./folder` and `hf:///folder` are local. The library is loaded on
-first use. This file leaves out tables in plain files.
+`hf://owner/name[/config][:split]` is a hub dataset; `hf://./folder` and `hf:///folder` are local. The library is loaded
+on first use. This file leaves out tables in plain files.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from stepwell.data.packages import file_checksum
 from stepwell.data.reading import Reading, Text
-from stepwell.data.tables import choose_column
+from stepwell.data.tables import read_rows
 from stepwell.errors import DataError
 
 
@@ -66,19 +66,7 @@ class HubInput:
             raise DataError(
                 f"{self.source}: no split {name!r}", got=f"splits {', '.join(splits)}", do=f"hf://{where}:SPLIT"
             )
-        column: str | None = None
-        empty = 0
-        for row in self._rows(splits[name]):
-            if column is None:
-                columns = {key: isinstance(value, str) for key, value in row.items()}
-                column = choose_column(self.source, columns, reading.text_column)
-            value = row.get(column)
-            if isinstance(value, str) and value.strip():
-                yield Text((value,), is_row=True)
-            else:
-                empty += 1
-        if empty:
-            reading.report(f"{self.source}: {empty:,} rows hold no text; skipped")
+        yield from read_rows(self._rows(splits[name]), self.source, reading)
 
     def _rows(self, split: Any) -> Iterator[dict[str, Any]]:
         try:

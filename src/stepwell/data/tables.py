@@ -10,6 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Any, BinaryIO
 
 from stepwell.data.reading import Reading, Text
@@ -20,12 +21,12 @@ BAD_ROWS_RATIO = 0.01
 PEEKED_ROWS = 100
 
 
-class _Rows:
+class _Tally:
     """Counts rows, and judges at the end whether too many were bad."""
 
     def __init__(self, name: str, reading: Reading) -> None:
         self._name = name
-        self._reading = reading
+        self._report = reading.report
         self._rows = 0
         self._bad = 0
         self._empty = 0
@@ -53,18 +54,17 @@ class _Rows:
         """
         if self._first is not None:
             line, got, wanted = self._first
+            share = f"{self._bad:,} of {self._rows:,} lines"
             if self._bad > BAD_ROWS_RATIO * self._rows:
                 raise DataError(
-                    f"{self._name}:{line}: cannot be read ({self._bad:,} of {self._rows:,} lines are like this)",
+                    f"{self._name}:{line}: cannot be read ({share} are like this)",
                     got=got,
                     wanted=wanted,
                     do="mend the file; up to one line in a hundred is skipped",
                 )
-            self._reading.report(
-                f"{self._name}: {self._bad:,} of {self._rows:,} lines could not be read (the first is line {line:,}); skipped"
-            )
+            self._report(f"{self._name}: {share} could not be read (the first is line {line:,}); skipped")
         if self._empty:
-            self._reading.report(f"{self._name}: {self._empty:,} of {self._rows:,} rows hold no text; skipped")
+            self._report(f"{self._name}: {self._empty:,} of {self._rows:,} rows hold no text; skipped")
 
 
 def choose_column(name: str, columns: Mapping[str, bool], wanted: str | None) -> str:
@@ -97,32 +97,64 @@ def choose_column(name: str, columns: Mapping[str, bool], wanted: str | None) ->
     return texts[0]
 
 
+def read_rows(rows: Iterable[Mapping[str, object]], name: str, reading: Reading) -> Iterator[Text]:
+    """The texts of rows that know their columns by name; the first rows tell which column holds text.
+
+    Args:
+        rows: any number of them, read once.
+        name: the table, for messages.
+        reading: which column, and where to report.
+
+    Raises:
+        DataError: when no column of text is found.
+    """
+    tally = _Tally(name, reading)
+    yield from _texts_of_rows(rows, name, reading, tally)
+    tally.finish()
+
+
+def _texts_of_rows(rows: Iterable[Mapping[str, object]], name: str, reading: Reading, tally: _Tally) -> Iterator[Text]:
+    rest = iter(rows)
+    first = list(islice(rest, PEEKED_ROWS))
+    if not first:
+        return
+    columns = {column: False for row in first for column in row}
+    for row in first:
+        for column, value in row.items():
+            columns[column] |= isinstance(value, str) and bool(value.strip())
+    column = choose_column(name, columns, reading.text_column)
+    for row in chain(first, rest):
+        yield from tally.text(row.get(column))
+
+
 def read_jsonl(blocks: Iterable[str], name: str, reading: Reading) -> Iterator[Text]:
     """JSON Lines: each line is an object, or simply a string.
 
     Raises:
         DataError: for too many bad lines, with the first; or when no column of text is found.
     """
-    rows = _Rows(name, reading)
-    column: str | None = None
-    wanted = "one JSON object on each line"
+    tally = _Tally(name, reading)
+    yield from _texts_of_rows(_json_rows(blocks, tally), name, reading, tally)
+    tally.finish()
+
+
+def _json_rows(blocks: Iterable[str], tally: _Tally) -> Iterator[Mapping[str, object]]:
     for number, line in enumerate(_lines(blocks), start=1):
-        if not line.strip():
+        line = line.strip().removeprefix("\ufeff")
+        if not line:
             continue
         try:
-            row = json.loads(line.removeprefix("\ufeff"))
-        except ValueError as error:
-            rows.bad(number, f"{line.strip()[:60]!r} ({error})", wanted)
-            continue
-        if isinstance(row, str):
-            yield from rows.text(row)
-        elif isinstance(row, dict):
-            if column is None:
-                column = choose_column(name, {key: isinstance(row[key], str) for key in row}, reading.text_column)
-            yield from rows.text(row.get(column))
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            row, fault = None, f" ({error})"
         else:
-            rows.bad(number, f"{line.strip()[:60]!r}", wanted)
-    rows.finish()
+            fault = ""
+        if isinstance(row, str):
+            row = {TEXT_COLUMNS[0]: row}
+        if isinstance(row, dict):
+            yield row
+        else:
+            tally.bad(number, f"{line[:60]!r}{fault}", "one JSON object on each line")
 
 
 def _lines(blocks: Iterable[str]) -> Iterator[str]:
@@ -141,6 +173,8 @@ def read_csv(blocks: Iterable[str], name: str, reading: Reading) -> Iterator[Tex
         lines = (line.removeprefix("\ufeff") for line in _lines(blocks))
         table = csv.reader(lines)
         yield from _read_table(((table.line_num, row) for row in table), name, reading)
+    except csv.Error as error:
+        raise DataError(f"{name}:{table.line_num}: cannot be read as a table", got=str(error)) from None
     finally:
         csv.field_size_limit(before)
 
@@ -170,17 +204,16 @@ def _read_table(table: Iterator[tuple[int, list[str]]], name: str, reading: Read
     header = next((row for _, row in table), None)
     if header is None:
         return
-    peeked = [entry for entry, _ in zip(table, range(PEEKED_ROWS), strict=False)]
+    peeked = list(islice(table, PEEKED_ROWS))
     columns = {column: _holds_text([row[n] for _, row in peeked if n < len(row)]) for n, column in enumerate(header)}
     at = header.index(choose_column(name, columns, reading.text_column))
-    rows = _Rows(name, reading)
-    for batch in (peeked, table):
-        for number, row in batch:
-            if len(row) == len(header):
-                yield from rows.text(row[at])
-            elif row:
-                rows.bad(number, f"{len(row)} fields", f"{len(header)} fields, as in the first line")
-    rows.finish()
+    tally = _Tally(name, reading)
+    for number, row in chain(peeked, table):
+        if len(row) == len(header):
+            yield from tally.text(row[at])
+        elif row:
+            tally.bad(number, f"{len(row)} fields", f"{len(header)} fields, as in the first line")
+    tally.finish()
 
 
 def _holds_text(values: list[str]) -> bool:
@@ -196,8 +229,14 @@ def _is_number(value: str) -> bool:
     return True
 
 
-def read_parquet(open_file: Callable[[], BinaryIO], name: str, reading: Reading) -> Iterator[Text]:
+def read_parquet(open_file: Callable[[], BinaryIO], is_plain: bool, name: str, reading: Reading) -> Iterator[Text]:
     """An Arrow table in columns.
+
+    Args:
+        open_file: opens its bytes.
+        is_plain: whether they can be read from any place; an unpacked stream is held in memory.
+        name: the table, for messages.
+        reading: which column, and where to report.
 
     Raises:
         DataError: when the file is damaged, or no column of text is found.
@@ -205,21 +244,20 @@ def read_parquet(open_file: Callable[[], BinaryIO], name: str, reading: Reading)
     import pyarrow
     import pyarrow.parquet
 
-    rows = _Rows(name, reading)
+    tally = _Tally(name, reading)
     try:
         with open_file() as stream:
-            source: Any = stream if isinstance(stream, io.BufferedReader) and stream.seekable() else None
-            table = pyarrow.parquet.ParquetFile(source or io.BytesIO(stream.read()))
+            table = pyarrow.parquet.ParquetFile(stream if is_plain else io.BytesIO(stream.read()))
             columns = {field.name: _is_text_type(field.type) for field in table.schema_arrow}
             column = choose_column(name, columns, reading.text_column)
             for batch in table.iter_batches(columns=[column]):
                 for value in batch.column(0).to_pylist():
-                    yield from rows.text(value)
+                    yield from tally.text(value)
     except pyarrow.ArrowException as error:
         raise DataError(
             f"{name}: cannot be read as parquet", got=str(error).splitlines()[0], wanted="a whole parquet file"
         ) from None
-    rows.finish()
+    tally.finish()
 
 
 def _is_text_type(kind: Any) -> bool:

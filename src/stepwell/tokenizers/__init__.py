@@ -1,7 +1,8 @@
 """Text to token ids and back.
 
-A tokenizer here is a byte-level BPE: it reads any text and any bytes, and gives the same back. It is trained on the train split
-only, and its vocabulary size follows from how much text there is. This room leaves out what a task adds around a text.
+A tokenizer here is a byte-level BPE: it reads any text and any bytes, and gives the same back. It is trained on the
+train split only, and its vocabulary size follows from how much text there is. This room leaves out what a task adds
+around a text.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -27,8 +26,8 @@ TokenIds = NDArray[np.int32]
 
 END_OF_TEXT = "<|endoftext|>"
 
-# How text is cut before pairs are merged (the GPT-4 family's rule, exactly as Llama 3 has it, so that other programs know it):
-# contractions, letters with at most one sign before them, one to three digits, signs, line ends, other blanks.
+# How text is cut before pairs are merged: contractions, letters with at most one sign before them, one to three digits,
+# signs, line ends, other blanks. It is the GPT-4 family's rule exactly as Llama 3 has it, so other programs know it.
 WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -106,7 +105,7 @@ class Tokenizer:
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
     def _encode_bytes(self, data: bytes) -> TokenIds:
-        # Bytes that are not UTF-8 come out of this decoding as the surrogates U+DC80 to U+DCFF, which no good text holds.
+        # Bytes that are not UTF-8 come out of this decoding as the surrogates U+DC80 to U+DCFF, which no text holds.
         parts = NOT_UTF8.split(data.decode("utf-8", errors="surrogateescape"))
         ids = [self.encode(part) if n % 2 == 0 else self._single_bytes(part) for n, part in enumerate(parts)]
         return np.concatenate(ids)
@@ -137,9 +136,7 @@ class Tokenizer:
             TokenizerError: for an id outside the vocabulary.
         """
         if not 0 <= token_id < self.vocab_size:
-            raise TokenizerError(
-                "tokenizer: no such token id", got=str(token_id), wanted=f"0 to {self.vocab_size - 1}"
-            )
+            raise TokenizerError("tokenizer: no such token id", got=str(token_id), wanted=f"0 to {self.vocab_size - 1}")
         return self._bytes[token_id]
 
     def save(self, path: Path | str) -> None:
@@ -153,7 +150,7 @@ class Tokenizer:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             draft.write_text(self._json, encoding="utf-8")
-            os.replace(draft, path)
+            draft.replace(path)
         except OSError as error:
             raise DiskError(f"{path}: cannot be written", got=str(error.strerror or error)) from error
 
