@@ -1,3 +1,47 @@
-"""Metrics, scoring, intervals, and the baseline that every model must beat."""
+"""How good a model is, and how sure that is."""
 
-__all__: list[str] = []
+from typing import TYPE_CHECKING
+
+from stepwell.doors import open_late
+
+if TYPE_CHECKING:
+    from stepwell.evaluation.baselines import evaluate_kneser_ney, kneser_ney_bits_per_byte
+    from stepwell.evaluation.intervals import Interval, bootstrap, paired_bootstrap, summarize
+    from stepwell.evaluation.language_modeling import evaluate_language_modeling
+    from stepwell.evaluation.metrics import METRICS, LanguageModelingScores, Metric, Totals
+    from stepwell.evaluation.repetition import distinct_ratio, repeated_ngram_ratio
+
+__all__ = [
+    "METRICS",
+    "Interval",
+    "LanguageModelingScores",
+    "Metric",
+    "Totals",
+    "bootstrap",
+    "distinct_ratio",
+    "evaluate_kneser_ney",
+    "evaluate_language_modeling",
+    "kneser_ney_bits_per_byte",
+    "paired_bootstrap",
+    "repeated_ngram_ratio",
+    "summarize",
+]
+
+__getattr__ = open_late(
+    __name__,
+    {
+        "METRICS": "metrics",
+        "LanguageModelingScores": "metrics",
+        "Metric": "metrics",
+        "Totals": "metrics",
+        "Interval": "intervals",
+        "bootstrap": "intervals",
+        "paired_bootstrap": "intervals",
+        "summarize": "intervals",
+        "evaluate_kneser_ney": "baselines",
+        "kneser_ney_bits_per_byte": "baselines",
+        "evaluate_language_modeling": "language_modeling",
+        "distinct_ratio": "repetition",
+        "repeated_ngram_ratio": "repetition",
+    },
+)

@@ -1,0 +1,150 @@
+"""How sure a value is: the bootstrap over documents (Efron, 1979).
+
+Documents, not tokens, are drawn again with replacement, because tokens of one document depend on each other. Two
+models are compared on the same draws, which cancels what makes a document hard for both (Koehn, 2004). With fewer
+than two documents nothing can be said, and the ends of the interval are None. This file leaves out corrections for
+bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepwell.evaluation.metrics import METRICS, FloatArray, LanguageModelingScores, Metric, Totals
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+COUNTS_AT_ONCE = 2**22
+"""How often each document was drawn is held for so many documents and resamples at a time."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and its 95 % interval.
+
+    Attributes:
+        value: as measured on the documents.
+        low: lower end; None when fewer than two documents say nothing about it.
+        high: upper end, or None likewise.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+def bootstrap(scores: LanguageModelingScores, metric: str, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+    """A metric and its percentile interval.
+
+    Args:
+        scores: from 1 document.
+        metric: a name of `METRICS`.
+        resamples: how many corpora are drawn, from 1.
+        seed: decides the draws.
+
+    Raises:
+        ValueError: when there is no document, or no such metric.
+    """
+    chosen = _metric(metric)
+    columns = scores.columns
+    _check_not_empty(columns)
+    value = float(chosen.compute(Totals.of(columns.sum(0))))
+    if len(columns) < 2:
+        return Interval(value, None, None)
+    return _percentiles(value, chosen.compute(Totals.of(_resampled_sums(columns, resamples, seed))))
+
+
+def paired_bootstrap(
+    first: LanguageModelingScores,
+    second: LanguageModelingScores,
+    metric: str,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """The difference `metric(first) - metric(second)` on the same documents, and its percentile interval.
+
+    When `higher_is_better` is False, the second is better beyond the noise where `low` is above 0.
+
+    Args:
+        first: of one model.
+        second: of another model, on the same documents in the same order.
+        metric: a name of `METRICS`.
+        resamples: how many corpora are drawn, from 1.
+        seed: decides the draws.
+
+    Raises:
+        ValueError: when the documents differ, when their tokens differ and the metric is one per token, or when there
+            is no document or no such metric.
+    """
+    chosen = _metric(metric)
+    if len(first) != len(second) or not np.array_equal(first.bytes, second.bytes):
+        raise ValueError("a paired bootstrap needs scores of the same documents in the same order")
+    if chosen.per == "token" and not np.array_equal(first.tokens, second.tokens):
+        raise ValueError(f"{metric} compares models of one tokenizer only; bits_per_byte compares any")
+    both = np.concatenate((first.columns, second.columns), axis=1)
+    _check_not_empty(both)
+
+    def difference(sums: FloatArray) -> FloatArray:
+        return np.asarray(chosen.compute(Totals.of(sums[..., :4])) - chosen.compute(Totals.of(sums[..., 4:])))
+
+    value = float(difference(both.sum(0)))
+    if len(both) < 2:
+        return Interval(value, None, None)
+    return _percentiles(value, difference(_resampled_sums(both, resamples, seed)))
+
+
+def summarize(
+    scores: LanguageModelingScores, metrics: Collection[str] = tuple(METRICS), *, seed: int = 0
+) -> dict[str, Interval]:
+    """Several metrics with their intervals, by name.
+
+    Raises:
+        ValueError: when there is no document, or no such metric.
+    """
+    return {metric: bootstrap(scores, metric, seed=seed) for metric in metrics}
+
+
+def _resampled_sums(columns: FloatArray, resamples: int, seed: int) -> FloatArray:
+    """Draw N of N documents with replacement, many times, and sum.
+
+    Args:
+        columns: (N, C), one row each document.
+        resamples: R.
+        seed: decides the draws.
+
+    Returns:
+        (R, C).
+    """
+    rng = np.random.default_rng(seed)
+    num = len(columns)
+    at_once = max(1, COUNTS_AT_ONCE // num)
+    sums = []
+    for at in range(0, resamples, at_once):
+        rows = min(at_once, resamples - at)
+        drawn = rng.integers(0, num, size=(rows, num)) + num * np.arange(rows)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=rows * num).reshape(rows, num)
+        sums.append(counts @ columns)
+    return np.concatenate(sums)
+
+
+def _percentiles(value: float, values: NDArray[np.float64]) -> Interval:
+    outside = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(values, (outside, 1 - outside))
+    return Interval(value, float(low), float(high))
+
+
+def _metric(name: str) -> Metric:
+    if name not in METRICS:
+        raise ValueError(f"no metric {name!r}; there are {', '.join(METRICS)}")
+    return METRICS[name]
+
+
+def _check_not_empty(columns: FloatArray) -> None:
+    if not len(columns):
+        raise ValueError("no documents, so there is nothing to measure")

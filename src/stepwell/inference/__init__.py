@@ -1,0 +1,47 @@
+"""From a trained model to text, and from text to its probability."""
+
+from typing import TYPE_CHECKING
+
+from stepwell.doors import open_late
+from stepwell.inference.params import SamplingParams
+from stepwell.inference.window import Window, split_windows, window_start
+
+if TYPE_CHECKING:
+    from stepwell.inference.generation import Completion, FinishReason, Piece, generate, generate_many, stream
+    from stepwell.inference.sampling import Sampler
+    from stepwell.inference.scoring import Precision, TokenScores, score_documents, score_tokens
+
+__all__ = [
+    "Completion",
+    "FinishReason",
+    "Piece",
+    "Precision",
+    "Sampler",
+    "SamplingParams",
+    "TokenScores",
+    "Window",
+    "generate",
+    "generate_many",
+    "score_documents",
+    "score_tokens",
+    "split_windows",
+    "stream",
+    "window_start",
+]
+
+__getattr__ = open_late(
+    __name__,
+    {
+        "Completion": "generation",
+        "FinishReason": "generation",
+        "Piece": "generation",
+        "generate": "generation",
+        "generate_many": "generation",
+        "stream": "generation",
+        "Sampler": "sampling",
+        "Precision": "scoring",
+        "TokenScores": "scoring",
+        "score_documents": "scoring",
+        "score_tokens": "scoring",
+    },
+)

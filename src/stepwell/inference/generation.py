@@ -1,0 +1,293 @@
+"""Completing a prompt: one prefill, then one token after another from a state.
+
+`stream` gives each token as it comes and `generate` collects them; both run the same loop over rows, a row being one
+sample of one prompt. Rows that end leave the batch, and a full window is rolled by reading its later half anew
+(`window.py`). This file leaves out requests that come and go while others run.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from stepwell.errors import TokenizerError
+from stepwell.inference.mode import evaluation_mode
+from stepwell.inference.params import SamplingParams
+from stepwell.inference.sampling import Sampler
+from stepwell.inference.stopping import StopGate
+from stepwell.inference.window import window_start
+from stepwell.models import LanguageModel
+from stepwell.nn import DecodingState
+from stepwell.tokenizers import StreamDecoder, Tokenizer
+
+FinishReason = Literal["stop", "length"]
+"""`stop`: the end-of-text token or a stop text came; `length`: max_tokens were drawn."""
+
+MAX_ROWS = 64
+"""Samples that `generate_many` decodes at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One drawn token of one sample, as soon as it is there.
+
+    Attributes:
+        index: which sample of the prompt, from 0.
+        text: what may be shown now. It trails the token while a character is unfinished or a stop text could be
+            beginning.
+        token_id: the token, the end-of-text token included.
+        logprob: of the token under the model itself (nats), before temperature and truncation.
+        finish_reason: None until the sample's last piece.
+    """
+
+    index: int
+    text: str
+    token_id: int
+    logprob: float
+    finish_reason: FinishReason | None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One finished sample.
+
+    Attributes:
+        text: without the stop text, and without the end-of-text token.
+        token_ids: every token drawn, those of the stop text and of the end included.
+        logprobs: of each token under the model itself (nats).
+        finish_reason: why it ended.
+        prompt_tokens: length of the prompt, the begin token included.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish_reason: FinishReason
+    prompt_tokens: int
+
+
+def generate(
+    model: LanguageModel, tokenizer: Tokenizer, prompt: str, params: SamplingParams | None = None
+) -> list[Completion]:
+    """Complete a prompt.
+
+    Args:
+        model: any language model of the catalog.
+        tokenizer: the one it was trained with.
+        prompt: text of any length; of a long one the model sees the end (`window.window_start`).
+        params: how to draw; default `SamplingParams()`.
+
+    Returns:
+        params.n completions, by sample index.
+
+    Raises:
+        TokenizerError: when the tokenizer does not fit the model.
+        StepwellError: when the model predicts NaN or infinity.
+    """
+    return generate_many(model, tokenizer, [prompt], params)[0]
+
+
+def generate_many(
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[str], params: SamplingParams | None = None
+) -> list[list[Completion]]:
+    """Complete many prompts; those of equal length in tokens share a batch, which changes nothing but the speed.
+
+    Args:
+        model: any language model of the catalog.
+        tokenizer: the one it was trained with.
+        prompts: texts. Each draws from the same seed as it would alone.
+        params: how to draw; default `SamplingParams()`.
+
+    Returns:
+        For each prompt its params.n completions.
+
+    Raises:
+        TokenizerError: when the tokenizer does not fit the model.
+        StepwellError: when the model predicts NaN or infinity.
+    """
+    params = params or SamplingParams()
+    encoded = [_encode(model, tokenizer, prompt) for prompt in prompts]
+    by_length: defaultdict[int, list[int]] = defaultdict(list)
+    for number, token_ids in enumerate(encoded):
+        by_length[len(token_ids)].append(number)
+    at_once = max(1, MAX_ROWS // params.n)
+    completions: list[list[Completion]] = [[] for _ in prompts]
+    for numbers in by_length.values():
+        for at in range(0, len(numbers), at_once):
+            batch = numbers[at : at + at_once]
+            for number, done in zip(
+                batch, _complete(model, tokenizer, [encoded[n] for n in batch], params), strict=True
+            ):
+                completions[number] = done
+    return completions
+
+
+def stream(
+    model: LanguageModel, tokenizer: Tokenizer, prompt: str, params: SamplingParams | None = None
+) -> Iterator[Piece]:
+    """Complete a prompt token by token; pieces of the samples take turns.
+
+    The texts of a sample's pieces joined are the text of its `Completion`. Close the iterator to stop early.
+
+    Args:
+        model: any language model of the catalog.
+        tokenizer: the one it was trained with.
+        prompt: as for `generate`.
+        params: how to draw; default `SamplingParams()`.
+
+    Yields:
+        One piece for each token drawn.
+
+    Raises:
+        TokenizerError: when the tokenizer does not fit the model.
+        StepwellError: when the model predicts NaN or infinity.
+    """
+    pieces = _decode(model, tokenizer, [_encode(model, tokenizer, prompt)], params or SamplingParams())
+    with closing(pieces):
+        for _, piece in pieces:
+            yield piece
+
+
+@dataclass
+class _Row:
+    """One sample on its way: its tokens so far and the text that came of them."""
+
+    prompt: int
+    index: int
+    token_ids: list[int]
+    decoder: StreamDecoder
+    gate: StopGate
+    finish_reason: FinishReason | None = field(default=None)
+
+    def take(self, token_id: int, logprob: float, *, ends: bool, last: bool) -> Piece:
+        """Add a token; `ends` when it is the end-of-text token, `last` when no further one may come."""
+        self.token_ids.append(token_id)
+        text = "" if ends else self.gate.push(self.decoder.push(token_id))
+        if (ends or last) and not self.gate.closed:
+            text += self.gate.push(self.decoder.finish())
+        if ends or self.gate.closed:
+            self.finish_reason = "stop"
+        elif last:
+            self.finish_reason = "length"
+        if self.finish_reason is not None:
+            text += self.gate.finish()
+        return Piece(self.index, text, token_id, logprob, self.finish_reason)
+
+
+def _complete(
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[list[int]], params: SamplingParams
+) -> list[list[Completion]]:
+    """All samples of prompts of equal length."""
+    pieces: defaultdict[tuple[int, int], list[Piece]] = defaultdict(list)
+    for number, piece in _decode(model, tokenizer, prompts, params):
+        pieces[number, piece.index].append(piece)
+    return [
+        [_join(pieces[number, index], len(prompt)) for index in range(params.n)]
+        for number, prompt in enumerate(prompts)
+    ]
+
+
+def _join(pieces: Sequence[Piece], prompt_tokens: int) -> Completion:
+    finish_reason = pieces[-1].finish_reason
+    assert finish_reason is not None
+    return Completion(
+        "".join(piece.text for piece in pieces),
+        tuple(piece.token_id for piece in pieces),
+        tuple(piece.logprob for piece in pieces),
+        finish_reason,
+        prompt_tokens,
+    )
+
+
+def _decode(
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[list[int]], params: SamplingParams
+) -> Generator[tuple[int, Piece]]:
+    """The loop: draw, hand out, drop rows that ended, extend. Yields (which prompt, piece)."""
+    rows = [
+        _Row(number, index, list(prompt), StreamDecoder(tokenizer), StopGate(params.stop))
+        for number, prompt in enumerate(prompts)
+        for index in range(params.n)
+    ]
+    sampler = Sampler(params, [r.index for r in rows], [r.token_ids[1:] for r in rows], model.config.vocab_size)
+    with evaluation_mode(model):
+        window = _RollingWindow(model, prompts, params)
+        logits = window.logits
+        if params.n > 1:
+            logits = logits.repeat_interleave(params.n, 0)
+            window.select([row.prompt for row in rows])
+        for num_drawn in range(1, params.max_tokens + 1):
+            last = num_drawn == params.max_tokens
+            for row, token_id, logprob in zip(rows, *sampler.draw(logits), strict=True):
+                yield row.prompt, row.take(token_id, logprob, ends=token_id == tokenizer.eos_id, last=last)
+            going = [place for place, row in enumerate(rows) if row.finish_reason is None]
+            if not going:
+                return
+            if len(going) < len(rows):
+                rows = [rows[place] for place in going]
+                sampler.select(going)
+                window.select(going)
+            logits = window.extend([row.token_ids for row in rows])
+
+
+class _RollingWindow:
+    """A model's state over the part of the sequences that it sees.
+
+    Args:
+        model: in evaluation mode.
+        prompts: P sequences of equal length, from 1 token.
+        params: says how long the sequences may become.
+
+    Attributes:
+        logits: (P, V) float32, of the token after the prompts.
+    """
+
+    def __init__(self, model: LanguageModel, prompts: Sequence[Sequence[int]], params: SamplingParams) -> None:
+        self.model = model
+        self.max_seq_len = model.config.max_seq_len
+        self.capacity = min(self.max_seq_len, len(prompts[0]) + params.max_tokens)
+        self.device = next(model.parameters()).device
+        self.logits = self._read(prompts)
+
+    @torch.inference_mode()
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep, drop or repeat sequences."""
+        self.state.select(torch.tensor(rows, dtype=torch.int64, device=self.device))
+
+    @torch.inference_mode()
+    def extend(self, sequences: Sequence[Sequence[int]]) -> Tensor:
+        """Logits (B, V) after sequences that are one token longer than before; a full window is rolled."""
+        if window_start(len(sequences[0]), self.max_seq_len) != self.start:
+            return self._read(sequences)
+        return self.model.extend(self.state, self._tensor([[sequence[-1]] for sequence in sequences]))
+
+    @torch.inference_mode()
+    def _read(self, sequences: Sequence[Sequence[int]]) -> Tensor:
+        """Prefill a new state with all that the model may see."""
+        self.start = window_start(len(sequences[0]), self.max_seq_len)
+        self.state: DecodingState = self.model.start(len(sequences), self.capacity)
+        return self.model.extend(self.state, self._tensor([sequence[self.start :] for sequence in sequences]))
+
+    def _tensor(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
+        return torch.tensor(token_ids, dtype=torch.int64, device=self.device)
+
+
+def _encode(model: LanguageModel, tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """The begin token and the prompt's tokens.
+
+    Raises:
+        TokenizerError: when the tokenizer does not fit the model.
+    """
+    if tokenizer.vocab_size != model.config.vocab_size:
+        raise TokenizerError(
+            "the tokenizer does not fit the model",
+            got=f"{tokenizer.vocab_size} tokens",
+            wanted=f"{model.config.vocab_size} tokens",
+            do="take the tokenizer that the model was trained with",
+        )
+    return [tokenizer.bos_id, *tokenizer.encode(prompt).tolist()]

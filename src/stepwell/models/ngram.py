@@ -1,0 +1,211 @@
+"""The baseline that every network has to beat: interpolated modified Kneser-Ney n-grams (Chen and Goodman, 1999).
+
+It predicts a symbol from the last few, and trusts a shorter history where the longer one was rarely seen. An n-gram
+is a row in a sorted array of integers (number of its prefix, last symbol), so fitting is sorting and scoring is
+binary search, all in NumPy. This file leaves out pruning and the ARPA format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
+"""For counts of 1, 2 and more, where there are too few n-grams to estimate discounts from (as in KenLM)."""
+
+
+class _Table(NamedTuple):
+    """All n-grams of one length that were seen.
+
+    Attributes:
+        keys: (U,) sorted; prefix number * (V + 1) + last symbol.
+        probabilities: (U,) interpolated probability of the last symbol after the others.
+        backoff: (number of prefixes,) what is left for the shorter history after each prefix, in (0, 1].
+    """
+
+    keys: IntArray
+    probabilities: FloatArray
+    backoff: FloatArray
+
+
+class KneserNey:
+    """Interpolated modified Kneser-Ney over sequences of integers (bytes or token ids).
+
+    Each sequence is preceded by a begin symbol of the model's own, which is never predicted. Lower orders count how
+    many different symbols precede an n-gram, except that n-grams at the beginning, which nothing precedes, keep their
+    plain counts.
+
+    Args:
+        vocab_size: symbols are in [0, vocab_size).
+        order: length of the longest n-gram, from 1.
+    """
+
+    def __init__(self, vocab_size: int, order: int = 5) -> None:
+        if vocab_size < 1 or order < 1:
+            raise ValueError(f"vocab_size and order are at least 1, not {vocab_size} and {order}")
+        self.vocab_size, self.order = vocab_size, order
+        self._tables: list[_Table] = []
+
+    def fit(self, sequences: Iterable[ArrayLike]) -> Self:
+        """Learn from sequences, forgetting what was learned before.
+
+        Args:
+            sequences: (T,) symbols of each.
+
+        Raises:
+            ValueError: for a symbol out of range.
+        """
+        symbols = np.concatenate([np.empty(0, np.int64), *(self._with_begin(sequence) for sequence in sequences)])
+        levels = _number_ngrams(symbols, self.vocab_size, self.order)
+        self._tables = []
+        shorter = np.full(1, 1 / self.vocab_size)  # the empty n-gram: every symbol alike
+        for length in range(1, self.order + 1):
+            level = levels[length - 1]
+            longer = levels[length] if length < self.order else None
+            table = self._table(level, longer, shorter)
+            self._tables.append(table)
+            shorter = table.probabilities
+        return self
+
+    def logprobs(self, sequence: ArrayLike) -> FloatArray:
+        """Log-probability of each symbol given the ones before it.
+
+        Args:
+            sequence: (T,) symbols.
+
+        Returns:
+            (T,) nats.
+
+        Raises:
+            ValueError: for a symbol out of range.
+        """
+        if not self._tables:
+            raise ValueError("fit the model before scoring")
+        symbols = self._with_begin(sequence)
+        num = len(symbols) - 1
+        probabilities = np.full(num, 1 / self.vocab_size)
+        prefixes = np.zeros(
+            len(symbols), np.int64
+        )  # the n-gram of one symbol less that starts at each place; -1: unseen
+        for length, table in enumerate(self._tables, start=1):
+            if not table.keys.size:  # the training text is shorter than this
+                break
+            prefixes = prefixes[: len(symbols) - length + 1]
+            last = symbols[length - 1 :]
+            found = _find(table.keys, prefixes, last, self.vocab_size)
+            first = 1 if length == 1 else 0  # the begin symbol alone predicts nothing
+            ends, histories, hits = slice(first + length - 2, num), prefixes[first:], found[first:]
+            backoff = np.where(histories >= 0, table.backoff[histories], 1.0)
+            probabilities[ends] = np.where(hits >= 0, table.probabilities[hits], backoff * probabilities[ends])
+            prefixes = found
+        return np.log(probabilities)
+
+    def _with_begin(self, sequence: ArrayLike) -> IntArray:
+        symbols = np.asarray(sequence, dtype=np.int64).reshape(-1)
+        if symbols.size and not 0 <= symbols.min() <= symbols.max() < self.vocab_size:
+            raise ValueError(f"symbols are in [0, {self.vocab_size}), not {symbols.min()} to {symbols.max()}")
+        return np.concatenate([[self.vocab_size], symbols])
+
+    def _table(self, level: _Level, longer: _Level | None, shorter: FloatArray) -> _Table:
+        """Probabilities of one length from counts, discounts and shorter histories (Chen and Goodman, section 3)."""
+        counts = _adjusted_counts(level, longer)
+        num_prefixes = level.num_prefixes
+        grade = np.minimum(counts, 3)
+        discounts = np.array([0.0, *_discounts(counts)])[grade]
+        totals = np.bincount(level.prefix, weights=counts, minlength=num_prefixes)
+        taken = np.bincount(level.prefix, weights=discounts, minlength=num_prefixes)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            backoff = np.where(totals > 0, taken / totals, 1.0)
+            kept = np.where(counts > 0, (counts - discounts) / totals[level.prefix], 0.0)
+        return _Table(level.keys, kept + backoff[level.prefix] * shorter[level.suffix], backoff)
+
+
+class _Level(NamedTuple):
+    """The distinct n-grams of one length in the training text.
+
+    Attributes:
+        length: symbols of an n-gram.
+        keys: (U,) sorted, as in `_Table`.
+        counts: (U,) how often each occurs.
+        begins: (U,) bool, whether it starts with the begin symbol.
+        prefix: (U,) number of the n-gram without its last symbol.
+        suffix: (U,) number of the n-gram without its first symbol.
+        num_prefixes: how many n-grams of one symbol less there are.
+    """
+
+    length: int
+    keys: IntArray
+    counts: IntArray
+    begins: NDArray[np.bool_]
+    prefix: IntArray
+    suffix: IntArray
+    num_prefixes: int
+
+
+def _number_ngrams(symbols: IntArray, vocab_size: int, order: int) -> list[_Level]:
+    """Find and number the n-grams of every length up to the order, none across a begin symbol.
+
+    Args:
+        symbols: (N,) all sequences one after another, each led by the begin symbol `vocab_size`.
+        vocab_size: V.
+        order: the longest length.
+    """
+    levels: list[_Level] = []
+    starts = np.arange(len(symbols))  # where an n-gram of the present length begins
+    prefixes = np.zeros(
+        len(symbols), np.int64
+    )  # at each place of the text: the n-gram of one symbol less that begins there
+    num_prefixes = 1
+    for length in range(1, order + 1):
+        starts = starts[starts + length <= len(symbols)]
+        last = symbols[starts + length - 1]
+        if length > 1:
+            starts, last = starts[last != vocab_size], last[last != vocab_size]
+        keys, first, numbers, counts = np.unique(
+            prefixes[starts] * (vocab_size + 1) + last, return_index=True, return_inverse=True, return_counts=True
+        )
+        example = starts[first]
+        # The last place of a text has no next one; only an n-gram of one symbol stands there, and its suffix is the
+        # empty one.
+        suffix = np.zeros(len(keys), np.int64) if length == 1 else prefixes[example + 1]
+        begins = symbols[example] == vocab_size
+        levels.append(_Level(length, keys, counts, begins, keys // (vocab_size + 1), suffix, num_prefixes))
+        prefixes = np.full(len(symbols), -1, np.int64)
+        prefixes[starts] = numbers
+        num_prefixes = len(keys)
+    return levels
+
+
+def _adjusted_counts(level: _Level, longer: _Level | None) -> IntArray:
+    """Plain counts for the longest n-grams; for the others, how many different symbols precede them."""
+    if longer is None:
+        counts = level.counts
+    else:
+        preceded = np.bincount(longer.suffix, minlength=len(level.keys))
+        counts = np.where(level.begins, level.counts, preceded)
+    if level.length == 1:
+        return np.where(level.begins, 0, counts)  # the begin symbol is a history, never a prediction
+    return counts
+
+
+def _discounts(counts: IntArray) -> tuple[float, float, float]:
+    """What is taken from counts of 1, 2 and 3 or more (Chen and Goodman, section 3)."""
+    n1, n2, n3, n4 = (int(n) for n in np.bincount(counts[counts <= 4], minlength=5)[1:])
+    if not min(n1, n2, n3):
+        return FALLBACK_DISCOUNTS
+    y = n1 / (n1 + 2 * n2)
+    one, two, three = 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3
+    return (one, two, three) if two > 0 and three > 0 else FALLBACK_DISCOUNTS
+
+
+def _find(keys: IntArray, prefixes: IntArray, last: IntArray, vocab_size: int) -> IntArray:
+    """Numbers of n-grams among sorted keys, -1 where there is none."""
+    wanted = prefixes * (vocab_size + 1) + last
+    places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where((keys[places] == wanted) & (prefixes >= 0), places, -1)
