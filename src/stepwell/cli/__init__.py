@@ -1,0 +1,1 @@
+"""Commands: parse, call `api`, show. Nothing else."""

@@ -1,0 +1,1 @@
+"""The closed loop: audit, plan, trial, diagnose, adjust, accept, stop, journal, report."""
