@@ -9,9 +9,11 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import logging
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -33,6 +35,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_HTML_BEGINS = re.compile("<(html|body)", re.IGNORECASE)
 _NOT_UTF8 = re.compile("[\udc80-\udcff]+")
 
 
@@ -68,23 +71,17 @@ class FileInput:
         """Its texts.
 
         Raises:
-            DataError: when it is binary, damaged, or a table without a column of text.
+            DataError: when it is binary, damaged, or a table without a column of text; for a long text, when its blocks
+                are taken.
         """
         kind, packed = split_suffixes(self.path)
-        try:
-            if kind == ".parquet":
+        if kind == ".parquet":
+            with self._whole():
                 yield from read_parquet(self.open, not packed, self.name, reading)
-            elif reading.encoding_errors == "skip" and (problem := self._not_utf8()):
-                reading.report(f"{problem}; the file was skipped")
-            else:
-                yield from READERS[kind](self, reading)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(
-                f"{self.path}: cannot be read to its end",
-                got=str(error) or type(error).__name__,
-                wanted="a whole file",
-                do="fetch or unpack it again" if packed else None,
-            ) from error
+        elif reading.encoding_errors == "skip" and (problem := self._not_utf8()):
+            reading.report(f"{problem}; the file was skipped")
+        else:
+            yield from READERS[kind](self, reading)
 
     def open(self) -> BinaryIO:
         """The file's bytes, unpacked.
@@ -107,17 +104,30 @@ class FileInput:
             whole_lines: never break a line, however long.
 
         Raises:
-            DataError: when it is binary or in another encoding.
+            DataError: when it is binary, damaged, or in another encoding.
         """
         decoder = _Decoder(self.name)
-        with self.open() as stream:
+        with self._whole(), self.open() as stream:
             yield from _at_line_ends(decoder.decode(stream), whole_lines)
         if decoder.problem:
             reading.report(f"{decoder.problem}; replaced")
 
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Say in our words what is wrong with a file that cannot be read or unpacked to its end."""
+        try:
+            yield
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(
+                f"{self.path}: cannot be read to its end",
+                got=str(error) or type(error).__name__,
+                wanted="a whole file",
+                do="fetch or unpack it again" if split_suffixes(self.path)[1] else None,
+            ) from error
+
     def _not_utf8(self) -> str | None:
         decoder = _Decoder(self.name, hopeless_ratio=1)
-        with self.open() as stream:
+        with self._whole(), self.open() as stream:
             for _ in decoder.decode(stream):
                 pass
         return decoder.problem
@@ -243,9 +253,14 @@ def _read_html(file: FileInput, reading: Reading) -> Iterator[Text]:
         raise DataError(
             f"{file.name}: HTML needs the trafilatura library", got=str(error), do="pip install trafilatura"
         ) from None
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # what matters is said below, once
+    if not _HTML_BEGINS.search(page):
+        page = f"<html><body>{page}</body></html>"  # a fragment
     text = trafilatura.extract(page, include_comments=False, favor_recall=True) or trafilatura.html2txt(page)
     if text:
         yield Text((text,), is_row=False)
+    else:
+        reading.report(f"{file.name}: a page without text; skipped")
 
 
 def _read_jsonl(file: FileInput, reading: Reading) -> Iterator[Text]:

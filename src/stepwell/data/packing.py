@@ -158,19 +158,22 @@ def _ranges(starts: Ints, lengths: Ints) -> Ints:
 
 
 def _cut_pieces(offsets: Ints, max_seq_len: int, random: np.random.Generator) -> tuple[Ints, Ints]:
-    """Cut documents into pieces of at most `max_seq_len` pairs; a longer one begins with a piece of random length.
+    """Cut documents into pieces of at most `max_seq_len` pairs; where the cuts are in a long one is random.
+
+    A long document gives as many whole rows as it can; what remains is shared at random between its beginning and end.
 
     Returns:
         Where each piece begins among the tokens, and how many pairs it has.
     """
     pairs = np.maximum(np.diff(offsets) - 1, 0)
-    head = np.minimum(pairs, random.integers(1, max_seq_len + 1, size=len(pairs)))
-    head = np.where(pairs <= max_seq_len, pairs, head)
-    counts = np.where(pairs > 0, 1 + -(-(pairs - head) // max_seq_len), 0)
+    head = random.integers(0, pairs % max_seq_len, endpoint=True)
+    head[pairs <= max_seq_len] = 0
+    has_head = head > 0
+    counts = has_head + -(-(pairs - head) // max_seq_len)
     document = np.repeat(np.arange(len(pairs)), counts)
-    number = _ranges(np.zeros_like(counts), counts)
-    begins = np.where(number > 0, head[document] + (number - 1) * max_seq_len, 0)
-    ends = np.minimum(head[document] + number * max_seq_len, pairs[document])
+    row = _ranges(-has_head.astype(np.int64), counts)  # -1 for a head, then 0, 1, 2, ...
+    begins = np.maximum(head[document] + row * max_seq_len, 0)
+    ends = np.minimum(head[document] + (row + 1) * max_seq_len, pairs[document])
     return offsets[:-1][document] + begins, ends - begins
 
 

@@ -1,0 +1,136 @@
+"""Packed rows beside the plain way of packing, which defines what is right."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from stepwell.data import Batch, Packer, TokenSplit
+from stepwell.data.packing import pack_best_fit
+from stepwell.errors import DataError
+
+
+def plain_best_fit(lengths: list[int], capacity: int) -> list[int]:
+    """Best fit, the longest first, one piece at a time. Returns the filling of each row."""
+    rows: list[int] = []
+    for length in sorted(lengths, reverse=True):
+        fitting = [n for n, filled in enumerate(rows) if filled + length <= capacity]
+        if fitting:
+            rows[max(fitting, key=lambda n: rows[n])] += length
+        else:
+            rows.append(length)
+    return rows
+
+
+def make_split(lengths: list[int], vocab_size: int = 1_000, seed: int = 0) -> TokenSplit:
+    """Documents of so many tokens; every token is told apart, so every pair can be found again."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    ids = np.arange(offsets[-1]).astype(np.uint32)
+    return TokenSplit(ids, offsets, np.array(lengths, dtype=np.int64))
+
+
+def pairs_of(batch: Batch) -> Counter[tuple[int, int]]:
+    mask = batch.loss_mask
+    return Counter(zip(batch.token_ids[mask].tolist(), batch.targets[mask].tolist(), strict=True))
+
+
+def all_pairs(split: TokenSplit) -> Counter[tuple[int, int]]:
+    documents = [split.document(n).tolist() for n in range(split.num_documents)]
+    return Counter(pair for ids in documents for pair in pairwise(ids))
+
+
+@pytest.mark.parametrize("capacity", [1, 7, 64])
+@pytest.mark.parametrize("seed", range(5))
+def test_best_fit_is_the_plain_best_fit(capacity: int, seed: int) -> None:
+    lengths = np.random.default_rng(seed).integers(1, capacity + 1, size=200)
+    rows = pack_best_fit(lengths, capacity)
+    filled = np.bincount(rows, weights=lengths).astype(int).tolist()
+    assert sorted(filled) == sorted(plain_best_fit(lengths.tolist(), capacity))
+
+
+def test_nothing_to_pack() -> None:
+    assert len(pack_best_fit(np.zeros(0, dtype=np.int64), 8)) == 0
+
+
+def test_every_pair_once_and_no_row_crosses_documents() -> None:
+    split = make_split([2, 40, 7, 100, 3, 16, 17, 1, 33, 300])
+    packer = Packer(split, 16, seed=3)
+    document_of = np.repeat(np.arange(split.num_documents), np.diff(split.offsets))
+    for epoch in range(3):
+        rows = packer.rows(epoch)
+        batch = rows.batch(np.arange(len(rows)))
+        assert pairs_of(batch) == all_pairs(split)
+        assert batch.num_targets == packer.tokens(epoch) == split.num_tokens - split.num_documents
+        for row in range(len(rows)):
+            for piece in range(batch.document_ids[row].max() + 1):
+                here = (batch.document_ids[row] == piece) & batch.loss_mask[row]
+                ids = batch.token_ids[row][here]
+                assert len(set(document_of[ids])) <= 1
+                assert (np.diff(ids) == 1).all()
+                assert (np.diff(np.flatnonzero(here)) == 1).all()
+
+
+def test_the_shape_of_a_batch() -> None:
+    packer = Packer(make_split([5, 4, 9]), 6, seed=0)
+    batch = packer.batch(0, 4)
+    assert batch.token_ids.dtype == batch.targets.dtype == np.int64
+    assert batch.loss_mask.dtype == np.bool_
+    assert batch.document_ids.dtype == np.int32
+    assert {array.shape for array in (batch.token_ids, batch.targets, batch.loss_mask, batch.document_ids)} == {(4, 6)}
+    padding = ~batch.loss_mask
+    assert not batch.token_ids[padding].any()
+    assert not batch.targets[padding].any()
+    for row in range(4):
+        pieces = batch.document_ids[row][batch.loss_mask[row]]
+        assert pieces[0] == 0
+        assert set(np.diff(pieces)) <= {0, 1}
+        assert (batch.document_ids[row][padding[row]] == pieces[-1] + 1).all()
+
+
+def test_the_same_seed_gives_the_same_rows_and_epochs_differ() -> None:
+    split = make_split([50, 3, 20, 70, 8] * 10)
+    one, other = Packer(split, 16, seed=1), Packer(split, 16, seed=1)
+    other.batch(5 * one.row_count(0), 2)  # another way to the same place
+    assert (one.batch(3, 8).token_ids == other.batch(3, 8).token_ids).all()
+    assert not np.array_equal(one.batch(0, 8).token_ids, Packer(split, 16, seed=2).batch(0, 8).token_ids)
+    first, second = one.rows(0).batch(np.arange(8)), one.rows(1).batch(np.arange(8))
+    assert not np.array_equal(first.token_ids, second.token_ids)
+
+
+def test_epochs_follow_each_other_without_end() -> None:
+    split = make_split([50, 3, 20, 70, 8] * 3)
+    packer = Packer(split, 16, seed=1)
+    counts = [packer.row_count(epoch) for epoch in range(4)]
+    plain = [packer.rows(epoch).batch(np.array([row])) for epoch, count in enumerate(counts) for row in range(count)]
+    stream = Packer(split, 16, seed=1)
+    for first, count in [(0, 5), (counts[0] - 2, 6), (sum(counts[:2]) - 1, 2), (1, 3), (2, counts[0] + counts[1])]:
+        batch = stream.batch(first, count)
+        wanted = plain[first : first + count]
+        for name in ("token_ids", "targets", "loss_mask", "document_ids"):
+            assert np.array_equal(getattr(batch, name), np.concatenate([getattr(row, name) for row in wanted]))
+
+
+def test_padding_is_small() -> None:
+    lengths = np.random.default_rng(0).integers(2, 400, size=2_000).tolist()
+    packer = Packer(make_split(lengths), 128, seed=0)
+    assert 0 <= packer.padding_ratio(0) < 0.01
+
+
+def test_long_documents_are_cut_elsewhere_each_epoch() -> None:
+    split = make_split([1_000])
+    packer = Packer(split, 64, seed=0)
+    heads = set()
+    for epoch in range(8):
+        batch = packer.rows(epoch).batch(np.arange(packer.row_count(epoch)))
+        first = np.argwhere((batch.token_ids == 0) & batch.loss_mask)[0]
+        heads.add(int((batch.document_ids[first[0]] == batch.document_ids[tuple(first)]).sum()))
+    assert len(heads) > 3
+
+
+def test_nothing_to_predict_is_an_error() -> None:
+    for lengths in ([], [1, 1]):
+        with pytest.raises(DataError, match="no tokens to predict"):
+            Packer(make_split(lengths), 16, seed=0)
