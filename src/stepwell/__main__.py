@@ -1,4 +1,4 @@
-"""`python -m stepwell` is the `stepwell` command. It serves where the script is not on the path. Nothing else lives here."""
+"""`python -m stepwell` is the `stepwell` command, for where the script is not on the path."""
 
 from stepwell.cli import main
 
