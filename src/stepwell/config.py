@@ -121,12 +121,16 @@ def check(cls: type[Config], tree: Mapping[str, Any], *, where: str) -> None:
     try:
         cls.model_validate(tree)
     except ValidationError as error:
-        if any(fault["type"] != "missing" for fault in error.errors()):
-            raise _explain(cls, error, where, skip="missing") from None
+        if any(fault["type"] not in ABSENT for fault in error.errors()):
+            raise _explain(cls, error, where, skip=ABSENT) from None
 
 
-def _explain(cls: type[Config], error: ValidationError, where: str, skip: str | None = None) -> ConfigError:
-    faults = [fault for fault in error.errors() if fault["type"] != skip]
+ABSENT = ("missing", "union_tag_not_found")
+"""Faults of values that are not there yet: a field, or the `kind` that tells which fields there are."""
+
+
+def _explain(cls: type[Config], error: ValidationError, where: str, skip: Collection[str] = ()) -> ConfigError:
+    faults = [fault for fault in error.errors() if fault["type"] not in skip]
     fault = faults[0]
     path = ".".join(str(part) for part in fault["loc"] if not _is_tag(cls, fault["loc"], part))
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""

@@ -90,6 +90,10 @@ class Decoder(LanguageModel):
         weight = self.embedding.weight if self.head is None else self.head.weight
         return linear(hidden, weight).float()
 
+    def vocabulary_parameters(self) -> list[nn.Parameter]:
+        """Embedding and head (see `LanguageModel.vocabulary_parameters`)."""
+        return [self.embedding.weight] if self.head is None else [self.embedding.weight, self.head.weight]
+
     def start(self, batch_size: int, max_len: int | None = None) -> KeyValueCache:
         """An empty key-value cache (see `LanguageModel.start`)."""
         config, weight = self.config, self.embedding.weight

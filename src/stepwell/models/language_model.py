@@ -54,6 +54,10 @@ class LanguageModel(nn.Module, ABC):
     def start(self, batch_size: int, max_len: int | None = None) -> DecodingState:
         """An empty state for B sequences of up to max_len tokens (default: max_seq_len)."""
 
+    @abstractmethod
+    def vocabulary_parameters(self) -> list[nn.Parameter]:
+        """The matrices with a row for each token (embedding, head): lookups, which optimizers treat apart."""
+
     def forward(self, token_ids: Tensor, document_ids: Tensor | None = None) -> Tensor:
         """Logits of every position: (B, T) -> (B, T, V) float32."""
         return self.unembed(self.hidden(token_ids, document_ids))

@@ -1,3 +1,30 @@
-"""The recipe: everything that a run is asked for, in one frozen object, and what is derived when nothing is said."""
+"""The recipe file, and what is derived when the user says nothing."""
 
-__all__: list[str] = []
+from stepwell.recipes.derive import (
+    Plan,
+    choose_plan,
+    derive_dropout,
+    derive_model,
+    derive_training,
+    fitting_rows,
+    predicted_loss,
+)
+from stepwell.recipes.draft import Draft, begin_draft, read_recipe_file, write_recipe
+from stepwell.recipes.recipe import Metric, Recipe, StudyConfig
+
+__all__ = [
+    "Draft",
+    "Metric",
+    "Plan",
+    "Recipe",
+    "StudyConfig",
+    "begin_draft",
+    "choose_plan",
+    "derive_dropout",
+    "derive_model",
+    "derive_training",
+    "fitting_rows",
+    "predicted_loss",
+    "read_recipe_file",
+    "write_recipe",
+]

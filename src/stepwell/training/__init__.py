@@ -3,25 +3,30 @@
 from typing import TYPE_CHECKING
 
 from stepwell.doors import open_late
-from stepwell.training.config import AdamWConfig, Precision, TrainingConfig, WSDConfig
+from stepwell.training.config import AdamWConfig, MuonConfig, OptimizerConfig, Precision, TrainingConfig, WSDConfig
 
 if TYPE_CHECKING:
     from stepwell.training.loop import Evaluate, Trained, Trainer
     from stepwell.training.objectives import causal_loss
-    from stepwell.training.optimizers import OPTIMIZERS, build_optimizer
+    from stepwell.training.optimizers import OPTIMIZERS, build_optimizers
     from stepwell.training.state import Progress
+    from stepwell.training.update import Update, Updater
 
 __all__ = [
     "OPTIMIZERS",
     "AdamWConfig",
     "Evaluate",
+    "MuonConfig",
+    "OptimizerConfig",
     "Precision",
     "Progress",
     "Trained",
     "Trainer",
     "TrainingConfig",
+    "Update",
+    "Updater",
     "WSDConfig",
-    "build_optimizer",
+    "build_optimizers",
     "causal_loss",
 ]
 
@@ -33,7 +38,9 @@ __getattr__ = open_late(
         "Trainer": "loop",
         "causal_loss": "objectives",
         "OPTIMIZERS": "optimizers",
-        "build_optimizer": "optimizers",
+        "build_optimizers": "optimizers",
         "Progress": "state",
+        "Update": "update",
+        "Updater": "update",
     },
 )

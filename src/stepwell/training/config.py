@@ -11,8 +11,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from stepwell.config import Config
+from stepwell.hardware import Precision
 
-Precision = Literal["float32", "bfloat16"]
 
 
 class AdamWConfig(Config):
@@ -32,6 +32,35 @@ class AdamWConfig(Config):
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
     eps: Annotated[float, Field(gt=0)] = 1e-9
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
+
+
+class MuonConfig(Config):
+    """Muon on the hidden matrices (Jordan et al., 2024), AdamW on everything else.
+
+    Muon makes each update of a matrix orthogonal, which needs far fewer steps than AdamW; tables with a row for each token, norms and
+    biases have no such shape and stay with AdamW.
+
+    Attributes:
+        learning_rate: the highest rate of the hidden matrices.
+        adamw_learning_rate: the highest rate of everything else.
+        momentum: of the matrices' gradients.
+        weight_decay: pulls the hidden matrices towards zero.
+        beta1: as AdamW's.
+        beta2: as AdamW's.
+        eps: as AdamW's.
+    """
+
+    kind: Literal["muon"] = "muon"
+    learning_rate: Annotated[float, Field(gt=0)]
+    adamw_learning_rate: Annotated[float, Field(gt=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    eps: Annotated[float, Field(gt=0)] = 1e-9
+
+
+OptimizerConfig = Annotated[AdamWConfig | MuonConfig, Field(discriminator="kind")]
 
 
 class WSDConfig(Config):
@@ -71,8 +100,8 @@ class TrainingConfig(Config):
     steps: Annotated[int, Field(ge=1)]
     global_batch_tokens: Annotated[int, Field(ge=2)]
     micro_batch: Annotated[int, Field(ge=1)]
-    optimizer: Annotated[AdamWConfig, Field(discriminator="kind")]
-    schedule: Annotated[WSDConfig, Field(discriminator="kind")]
+    optimizer: OptimizerConfig
+    schedule: WSDConfig
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     precision: Precision
     evaluate_every_steps: Annotated[int, Field(ge=1)]

@@ -6,14 +6,11 @@ after a spike, and a clock. The loop knows no metric and no task: whoever calls 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from stepwell.checkpoints import load_checkpoint, newest_good, prune, read_optimizer, save_checkpoint
 from stepwell.data import Packer
@@ -21,13 +18,11 @@ from stepwell.errors import RunError, Stopped, TrainingError
 from stepwell.models import LanguageModel
 from stepwell.progress import Evaluated, Fact, StepDone, Watcher, unwatched
 from stepwell.runs import append_line, read_lines, to_json, write_atomically
-from stepwell.seeding import derive_seed
 from stepwell.tokenizers import Tokenizer
 from stepwell.training.config import TrainingConfig
-from stepwell.training.objectives import causal_loss
-from stepwell.training.optimizers import build_optimizer
 from stepwell.training.schedules import begin_decay, plan_span, rate_factor
-from stepwell.training.state import Progress, optimizer_tensors, restore_optimizer
+from stepwell.training.state import Progress, optimizer_tensors, restore_optimizers
+from stepwell.training.update import Update, Updater
 
 Evaluate = Callable[[LanguageModel], Mapping[str, float]]
 """Measures a model on held-out text; `loss` among the values is what the best checkpoint has least of."""
@@ -89,15 +84,13 @@ class Trainer:
         watch: Watcher = unwatched,
         stop_requested: Callable[[], bool] = bool,
     ) -> None:
-        self.model, self.tokenizer, self.packer, self.config = model, tokenizer, packer, config
-        self.seed, self.identity, self.evaluate = seed, dict(identity), evaluate
+        self.model, self.tokenizer, self.config = model, tokenizer, config
+        self.identity, self.evaluate = dict(identity), evaluate
         self.watch, self.stop_requested = watch, stop_requested
         self.checkpoints = directory / "checkpoints"
         self.metrics = directory / "metrics.jsonl"
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        self.device = next(model.parameters()).device
-        self.rows_per_step = config.rows_per_step(model.config.max_seq_len)
-        self.optimizer = build_optimizer(model, config.optimizer)
+        self.updater = Updater(model, packer, config, seed)
         span = plan_span(config.schedule, config.steps)
         self.progress = Progress(span.decay_start, span.steps)
         self.clock = _Clock(seconds)
@@ -115,12 +108,14 @@ class Trainer:
         while state.step < state.steps and not self.clock.is_over:
             if state.step == state.decay_start:
                 self._save("stable")
-            loss, grad_norm, rate = self._update()
-            if state.is_spike(loss) or not math.isfinite(grad_norm):
-                self._roll_back(loss)
+            began = time.monotonic()
+            factor = state.rate_scale * rate_factor(self.config.schedule, state.span, state.step)
+            update = self.updater.update(state.step, state.rows, factor)
+            if not update.is_finite or state.is_spike(update.loss):
+                self._roll_back(update.loss)
                 state = self.progress
                 continue
-            self._note(loss, grad_norm, rate)
+            self._note(update, self.config.optimizer.learning_rate * factor, time.monotonic() - began)
             if state.step % self.config.evaluate_every_steps == 0 or state.step >= state.steps:
                 self._measure()
             self._mind_the_clock()
@@ -135,54 +130,25 @@ class Trainer:
         stable = self.checkpoints / "stable"
         return Trained(self.checkpoints / "best", stable if stable.exists() else None, state, state.stop_reason)
 
-    def _update(self) -> tuple[float, float, float]:
-        """One optimizer step over the whole global batch.
-
-        Returns:
-            Mean loss over the tokens that count (nats), norm of the gradient before clipping, learning rate.
-        """
-        state, config = self.progress, self.config
-        self.model.train()
-        micro_batches = [
-            self.packer.batch(state.rows + done, min(config.micro_batch, self.rows_per_step - done))
-            for done in range(0, self.rows_per_step, config.micro_batch)
-        ]
-        num_targets = sum(batch.num_targets for batch in micro_batches)
-        total = 0.0
-        for index, batch in enumerate(micro_batches):
-            torch.manual_seed(derive_seed(self.seed, "dropout", state.step, index))
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                loss = causal_loss(self.model, batch, self.device) / num_targets
-            loss.backward()
-            total += float(loss.detach())
-        grad_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm))
-        rate = config.optimizer.learning_rate * state.rate_scale * rate_factor(config.schedule, state.span, state.step)
-        if math.isfinite(total) and math.isfinite(grad_norm):
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self._pending = (num_targets, self.rows_per_step)
-        return total, grad_norm, rate
-
-    def _note(self, loss: float, grad_norm: float, rate: float) -> None:
+    def _note(self, update: Update, rate: float, seconds: float) -> None:
         """Count the step and tell about it."""
         state = self.progress
-        num_targets, rows = self._pending
         state.step += 1
-        state.rows += rows
-        state.tokens += num_targets
-        seconds = self.clock.lap()
-        state.seconds += seconds
-        state.note_loss(loss)
-        speed = num_targets / seconds
-        done = StepDone(state.step, state.steps, loss, rate, grad_norm, state.tokens, speed)
-        self.watch(done)
-        record = {"kind": "step", "step": state.step, "loss": loss, "learning_rate": rate, "grad_norm": grad_norm}
-        append_line(
-            self.metrics,
-            record | {"tokens": state.tokens, "seconds": state.seconds, "tokens_per_second": speed},
+        state.rows += self.updater.rows_per_step
+        state.tokens += update.num_targets
+        state.seconds += self.clock.lap()
+        state.note_loss(update.loss)
+        done = StepDone(
+            step=state.step,
+            steps=state.steps,
+            loss=update.loss,
+            learning_rate=rate,
+            grad_norm=update.grad_norm,
+            tokens=state.tokens,
+            tokens_per_second=update.num_targets / seconds,
         )
+        self.watch(done)
+        append_line(self.metrics, {"kind": "step", **asdict(done), "seconds": state.seconds})
 
     def _measure(self) -> None:
         """Measure on held-out text, keep the best, and begin the decay early when it only gets worse."""
@@ -274,7 +240,7 @@ class Trainer:
                 f"{folder.parent.parent}: holds another training run", do="choose another --out, or remove that folder"
             )
         self.model.load_state_dict(loaded.model.state_dict())
-        restore_optimizer(self.optimizer, read_optimizer(folder))
+        restore_optimizers(self.updater.optimizers, read_optimizer(folder))
         self.progress = Progress.from_plain(loaded.trainer)
 
     def _save(self, name: str | None = None) -> None:
@@ -288,7 +254,7 @@ class Trainer:
             self.model,
             self.tokenizer,
             provenance={**self.identity, "step": self.progress.step, "tokens": self.progress.tokens},
-            optimizer=optimizer_tensors(self.optimizer) if goes_on else None,
+            optimizer=optimizer_tensors(self.updater.optimizers) if goes_on else None,
             trainer=self.progress.to_plain() | {"identity": self.identity} if goes_on else None,
         )
         if name is None:

@@ -7,7 +7,7 @@ seeds its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -89,16 +89,21 @@ class Progress:
         return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state as named tensors (`3.exp_avg`), which safetensors can hold."""
-    state = optimizer.state_dict()["state"]
-    return {f"{index}.{name}": torch.as_tensor(value) for index, slots in state.items() for name, value in slots.items()}
+def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """The optimizers' state as named tensors (`0.3.exp_avg`: optimizer, parameter, slot), which safetensors can hold."""
+    return {
+        f"{place}.{index}.{slot}": torch.as_tensor(value)
+        for place, optimizer in enumerate(optimizers)
+        for index, slots in optimizer.state_dict()["state"].items()
+        for slot, value in slots.items()
+    }
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put named tensors back; rates and decay stay as the optimizer was built."""
-    slots: dict[int, dict[str, Tensor]] = {}
+def restore_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]) -> None:
+    """Put named tensors back; rates and decay stay as the optimizers were built."""
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     for key, tensor in tensors.items():
-        index, _, name = key.partition(".")
-        slots.setdefault(int(index), {})[name] = tensor.clone()
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+        place, index, slot = key.split(".", 2)
+        states[int(place)].setdefault(int(index), {})[slot] = tensor.clone()
+    for optimizer, state in zip(optimizers, states, strict=True):
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

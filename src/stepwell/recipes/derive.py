@@ -1,0 +1,154 @@
+"""What is chosen when the user says nothing: pure functions from facts to values, each with its reason.
+
+Size follows from how many tokens can be trained on in the time there is, by a scaling law that knows repeated data is worth less (Hoffmann et al.,
+2022; Muennighoff et al., 2023). Batch and rates follow from size and length; regularisation from how often the text is seen.
+This file leaves out measuring: speeds come in as numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stepwell.models import DecoderConfig, decoder_sized
+
+Derived = Mapping[str, tuple[Any, str]]
+"""Dotted recipe path -> value and reason."""
+
+DEPTHS = range(1, 33)
+MAX_SEQ_LEN = 256
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was chosen for a length of time, and what it is expected to do.
+
+    Attributes:
+        depth: the dial.
+        tokens: how many will be trained on.
+        epochs: how often each token of the text is seen.
+        predicted_loss: by the scaling law, nats a token; good for comparing sizes, not for quoting.
+    """
+
+    depth: int
+    tokens: float
+    epochs: float
+    predicted_loss: float
+
+
+def predicted_loss(parameters: float, tokens: float, unique_tokens: float) -> float:
+    """Loss by the data-constrained scaling law.
+
+    `E + A / N'^alpha + B / D'^beta`, where D' counts repeated tokens, and N' parameters beyond what the unique tokens can
+    feed, at a value that decays with repetition (Muennighoff et al., 2023, "Scaling Data-Constrained Language Models",
+    equations 5 and 6, with their constants).
+
+    Args:
+        parameters: weights that multiply activations, N above 0.
+        tokens: tokens trained on, D above 0.
+        unique_tokens: tokens of the text, above 0.
+    """
+    entropy, a, b, alpha, beta = 1.87, 521.0, 1488.0, 0.353, 0.353
+    half_life_tokens, half_life_parameters = 15.39, 5.31
+    unique = min(tokens, unique_tokens)
+    repeats = tokens / unique - 1
+    effective_tokens = unique * (1 + half_life_tokens * (1 - math.exp(-repeats / half_life_tokens)))
+    balanced = (unique * (alpha * a / (beta * b)) ** (1 / beta)) ** (beta / alpha)
+    fed = min(parameters, balanced)
+    excess = parameters / fed - 1
+    effective_parameters = fed * (1 + half_life_parameters * (1 - math.exp(-excess / half_life_parameters)))
+    return entropy + a / effective_parameters**alpha + b / effective_tokens**beta
+
+
+def choose_plan(
+    tokens_for: Callable[[int], float], *, unique_tokens: float, vocab_size: int, depths: range = DEPTHS
+) -> Plan:
+    """The depth of the least predicted loss.
+
+    Args:
+        tokens_for: depth -> tokens that can be trained on.
+        unique_tokens: tokens of the training text.
+        vocab_size: V; the head's multiplications count as parameters.
+        depths: which to consider.
+    """
+    plans = []
+    for depth in depths:
+        tokens = max(1.0, tokens_for(depth))
+        config = decoder_sized(depth, vocab_size=vocab_size, max_seq_len=MAX_SEQ_LEN)
+        loss = predicted_loss(config.num_matrix_parameters, tokens, unique_tokens)
+        plans.append(Plan(depth, tokens, tokens / unique_tokens, loss))
+    return min(plans, key=lambda plan: plan.predicted_loss)
+
+
+def derive_model(plan: Plan, *, vocab_size: int, reason: str) -> Derived:
+    """The model section: the shape of the plan's depth, and dropout by how often the text is repeated."""
+    config = decoder_sized(plan.depth, vocab_size=vocab_size, max_seq_len=MAX_SEQ_LEN)
+    values: dict[str, tuple[Any, str]] = {"model.kind": ("decoder", "the default family")}
+    for name in ("num_layers", "d_model", "num_heads", "num_kv_heads", "head_dim", "d_ff"):
+        values[f"model.{name}"] = (getattr(config, name), f"depth {plan.depth}: {reason}")
+    values["model.vocab_size"] = (vocab_size, "the tokenizer's")
+    values["model.max_seq_len"] = (MAX_SEQ_LEN, "the default window")
+    values["model.dropout"] = (derive_dropout(plan.epochs), f"each token is seen about {plan.epochs:.1f} times")
+    return values
+
+
+def derive_dropout(epochs: float) -> float:
+    """Dropout by the number of epochs: none for text that is seen a few times."""
+    return 0.0 if epochs < 6 else 0.1 if epochs < 20 else 0.2
+
+
+def derive_batch_tokens(tokens: float) -> int:
+    """Tokens of an update: a power of two that grows as D^0.38 (Bergsma et al., 2025, "Power Lines")."""
+    return int(2 ** min(19, max(10, round(math.log2(2048 * (tokens / 2e6) ** 0.38)))))
+
+
+def derive_training(
+    model: DecoderConfig,
+    *,
+    tokens: float,
+    steps: int | None,
+    precision: str,
+    memory_bytes: float,
+    optimizer: str = "muon",
+) -> Derived:
+    """The training section for one run.
+
+    Args:
+        model: what is trained.
+        tokens: planned for the whole run; decides the batch.
+        steps: fixed by the user; None to follow from tokens.
+        precision: the machine's measured choice.
+        memory_bytes: what activations may take.
+        optimizer: its kind, when the user chose one.
+    """
+    batch = max(model.max_seq_len, derive_batch_tokens(tokens))
+    steps = steps or max(20, round(tokens / batch))
+    rows = max(1, batch // model.max_seq_len)
+    warmup = max(1, min(40, steps // 10))
+    growth = math.sqrt(batch / 2048)
+    why = "grows with the root of the batch"
+    rates: dict[str, tuple[Any, str]] = {"training.optimizer.learning_rate": (round(0.003 * growth, 6), why)}
+    if optimizer == "muon":
+        rates["training.optimizer.adamw_learning_rate"] = rates["training.optimizer.learning_rate"]
+        rates["training.optimizer.learning_rate"] = (round(0.02 * growth, 5), why)
+    return {
+        "training.steps": (steps, f"{tokens:,.0f} tokens in batches of {batch:,}"),
+        "training.global_batch_tokens": (batch, "grows with the tokens of the run"),
+        "training.micro_batch": (fitting_rows(model, rows, memory_bytes), "fits into memory"),
+        "training.precision": (precision, "measured on this machine"),
+        "training.optimizer.kind": (optimizer, "needs the fewest steps"),
+        **rates,
+        "training.schedule.kind": ("wsd", "a longer run can go on from its stable part"),
+        "training.schedule.warmup_steps": (warmup, "a tenth of the steps, at most 40"),
+        "training.evaluate_every_steps": (max(1, steps // 10), "ten measurements on the way"),
+    }
+
+
+def fitting_rows(model: DecoderConfig, rows: int, memory_bytes: float) -> int:
+    """Rows of a micro-batch: all of them, halved until a rough count of activations fits into a third of the memory."""
+    per_token = 4 * (model.num_layers * (18 * model.d_model + 4 * model.d_ff) + 4 * model.vocab_size)
+    while rows > 1 and rows * model.max_seq_len * per_token > memory_bytes / 3:
+        rows = -(-rows // 2)
+    return rows

@@ -1,0 +1,154 @@
+"""A recipe on its way: what the user said, layer by layer, before the rest is derived.
+
+One flow of values: `defaults < recipe file < flags < --set`. A draft knows where each value came from, refuses unknown fields at once, and writes the
+resolved recipe with the origin of every value beside it. This file leaves out the derived values themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stepwell.config import Tree, build, check, flatten, merge, parse_assignments
+from stepwell.data import DataConfig
+from stepwell.errors import ConfigError, UsageError
+from stepwell.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Values so far, and where each came from.
+
+    Attributes:
+        tree: nested plain values, as far as they are known.
+        origins: dotted path -> where the value came from.
+    """
+
+    tree: Tree
+    origins: dict[str, str] = field(default_factory=dict)
+
+    def plus(self, values: Mapping[str, Any], origin: str) -> Draft:
+        """A draft with another layer on top."""
+        origins = {**self.origins, **dict.fromkeys(flatten(values), origin)}
+        return Draft(merge(self.tree, values), origins)
+
+    def with_derived(self, values: Mapping[str, tuple[Any, str]]) -> Draft:
+        """A draft with values that the user left out.
+
+        Args:
+            values: dotted path -> value and the reason for it; a path that is set already keeps its value.
+        """
+        tree, origins = self.tree, dict(self.origins)
+        known = flatten(tree)
+        for path, (value, reason) in values.items():
+            if path in known:
+                continue
+            nested: Any = value
+            for name in reversed(path.split(".")):
+                nested = {name: nested}
+            tree = merge(nested, tree)
+            origins[path] = f"derived: {reason}"
+        return Draft(tree, origins)
+
+    def get(self, path: str) -> Any:
+        """The value at a path, or None."""
+        value: Any = self.tree
+        for name in path.split("."):
+            if not isinstance(value, Mapping) or name not in value:
+                return None
+            value = value[name]
+        return value
+
+    @property
+    def data(self) -> DataConfig:
+        """The data section, which is complete before anything is derived."""
+        return build(DataConfig, self.tree.get("data", {}), where="recipe: data")
+
+    def finish(self) -> Recipe:
+        """The resolved recipe.
+
+        Raises:
+            ConfigError: when values do not fit together.
+        """
+        return build(Recipe, self.tree, where="recipe")
+
+
+def begin_draft(
+    recipe: Path | None = None,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+) -> Draft:
+    """Collect what the user said and check it.
+
+    Args:
+        recipe: a recipe file.
+        flags: nested values of command-line flags that were given.
+        assignments: `a.b=c` strings.
+
+    Raises:
+        ConfigError: for an unknown field (with the nearest right name) or a value of the wrong kind.
+        UsageError: when there is nothing to read text from.
+    """
+    draft = Draft({})
+    where = "recipe"
+    if recipe is not None:
+        where = str(recipe)
+        draft = draft.plus(read_recipe_file(recipe), "recipe file")
+    draft = draft.plus(flags or {}, "flag")
+    if assignments:
+        draft = draft.plus(parse_assignments(assignments), "--set")
+    check(Recipe, draft.tree, where=where)
+    if not draft.get("data.sources"):
+        raise UsageError(
+            "nothing to read", wanted="a recipe file, or --text with files, folders or globs", do="try: stepwell quickstart"
+        )
+    return draft
+
+
+def read_recipe_file(path: Path) -> Tree:
+    """The mapping in a recipe file.
+
+    Raises:
+        UsageError: when there is no such file.
+        ConfigError: when it is not YAML, or not a mapping.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such recipe", wanted="a YAML file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read", got=str(error)) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not YAML", got=" ".join(str(error).split())) from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: is not a recipe", got=type(tree).__name__, wanted="fields such as data: and budget:")
+    return tree
+
+
+def write_recipe(recipe: Recipe, origins: Mapping[str, str]) -> str:
+    """YAML text of a resolved recipe, each value with where it came from as a comment."""
+    lines = ["# Resolved by stepwell. `stepwell run` on this file repeats the run."]
+    lines += _lines(recipe.model_dump(mode="json"), origins, prefix="", indent="")
+    return "\n".join(lines) + "\n"
+
+
+def _lines(tree: Mapping[str, Any], origins: Mapping[str, str], prefix: str, indent: str) -> Iterator[str]:
+    for name, value in tree.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, Mapping) and value:
+            yield f"{indent}{name}:"
+            yield from _lines(value, origins, f"{path}.", indent + "  ")
+        else:
+            origin = origins.get(path)
+            comment = f"  # {' '.join(origin.split())}" if origin else ""
+            yield f"{indent}{name}: {_scalar(value)}{comment}"
+
+
+def _scalar(value: Any) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9)
+    return text.removesuffix("...\n").strip()

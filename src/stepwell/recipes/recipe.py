@@ -1,0 +1,129 @@
+"""The recipe: one frozen object that says everything a run does.
+
+It is composed of the configs of the rooms below, each beside the class that it builds. A round of the loop is a recipe with a few values changed, so
+the journal can name every change by its path. This file leaves out where values come from (`draft.py`) and what is derived (`derive.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from stepwell.config import Config, build, merge, parse_duration
+from stepwell.data import DataConfig
+from stepwell.inference import SamplingParams
+from stepwell.models import DecoderConfig
+from stepwell.tokenizers import ByteBPEConfig
+from stepwell.training import TrainingConfig
+
+Metric = Literal["bits_per_byte", "perplexity", "accuracy"]
+
+
+METRIC_RANGES: dict[Metric, tuple[float, float]] = {
+    "bits_per_byte": (0.0, 8.0),
+    "perplexity": (1.0, float("inf")),
+    "accuracy": (0.0, 1.0),
+}
+"""Open interval in which a target makes sense."""
+
+
+class StudyConfig(Config):
+    """How the closed loop searches.
+
+    Attributes:
+        max_rounds: the loop ends after so many rounds, whatever is left of the budget.
+        first_round_ratio: share of the budget that the first round gets.
+        confidence: of every interval, and of the decision to keep a round.
+        resamples: bootstrap draws.
+        validation_bytes: held-out text that a round is judged by, at most, in bytes.
+        watch_bytes: held-out text that is measured while training goes on, at most, in bytes.
+        prompts: beginnings that every round completes; taken from held-out text when empty.
+        sample_tokens: length of those completions.
+    """
+
+    max_rounds: Annotated[int, Field(ge=1)] = 8
+    first_round_ratio: Annotated[float, Field(gt=0, le=1)] = 0.2
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    resamples: Annotated[int, Field(ge=100)] = 2000
+    validation_bytes: Annotated[int, Field(ge=1000)] = 400_000
+    watch_bytes: Annotated[int, Field(ge=1000)] = 50_000
+    prompts: tuple[str, ...] = ()
+    sample_tokens: Annotated[int, Field(ge=1)] = 100
+
+
+class Recipe(Config):
+    """Everything a run does.
+
+    Attributes:
+        task: what the model is for.
+        metric: what the loop improves and the target is stated in.
+        target: the loop stops when validation reaches it; None for no target.
+        budget: wall time of the whole run (`90s`, `20m`, `1h30m`); None for a single training run.
+        seed: decides every draw of the run.
+        data: sources, cleaning and splits.
+        tokenizer: which tokenizer is trained.
+        model: which model is built.
+        training: how it is trained.
+        decoding: how completions are drawn.
+        study: how the loop searches.
+    """
+
+    task: Literal["language_modeling"] = "language_modeling"
+    metric: Metric = "bits_per_byte"
+    target: float | None = None
+    budget: str | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    data: DataConfig
+    tokenizer: ByteBPEConfig
+    model: DecoderConfig
+    training: TrainingConfig
+    decoding: SamplingParams = SamplingParams(temperature=0.8, seed=0)
+    study: StudyConfig = StudyConfig()
+
+    @field_validator("budget")
+    @classmethod
+    def _reads_as_duration(cls, budget: str | None) -> str | None:
+        if budget is not None:
+            parse_duration(budget)
+        return budget
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Self:
+        lowest, highest = METRIC_RANGES[self.metric]
+        if self.target is not None and not lowest < self.target < highest:
+            raise ValueError(f"a target that {self.metric} can reach: between {lowest:g} and {highest:g}")
+        if self.model.vocab_size < self.tokenizer.vocab_size:
+            raise ValueError(
+                f"model.vocab_size ({self.model.vocab_size}) of at least tokenizer.vocab_size ({self.tokenizer.vocab_size})"
+            )
+        return self
+
+    @property
+    def budget_seconds(self) -> float | None:
+        """The budget in seconds."""
+        return None if self.budget is None else parse_duration(self.budget)
+
+    def changed(self, values: Mapping[str, Any]) -> Self:
+        """A recipe with some values replaced.
+
+        Args:
+            values: dotted path -> new value.
+
+        Raises:
+            ConfigError: when a path or a value does not fit.
+        """
+        tree = self.model_dump()
+        for path, value in values.items():
+            for name in reversed(path.split(".")):
+                value = {name: value}
+            tree = merge(tree, value)
+        return build(type(self), tree, where="recipe")
+
+    def value(self, path: str) -> Any:
+        """The value at a dotted path."""
+        value: Any = self
+        for name in path.split("."):
+            value = getattr(value, name)
+        return value

@@ -1,0 +1,85 @@
+"""One optimizer update, and nothing around it.
+
+The gradient of a whole global batch is gathered micro-batch by micro-batch; each loss is a sum divided by the tokens that count in the *global*
+batch, so accumulation equals the big batch. Every micro-batch seeds its own dropout, so an update is a pure function of weights, rows and step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from stepwell.data import Packer
+from stepwell.models import LanguageModel
+from stepwell.seeding import derive_seed
+from stepwell.training.config import TrainingConfig
+from stepwell.training.objectives import causal_loss
+from stepwell.training.optimizers import build_optimizers
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an update did.
+
+    Attributes:
+        loss: mean over the tokens that count, nats, before the update.
+        grad_norm: norm of the gradient before clipping.
+        num_targets: tokens that counted.
+        is_finite: whether the weights were changed; they are left alone when loss or gradient is not finite.
+    """
+
+    loss: float
+    grad_norm: float
+    num_targets: int
+    is_finite: bool
+
+
+class Updater:
+    """Makes updates to a model.
+
+    Args:
+        model: its parameters are changed in place.
+        packer: where rows come from.
+        config: batch, precision, clipping, optimizer.
+        seed: of dropout.
+    """
+
+    def __init__(self, model: LanguageModel, packer: Packer, config: TrainingConfig, seed: int) -> None:
+        self.model, self.packer, self.config, self.seed = model, packer, config, seed
+        self.device = next(model.parameters()).device
+        self.optimizers = build_optimizers(model, config.optimizer)
+        self.rows_per_step = config.rows_per_step(model.config.max_seq_len)
+
+    def update(self, step: int, first_row: int, factor: float) -> Update:
+        """Make one update.
+
+        Args:
+            step: seeds the dropout.
+            first_row: where the global batch begins in the packer's stream; it takes `rows_per_step` rows.
+            factor: share of the full learning rates, in [0, 1].
+        """
+        config, rows = self.config, self.rows_per_step
+        batches = [
+            self.packer.batch(first_row + done, min(config.micro_batch, rows - done))
+            for done in range(0, rows, config.micro_batch)
+        ]
+        num_targets = sum(batch.num_targets for batch in batches)
+        self.model.train()
+        total = 0.0
+        for index, batch in enumerate(batches):
+            torch.manual_seed(derive_seed(self.seed, "dropout", step, index))
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                loss = causal_loss(self.model, batch, self.device) / num_targets
+            loss.backward()
+            total += float(loss.detach())
+        grad_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm))
+        is_finite = math.isfinite(total) and math.isfinite(grad_norm)
+        if is_finite:
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = group["full_rate"] * factor
+                optimizer.step()
+        self.model.zero_grad(set_to_none=True)
+        return Update(total, grad_norm, num_targets, is_finite)
