@@ -125,7 +125,7 @@ def make_fake_run(root: Path, rounds: int = 5, *, finished: bool = True, target:
     run.mkdir(parents=True)
     recipe = {
         "task": "language_modeling", "data": {"sources": ["sample:python-docs", "notes/"]}, "budget": "10m",
-        "model": {"kind": "decoder", "num_layers": 6, "d_model": 192}, "training": {"steps": 400},
+        "target": target, "model": {"kind": "decoder", "num_layers": 6, "d_model": 192}, "training": {"steps": 400},
     }  # fmt: skip
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     (run / "facts.json").write_text(json.dumps(FACTS), encoding="utf-8")
@@ -274,6 +274,7 @@ def test_a_run_that_is_still_going(fake_run: FakeRun) -> None:
     assert "Round 3 is under way: step" in shown
     assert "stepwell run" in shown
     assert "From 2.314 to 2.051" in shown
+    assert "target 1.900" in shown
 
 
 def test_a_run_before_its_first_round_is_done(fake_run: FakeRun) -> None:

@@ -135,7 +135,7 @@ def _line(
     tone = f"r{curve.round}"
     inside = [point for point in curve.points if point[1] <= frame.high] or curve.points[-1:]
     first = curve.points.index(inside[0])
-    shown = curve.points[max(0, first - 1) :]
+    shown = [*_entry(curve.points[max(0, first - 1) : first + 1], frame.high), *curve.points[first:]]
     parts = [charts.path([at(point) for point in shown], "dashed" if curve.dashed else "solid")]
     if metric and not curve.dashed and (dots or len(inside) == 1) and len(inside) <= 40:
         for point in inside:
@@ -143,6 +143,14 @@ def _line(
             hint = f"{curve.round}: {show_metric(metric, point[1])}"
             parts.append(element("circle", {"cx": x, "cy": y, "r": 2.6}, element("title", {}, hint)))
     return element("g", {"class": f"curve {tone}"}, *parts)
+
+
+def _entry(pair: Points, high: float) -> Points:
+    """Where the line comes down into the picture: the place between a point above it and the first one inside."""
+    if len(pair) < 2 or pair[0][1] <= high or pair[1][1] > high:
+        return []
+    (x1, y1), (x2, y2) = pair
+    return [(x1 + (x2 - x1) * (y1 - high) / (y1 - y2), high)]
 
 
 def _ends(

@@ -7,6 +7,7 @@ list or text whose shape has been looked at. This file leaves out what the numbe
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,12 +60,12 @@ class RunFiles:
     traces: dict[int, Trace]
     unread: list[str] = field(default_factory=list)
 
-    @property
+    @functools.cached_property
     def settings(self) -> Line:
         """The recipe as nested values; {} when it cannot be read."""
         try:
             return mapping(yaml.safe_load(self.recipe or ""))
-        except (yaml.YAMLError, ValueError):
+        except (yaml.YAMLError, ValueError, RecursionError):
             return {}
 
 

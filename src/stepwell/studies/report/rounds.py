@@ -57,9 +57,14 @@ class RoundView:
 
 
 def metric_name(files: RunFiles) -> str:
-    """The metric of the run: from the result, else the journal, else bits per byte."""
-    lines = [files.result or {}, *files.journal]
+    """The metric of the run: from the result, else the journal, else the recipe, else bits per byte."""
+    lines = [files.result or {}, *files.journal, files.settings]
     return next((text(line.get("metric")) for line in lines if text(line.get("metric"))), "bits_per_byte")
+
+
+def target_value(files: RunFiles) -> float | None:
+    """The target of the run, from the result or, while there is none, from the recipe."""
+    return number((files.result if files.result is not None else files.settings).get("target"))
 
 
 def all_rounds(files: RunFiles) -> list[RoundView]:

@@ -18,7 +18,7 @@ from stepwell.studies.report.curves import draw_curves, gather_curves, is_cut
 from stepwell.studies.report.figures import number, show_metric
 from stepwell.studies.report.markup import element
 from stepwell.studies.report.reading import RunFiles, mapping, rows, text
-from stepwell.studies.report.rounds import RoundView, metric_name
+from stepwell.studies.report.rounds import RoundView, metric_name, target_value
 from stepwell.studies.report.stair import Level, Tread, draw_stair, value_range
 from stepwell.studies.report.words import (
     LANGUAGES,
@@ -68,7 +68,7 @@ def stair(files: RunFiles, rounds: list[RoundView]) -> Stair | None:
         for line in rows((files.result or {}).get("baselines"))
         if (value := number(line.get(metric))) is not None
     ]
-    target = number((files.result or {}).get("target"))
+    target = target_value(files)
     low, high = value_range(treads, target, levels)
     down = metric in LOWER_IS_BETTER
     lead = say("stair lead down" if down else "stair lead up", {"metric": metric_words(metric)})

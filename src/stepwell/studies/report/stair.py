@@ -17,6 +17,9 @@ from stepwell.studies.report.figures import RATIOS, show_metric
 from stepwell.studies.report.markup import element
 from stepwell.studies.report.words import Words, say
 
+LEAST_NAMED = 76
+"""Width of a column below which there is no room for what the round changed; the table says it."""
+
 
 @dataclass(frozen=True)
 class Tread:
@@ -97,7 +100,8 @@ class _Stair:
         if narrow:
             self.frame = Frame(400, 300, 46, 392, 22, 262, low, high)
         else:
-            self.frame = Frame(960, 400, 56, 790, 22, 318, low, high)
+            named = 734 / len(treads) >= LEAST_NAMED
+            self.frame = Frame(960, 400 if named else 352, 56, 790, 22, 318, low, high)
         self.baselines = [level for level in baselines if self.frame.holds(level.value)]
         self.column = (self.frame.right - self.frame.left) / len(treads)
 
@@ -200,8 +204,8 @@ class _Stair:
         return label(x, self.frame.bottom + 20, kind, tread.round, anchor="middle")
 
     def _change(self, x: float, tread: Tread) -> list[Markup]:
-        """What the round changed, under its number; where columns are too thin the table says it."""
-        if self.narrow or self.column < 76:
+        """What the round changed, under its number."""
+        if self.narrow or self.column < LEAST_NAMED:
             return []
         parts = []
         for wording, language, code in ((tread.change.en, "en", "en"), (tread.change.zh, "zh", "zh-Hans")):
