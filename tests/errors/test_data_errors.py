@@ -209,3 +209,14 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, small_text) -> None:
     (tmp_path / "out").write_text("a file", encoding="utf-8")
     with pytest.raises(DiskError, match="cannot be written"):
         prepare_text(DataConfig(sources=(str(tmp_path / "novel.txt"),)), tmp_path / "out")
+
+
+def test_html_without_text_is_reported_and_runs_nothing(tmp_path: Path, small_text) -> None:
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    (folder / "empty.html").write_text("<html><body><script>alert(1)</script></body></html>", encoding="utf-8")
+    (folder / "deep.html").write_text("<div>" * 20_000 + "x", encoding="utf-8")
+    (folder / "novel.txt").write_text(small_text("mixed", 60_000), encoding="utf-8")
+    prepared = prepare_text(DataConfig(sources=(str(folder),)), tmp_path / "out")
+    assert [problem.partition(": ")[2] for problem in prepared.facts.problems] == ["a page without text; skipped"] * 2
+    assert not any("alert" in text for text in prepared.texts("train"))

@@ -6,11 +6,19 @@ checked quickly.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from stepwell.config import Config
+
+
+def _as_several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+Sources = Annotated[tuple[str, ...], BeforeValidator(_as_several)]
+"""One source or several; a recipe may write a single one without brackets."""
 
 
 class DataConfig(Config):
@@ -29,9 +37,9 @@ class DataConfig(Config):
         normalization: the Unicode form all text is brought to.
     """
 
-    sources: tuple[str, ...] = Field(min_length=1)
-    validation: tuple[str, ...] = ()
-    test: tuple[str, ...] = ()
+    sources: Sources = Field(min_length=1)
+    validation: Sources = ()
+    test: Sources = ()
     text_column: str | None = None
     encoding_errors: Literal["replace", "skip"] = "replace"
     validation_ratio: float = Field(default=0.1, ge=0, lt=1)

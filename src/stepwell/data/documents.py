@@ -81,7 +81,7 @@ def piece_bytes(text_bytes: int, document_bytes: int) -> int:
 _BORDERS = (
     re.compile(r"\n[^\S\n]*\n\s*"),
     re.compile(r"\n"),
-    re.compile(r"[。！？…]+[”’」』）】》]*|[.!?]+[\"')\]]*\s+"),
+    re.compile(r"[。！？…]+[”’」』）】》]*|[.!?][\"')\]]{0,3}\s+"),
     re.compile(r"\s+"),
 )
 

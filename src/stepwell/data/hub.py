@@ -102,4 +102,5 @@ def _datasets(source: str) -> Any:
         import datasets
     except ImportError as error:
         raise DataError(f"{source}: needs the datasets library", got=str(error), do="pip install datasets") from None
+    datasets.disable_progress_bars()  # the library shows nothing by itself
     return datasets

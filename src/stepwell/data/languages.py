@@ -7,6 +7,7 @@ order. Passages are judged one by one, because one document may hold two languag
 from __future__ import annotations
 
 import heapq
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -16,6 +17,8 @@ SAMPLE_DOCUMENTS = 500
 SAMPLE_CHARACTERS = 1500
 PASSAGE_CHARACTERS = 120
 SMALLEST_SHARE = 0.005
+
+_KANA = re.compile("[\u3041-\u30ff]")
 
 
 class LanguageSample:
@@ -42,7 +45,10 @@ class LanguageSample:
         for _, text in sorted(self._kept, reverse=True):
             for passage in _passages(text):
                 found = detector.detect(passage)
-                sizes[str(found[0]["lang"]) if found else "other"] += len(passage.encode())
+                language = str(found[0]["lang"]) if found else "other"
+                if language == "ja" and not _KANA.search(passage):
+                    language = "zh"  # the detector takes short Chinese titles for Japanese; that is never without kana
+                sizes[language] += len(passage.encode())
         total = sizes.total()
         shares = {language: round(size / total, 4) for language, size in sizes.most_common()}
         large = {language: share for language, share in shares.items() if share >= SMALLEST_SHARE}

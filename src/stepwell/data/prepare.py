@@ -116,7 +116,8 @@ def _tell(facts: CorpusFacts, watch: Watcher) -> None:
         watch(Fact(problem, warning=True))
     if len(facts.problems) > SHOWN_PROBLEMS:
         watch(Fact(f"{len(facts.problems) - SHOWN_PROBLEMS:,} more problems of this kind", warning=True))
-    languages = ", ".join(f"{language} {share:.0%}" for language, share in islice(facts.languages.items(), 3))
+    shown = islice(((language, share) for language, share in facts.languages.items() if share >= 0.01), 3)
+    languages = ", ".join(f"{language} {share:.0%}" for language, share in shown)
     splits = ", ".join(f"{name} {split.documents:,}" for name, split in facts.splits.items())
     duplicates = f", {facts.duplicates:,} duplicates left out" if facts.duplicates else ""
     watch(Fact(f"{facts.bytes / 1e6:,.2f} MB of text ({languages}); documents: {splits}{duplicates}"))

@@ -89,10 +89,10 @@ def choose_column(name: str, columns: Mapping[str, bool], wanted: str | None) ->
     texts = [column for column, is_text in columns.items() if is_text]
     if len(texts) != 1:
         raise DataError(
-            f"{name}: which column is the text?",
+            f"{name}: which column is the text?" if texts else f"{name}: no column of text",
             got=f"columns {listed}",
             wanted=f"a column named {', '.join(TEXT_COLUMNS)}, or only one column of text",
-            do="--set data.text_column=NAME",
+            do="--set data.text_column=NAME" if texts else None,
         )
     return texts[0]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stepwell.config import build
 from stepwell.data import DataConfig, PreparedText, prepare_text, read_documents
 from stepwell.data import prepare as prepare_room
 from stepwell.data.documents import SPLITS
@@ -217,3 +218,7 @@ def test_real_text(tmp_path: Path, real_data, name: str) -> None:
     assert next(iter(facts.languages)) == ("zh" if ".zh" in name else "en")
     assert 0.03 < facts.splits["validation"].bytes / facts.bytes < 0.2
     assert np.concatenate([prepared.num_bytes(split) for split in SPLITS]).max() <= 4096
+
+
+def test_a_single_source_needs_no_brackets() -> None:
+    assert build(DataConfig, {"sources": "novel.txt", "test": "held.txt"}, where="recipe").sources == ("novel.txt",)
