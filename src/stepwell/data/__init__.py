@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stepwell.data.facts import CorpusFacts
     from stepwell.data.packing import Batch, PackedEpoch, Packer
     from stepwell.data.prepare import PreparedText, prepare_text, read_documents
-    from stepwell.data.shards import TokenShards, TokenSplit, tokenize_text
+    from stepwell.data.shards import TokenShards, TokenSplit, tokenize_documents, tokenize_text
 else:
     __getattr__ = open_late(
         __name__,
@@ -31,6 +31,7 @@ else:
             "TokenSplit": "shards",
             "prepare_text": "prepare",
             "read_documents": "prepare",
+            "tokenize_documents": "shards",
             "tokenize_text": "shards",
         },
     )
@@ -47,5 +48,6 @@ __all__ = [
     "TokenSplit",
     "prepare_text",
     "read_documents",
+    "tokenize_documents",
     "tokenize_text",
 ]

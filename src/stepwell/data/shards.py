@@ -7,7 +7,7 @@ how tokens are laid into batches.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepwell.data.documents import SPLITS, SplitName
+from stepwell.data.documents import SPLITS, Document, SplitName
 from stepwell.data.packages import key_of, open_or_build, open_package
 from stepwell.data.prepare import PreparedText, TextSplit, map_array
 from stepwell.errors import DataError
@@ -120,7 +120,7 @@ def tokenize_text(
     """
     key = key_of([prepared.key, tokenizer.fingerprint])
     path = Path(directory) / f"tokens-{key}"
-    dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
+    dtype = _dtype(tokenizer)
 
     def write(draft: Path) -> dict[str, Any]:
         for name in SPLITS:
@@ -130,14 +130,41 @@ def tokenize_text(
     return _opened(path, open_or_build(path, write, watch))
 
 
+def tokenize_documents(documents: Iterable[Document], tokenizer: Tokenizer) -> TokenSplit:
+    """Turn documents into tokens in memory, for text that is only looked at once.
+
+    Args:
+        documents: as `read_documents` gives them; perhaps none.
+        tokenizer: turns them into ids.
+    """
+    several = list(documents)
+    dtype = _dtype(tokenizer)
+    ids = list(_encode([one.text for one in several], [one.ends for one in several], tokenizer, dtype))
+    return TokenSplit(
+        np.concatenate([np.zeros(0, dtype=dtype), *ids]),
+        np.cumsum([0, *(len(one) for one in ids)], dtype=np.int64),
+        np.array([len(one.text.encode()) for one in several], dtype=np.int64),
+    )
+
+
+def _dtype(tokenizer: Tokenizer) -> np.dtype[Any]:
+    return np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
+
+
+def _encode(
+    texts: Sequence[str], ends: Sequence[bool], tokenizer: Tokenizer, dtype: np.dtype[Any]
+) -> Iterator[NDArray[Any]]:
+    """The tokens of each document: [bos] + its text + ([eos] where the text really ends)."""
+    bos, eos = np.array([tokenizer.bos_id], dtype=dtype), np.array([tokenizer.eos_id], dtype=dtype)
+    for ids, ending in zip(tokenizer.encode_many(texts), ends, strict=True):
+        yield np.concatenate([bos, ids.astype(dtype), eos if ending else eos[:0]])
+
+
 def _write_split(draft: Path, name: str, texts: TextSplit, tokenizer: Tokenizer, dtype: np.dtype[Any]) -> None:
     offsets = array("q", [0])
-    bos = np.array([tokenizer.bos_id], dtype=dtype)
-    eos = np.array([tokenizer.eos_id], dtype=dtype)
     with (draft / f"{name}.bin").open("wb") as file:
         for first, last in _batches(texts):
-            for n, ids in enumerate(tokenizer.encode_many(texts[first:last]), start=first):
-                document = np.concatenate([bos, ids.astype(dtype), eos if texts.ends[n] else eos[:0]])
+            for document in _encode(texts[first:last], texts.ends[first:last].tolist(), tokenizer, dtype):
                 file.write(document.tobytes())
                 offsets.append(offsets[-1] + len(document))
     np.save(draft / f"{name}.offsets.npy", np.array(offsets, dtype=np.int64))

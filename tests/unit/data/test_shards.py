@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stepwell.data import DataConfig, PreparedText, TokenShards, prepare_text, tokenize_text
+from stepwell.data import (
+    DataConfig,
+    Document,
+    PreparedText,
+    TokenShards,
+    prepare_text,
+    tokenize_documents,
+    tokenize_text,
+)
 from stepwell.data import shards as shards_room
 from stepwell.data.documents import SPLITS
 from stepwell.errors import DataError
@@ -85,3 +93,13 @@ def test_an_empty_split_is_no_obstacle(tmp_path: Path, tokenizer: Tokenizer, sma
     prepared = prepare_text(DataConfig(sources=(str(tmp_path / "novel.txt"),), test_ratio=0), tmp_path)
     split = tokenize_text(prepared, tokenizer, tmp_path).split("test")
     assert (split.num_documents, split.num_tokens, len(split.token_ids)) == (0, 0, 0)
+
+
+def test_documents_in_memory_are_the_documents_on_disk(tmp_path: Path, prepared, tokenizer: Tokenizer) -> None:
+    texts = prepared.texts("validation")
+    on_disk = tokenize_text(prepared, tokenizer, tmp_path).split("validation")
+    in_memory = tokenize_documents((Document(t, "", e) for t, e in zip(texts, texts.ends, strict=True)), tokenizer)
+    assert in_memory.token_ids.dtype == on_disk.token_ids.dtype
+    for name in ("token_ids", "offsets", "num_bytes"):
+        assert getattr(in_memory, name).tolist() == getattr(on_disk, name).tolist()
+    assert tokenize_documents([], tokenizer).num_tokens == 0
