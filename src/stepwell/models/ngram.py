@@ -206,6 +206,6 @@ def _discounts(counts: IntArray) -> tuple[float, float, float]:
 
 def _find(keys: IntArray, prefixes: IntArray, last: IntArray, vocab_size: int) -> IntArray:
     """Numbers of n-grams among sorted keys, -1 where there is none."""
-    wanted = prefixes * (vocab_size + 1) + last
+    wanted = prefixes * (vocab_size + 1) + last  # below 0, and so never found, where the prefix is unseen
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where((keys[places] == wanted) & (prefixes >= 0), places, -1)
+    return np.where(keys[places] == wanted, places, -1)

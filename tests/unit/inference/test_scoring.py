@@ -49,6 +49,15 @@ def test_documents_together_are_documents_alone(tiny_model, batch_tokens, monkey
         assert score.correct.tolist() == correct
 
 
+def test_a_batch_holds_no_more_positions_than_allowed(tiny_model, monkeypatch):
+    model, sizes = tiny_model(8), []
+    hidden = model.hidden
+    monkeypatch.setattr(model, "hidden", lambda token_ids: sizes.append(token_ids.numel()) or hidden(token_ids))
+    list(score_documents(model, documents_of([5, 30, 2, 9, 8, 17, 3, 3, 3]), batch_tokens=20))
+    assert 8 < max(sizes) <= 20
+    assert len(sizes) > 3
+
+
 def test_correct_means_the_likeliest_token(tiny_model):
     """Greedy text is right at every place."""
     model = tiny_model(32)

@@ -47,3 +47,9 @@ def test_a_closed_gate_stays_closed():
     assert gate.closed
     assert gate.push("three") == ""
     assert gate.finish() == ""
+
+
+def test_the_stop_text_that_is_complete_first_wins():
+    for pieces in (["abc"], ["ab", "c"], [*"abc"]):
+        gate = StopGate(["abc", "b"])
+        assert "".join(gate.push(piece) for piece in pieces) == "a"
