@@ -1,1 +1,5 @@
-"""Commands: parse, call `api`, show. Nothing else."""
+"""Commands: parse, call the verb, show. Nothing else lives here."""
+
+from stepwell.cli.main import main
+
+__all__ = ["main"]

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from stepwell.config import format_duration
 from stepwell.progress import Evaluated, Event, Fact, RoundDone, RoundStarted, RunStarted, Stage, StepDone
-from stepwell.studies.report import change_words, diagnosis_words, metric_words, number, show_metric, visible
+from stepwell.studies import change_words, diagnosis_words, metric_words, number, show_metric, visible
 
 Clock = Callable[[], float]
 

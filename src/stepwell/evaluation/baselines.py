@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from stepwell.evaluation.intervals import Interval, bootstrap
 from stepwell.evaluation.metrics import LanguageModelingScores
-from stepwell.models.ngram import KneserNey
+from stepwell.models import KneserNey
 
 END = 256
 """The symbol after the last byte of a text."""

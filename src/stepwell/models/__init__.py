@@ -9,10 +9,13 @@ if TYPE_CHECKING:
     from stepwell.models.catalog import MODELS, build_model
     from stepwell.models.decoder import Decoder
     from stepwell.models.language_model import LanguageModel
+    from stepwell.models.ngram import KneserNey
 
-__all__ = ["MODELS", "Decoder", "DecoderConfig", "LanguageModel", "build_model", "decoder_sized"]
+__all__ = ["MODELS", "Decoder", "DecoderConfig", "KneserNey", "LanguageModel", "build_model", "decoder_sized"]
 
 __getattr__ = open_late(
     __name__,
-    {"MODELS": "catalog", "build_model": "catalog", "Decoder": "decoder", "LanguageModel": "language_model"},
+    {"MODELS": "catalog", "build_model": "catalog", "Decoder": "decoder", "LanguageModel": "language_model",
+        "KneserNey": "ngram",
+    },
 )

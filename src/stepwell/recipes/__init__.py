@@ -1,6 +1,7 @@
 """The recipe file, and what is derived when the user says nothing."""
 
 from stepwell.recipes.derive import (
+    MAX_SEQ_LEN,
     Plan,
     choose_plan,
     derive_dropout,
@@ -8,11 +9,13 @@ from stepwell.recipes.derive import (
     derive_training,
     fitting_rows,
     predicted_loss,
+    train_defaults,
 )
 from stepwell.recipes.draft import Draft, begin_draft, read_recipe_file, write_recipe
 from stepwell.recipes.recipe import Metric, Recipe, StudyConfig
 
 __all__ = [
+    "MAX_SEQ_LEN",
     "Draft",
     "Metric",
     "Plan",
@@ -26,5 +29,6 @@ __all__ = [
     "fitting_rows",
     "predicted_loss",
     "read_recipe_file",
+    "train_defaults",
     "write_recipe",
 ]

@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stepwell.config import build, merge
 from stepwell.models import DecoderConfig, decoder_sized
+from stepwell.training import TrainingConfig
 
 Derived = Mapping[str, tuple[Any, str]]
 """Dotted recipe path -> value and reason."""
@@ -152,3 +154,13 @@ def fitting_rows(model: DecoderConfig, rows: int, memory_bytes: float) -> int:
     while rows > 1 and rows * model.max_seq_len * per_token > memory_bytes / 3:
         rows = -(-rows // 2)
     return rows
+
+
+def train_defaults(derived: Derived) -> TrainingConfig:
+    """The training section when the user said nothing at all."""
+    tree: dict[str, Any] = {}
+    for path, (value, _) in derived.items():
+        for name in reversed(path.split(".")):
+            value = {name: value}
+        tree = merge(tree, value)
+    return build(TrainingConfig, tree["training"], where="training")

@@ -35,7 +35,6 @@ class StudyConfig(Config):
     Attributes:
         max_rounds: the loop ends after so many rounds, whatever is left of the budget.
         first_round_ratio: share of the budget that the first round gets.
-        confidence: of every interval, and of the decision to keep a round.
         resamples: bootstrap draws.
         validation_bytes: held-out text that a round is judged by, at most, in bytes.
         watch_bytes: held-out text that is measured while training goes on, at most, in bytes.
@@ -45,7 +44,6 @@ class StudyConfig(Config):
 
     max_rounds: Annotated[int, Field(ge=1)] = 8
     first_round_ratio: Annotated[float, Field(gt=0, le=1)] = 0.2
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     resamples: Annotated[int, Field(ge=100)] = 2000
     validation_bytes: Annotated[int, Field(ge=1000)] = 400_000
     watch_bytes: Annotated[int, Field(ge=1000)] = 50_000

@@ -1,1 +1,42 @@
 """The closed loop: audit, plan, trial, diagnose, adjust, accept, stop, journal, report."""
+
+from typing import TYPE_CHECKING
+
+from stepwell.doors import open_late
+
+if TYPE_CHECKING:
+    from stepwell.studies.report import (
+        Words,
+        change_words,
+        diagnosis_words,
+        metric_words,
+        number,
+        render_report,
+        show_metric,
+        visible,
+        write_report,
+    )
+    from stepwell.studies.sessions import plan_only, run_loop, train_once
+
+__all__ = [
+    "Words",
+    "change_words",
+    "diagnosis_words",
+    "metric_words",
+    "number",
+    "plan_only",
+    "render_report",
+    "run_loop",
+    "show_metric",
+    "train_once",
+    "visible",
+    "write_report",
+]
+
+__getattr__ = open_late(
+    __name__,
+    {
+        **dict.fromkeys(("plan_only", "run_loop", "train_once"), "sessions"),
+        **dict.fromkeys(__all__[:5] + ["render_report", "show_metric", "visible", "write_report"], "report"),
+    },
+)

@@ -59,7 +59,8 @@ class Trainer:
         seed: of dropout; the packer and the model have their own.
         identity: plain values that say which run this is; a directory of another identity is refused.
         evaluate: measures on held-out text.
-        start_from: a checkpoint with optimizer state to begin from instead of from fresh weights.
+        start_from: a checkpoint with optimizer state to begin from instead of from fresh weights; its model may have
+            fewer layers.
         seconds: time to end within, the decay included; None for no limit.
         watch: gets the events.
         stop_requested: asked after every step; True saves and raises `Stopped`.
@@ -239,8 +240,12 @@ class Trainer:
             raise RunError(
                 f"{folder.parent.parent}: holds another training run", do="choose another --out, or remove that folder"
             )
-        self.model.load_state_dict(loaded.model.state_dict())
-        restore_optimizers(self.updater.optimizers, read_optimizer(folder))
+        missing = self.model.load_state_dict(loaded.model.state_dict(), strict=False).missing_keys
+        if own and missing:
+            raise RunError(f"{folder}: is of a smaller model", got=f"no {missing[0]}")
+        device = next(self.model.parameters()).device
+        tensors = {name: tensor.to(device) for name, tensor in read_optimizer(folder).items()}
+        restore_optimizers(self.model, self.updater.optimizers, tensors)
         self.progress = Progress.from_plain(loaded.trainer)
 
     def _save(self, name: str | None = None) -> None:
@@ -254,7 +259,7 @@ class Trainer:
             self.model,
             self.tokenizer,
             provenance={**self.identity, "step": self.progress.step, "tokens": self.progress.tokens},
-            optimizer=optimizer_tensors(self.updater.optimizers) if goes_on else None,
+            optimizer=optimizer_tensors(self.model, self.updater.optimizers) if goes_on else None,
             trainer=self.progress.to_plain() | {"identity": self.identity} if goes_on else None,
         )
         if name is None:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stepwell.training.schedules import Span
 
@@ -89,21 +89,29 @@ class Progress:
         return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
 
 
-def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """The optimizers' state as named tensors (`0.3.exp_avg`: optimizer, parameter, slot), which safetensors can hold."""
+def optimizer_tensors(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """The optimizers' state as named tensors (`head.weight:exp_avg`), which safetensors can hold."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
     return {
-        f"{place}.{index}.{slot}": torch.as_tensor(value)
-        for place, optimizer in enumerate(optimizers)
-        for index, slots in optimizer.state_dict()["state"].items()
+        f"{names[id(parameter)]}:{slot}": torch.as_tensor(value)
+        for optimizer in optimizers
+        for parameter, slots in optimizer.state.items()
         for slot, value in slots.items()
     }
 
 
-def restore_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]) -> None:
-    """Put named tensors back; rates and decay stay as the optimizers were built."""
-    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
+def restore_optimizers(
+    model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]
+) -> None:
+    """Put named tensors back. A parameter that they do not name (a new layer) begins without a state."""
+    slots: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        place, index, slot = key.split(".", 2)
-        states[int(place)].setdefault(int(index), {})[slot] = tensor.clone()
-    for optimizer, state in zip(optimizers, states, strict=True):
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        name, _, slot = key.rpartition(":")
+        slots.setdefault(name, {})[slot] = tensor.clone()
+    parameters = dict(model.named_parameters())
+    for optimizer in optimizers:
+        own = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        optimizer.state.clear()
+        for name, state in slots.items():
+            if id(parameters[name]) in own:
+                optimizer.state[parameters[name]] = state

@@ -1,0 +1,367 @@
+"""The public verbs. Each is what the command of the same name does, as a function.
+
+A verb reads what the user said, chooses the directory and hands over to the rooms that know how. Nothing is printed: progress goes to `watch`.
+Rooms that need torch are opened inside the functions, so importing this file is quick.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stepwell.config import build
+from stepwell.data import DataConfig
+from stepwell.errors import DataError, UsageError
+from stepwell.inference import SamplingParams
+from stepwell.progress import Watcher, unwatched
+from stepwell.recipes import Draft, begin_draft
+from stepwell.runs import RunDirectory
+
+if TYPE_CHECKING:
+    from stepwell.checkpoints import Loaded
+    from stepwell.inference import Completion, Piece
+
+PROCESS_BEGAN = time.monotonic()
+QUICKSTART_SOURCE = "sample:python-docs"
+
+PathLike = Path | str
+Texts = Sequence[PathLike] | PathLike
+
+__all__ = ["doctor", "evaluate", "plan", "predict", "quickstart", "report", "run", "score", "stream", "train"]
+
+
+def run(
+    recipe: PathLike | None = None,
+    *,
+    text: Texts = (),
+    data: Texts = (),
+    task: str | None = None,
+    metric: str | None = None,
+    target: float | None = None,
+    budget: str | float | None = None,
+    out: PathLike | None = None,
+    set: Sequence[str] = (),  # noqa: A002 - the flag's name
+    watch: Watcher = unwatched,
+    stop_requested: Callable[[], bool] = bool,
+    began: float | None = None,
+) -> dict[str, Any]:
+    """The closed loop: prepare, initialise, train, predict, evaluate, adjust, and train again.
+
+    Args:
+        recipe: a recipe file.
+        text: files, folders, globs, `hf://owner/name` or `sample:python-docs`.
+        data: the same, for tables with a text column.
+        task: what the model is for; default `language_modeling`.
+        metric: what is improved; default `bits_per_byte`.
+        target: the loop stops when validation reaches it.
+        budget: wall time such as `20m`; default ten minutes.
+        out: the run directory; default `runs/NAME`, after the first source.
+        set: `a.b=c` values for the recipe, stronger than everything else.
+        watch: gets the events.
+        stop_requested: asked after every step; True saves everything and raises `Stopped`.
+        began: `time.monotonic()` from which the budget counts; default now.
+
+    Returns:
+        What `result.json` holds, and `out`.
+
+    Raises:
+        StepwellError: for anything a person can mend; see `stepwell.errors`.
+    """
+    from stepwell.studies import run_loop
+
+    start = time.monotonic() if began is None else began
+    draft, folder = _request(recipe, text, data, task, metric, target, budget, out, set, kind="run")
+    result = run_loop(draft, folder, began=start, watch=watch, stop_requested=stop_requested)
+    return {**result, "out": str(folder)}
+
+
+def plan(
+    recipe: PathLike | None = None,
+    *,
+    text: Texts = (),
+    data: Texts = (),
+    task: str | None = None,
+    metric: str | None = None,
+    target: float | None = None,
+    budget: str | float | None = None,
+    out: PathLike | None = None,
+    set: Sequence[str] = (),  # noqa: A002 - the flag's name
+    watch: Watcher = unwatched,
+    began: float | None = None,
+) -> dict[str, Any]:
+    """What `run` would do with the same arguments: sizes, languages, speed, memory, model, and the time of each round.
+
+    Text and tokenizer are prepared in the run directory, where `run` finds them.
+    """
+    from stepwell.studies import plan_only
+
+    start = time.monotonic() if began is None else began
+    draft, folder = _request(recipe, text, data, task, metric, target, budget, out, set, kind="plan")
+    return {**plan_only(draft, folder, began=start, watch=watch), "out": str(folder)}
+
+
+def train(
+    recipe: PathLike | None = None,
+    *,
+    text: Texts = (),
+    data: Texts = (),
+    task: str | None = None,
+    metric: str | None = None,
+    budget: str | float | None = None,
+    steps: int | None = None,
+    out: PathLike | None = None,
+    set: Sequence[str] = (),  # noqa: A002 - the flag's name
+    watch: Watcher = unwatched,
+    stop_requested: Callable[[], bool] = bool,
+    began: float | None = None,
+) -> dict[str, Any]:
+    """One training run without the loop; with `steps`, two runs on one machine end with the same weights.
+
+    Args:
+        steps: optimizer updates; None fills the budget.
+        recipe: as in `run`, like everything else.
+    """
+    from stepwell.studies import train_once
+
+    if steps is not None and steps < 1:
+        raise UsageError("steps: must be at least 1", got=str(steps))
+    start = time.monotonic() if began is None else began
+    draft, folder = _request(recipe, text, data, task, metric, None, budget, out, set, kind="train")
+    result = train_once(draft, folder, steps=steps, began=start, watch=watch, stop_requested=stop_requested)
+    return {**result, "out": str(folder)}
+
+
+def quickstart(
+    *,
+    out: PathLike | None = None,
+    budget: str | float = "4m50s",
+    watch: Watcher = unwatched,
+    stop_requested: Callable[[], bool] = bool,
+    began: float | None = None,
+) -> dict[str, Any]:
+    """`run` on the English prose that every Python carries; at most five minutes on two cores."""
+    return run(
+        text=[QUICKSTART_SOURCE],
+        budget=budget,
+        out=out if out is not None else _free_folder("quickstart", "run", {"data": {"sources": (QUICKSTART_SOURCE,)}}),
+        watch=watch,
+        stop_requested=stop_requested,
+        began=began,
+    )
+
+
+def predict(
+    run: PathLike, prompts: Sequence[str] | str, params: Mapping[str, Any] | None = None
+) -> list[list[Completion]]:
+    """Complete prompts.
+
+    Args:
+        run: a run directory or a checkpoint directory.
+        prompts: one or many.
+        params: fields of `SamplingParams`; the others are as the run found best.
+
+    Returns:
+        For each prompt, `n` completions.
+
+    Raises:
+        CheckpointError: when there is no whole model.
+        ConfigError: when a parameter is out of its range.
+    """
+    from stepwell.inference import generate_many
+
+    asked = _sampling(params, {})
+    loaded = _load(run)
+    many = [prompts] if isinstance(prompts, str) else list(prompts)
+    return generate_many(loaded.model, loaded.tokenizer, many, _sampling(asked, loaded.provenance))
+
+
+def stream(run: PathLike, prompt: str, params: Mapping[str, Any] | None = None) -> Iterator[Piece]:
+    """Complete one prompt, token by token.
+
+    Args:
+        run: a run directory or a checkpoint directory.
+        prompt: any text.
+        params: as in `predict`.
+
+    Raises:
+        CheckpointError: when there is no whole model.
+        ConfigError: when a parameter is out of its range.
+    """
+    from stepwell.inference import stream as stream_pieces
+
+    asked = _sampling(params, {})
+    loaded = _load(run)
+    return stream_pieces(loaded.model, loaded.tokenizer, prompt, _sampling(asked, loaded.provenance))
+
+
+def _sampling(params: Mapping[str, Any] | SamplingParams | None, provenance: Mapping[str, Any]) -> SamplingParams:
+    """What was asked for over what the run found best; randomness is fresh unless a seed was asked for."""
+    if isinstance(params, SamplingParams):
+        params = params.model_dump(exclude_unset=True)
+    found = {**provenance.get("decoding", {}), "seed": None, "n": 1}
+    return build(SamplingParams, {**found, **(params or {})}, where="predict")
+
+
+def score(run: PathLike, text: str) -> dict[str, Any]:
+    """The chain rule made visible: log-probability of each token of a text, given those before it.
+
+    Args:
+        run: a run directory or a checkpoint directory.
+        text: not empty.
+
+    Returns:
+        `tokens` (each `id`, `token`, `logprob` in nats), `logprob` (their sum), `perplexity`, `bits_per_byte`.
+
+    Raises:
+        UsageError: when the text is empty.
+    """
+    import math
+
+    from stepwell.inference import score_tokens
+
+    if not text:
+        raise UsageError("text: nothing to score", wanted="some text")
+    loaded = _load(run)
+    ids = loaded.tokenizer.encode(text)
+    logprobs = score_tokens(loaded.model, [loaded.tokenizer.bos_id, *ids.tolist()])
+    total = float(logprobs.sum())
+    return {
+        "tokens": [
+            {"id": int(n), "token": loaded.tokenizer.decode([n]), "logprob": round(float(logprob), 6)}
+            for n, logprob in zip(ids, logprobs, strict=True)
+        ],
+        "logprob": total,
+        "perplexity": math.exp(-total / len(ids)),
+        "bits_per_byte": -total / math.log(2) / len(text.encode("utf-8", errors="surrogatepass")),
+    }
+
+
+def evaluate(run: PathLike, data: Texts, *, text_column: str | None = None, watch: Watcher = unwatched) -> dict[str, Any]:
+    """Measure a model on texts.
+
+    Args:
+        run: a run directory or a checkpoint directory.
+        data: sources, as for `run`; all of it is measured.
+        text_column: of tables.
+        watch: is told of problems in the sources.
+
+    Returns:
+        `task`, `num_examples`, `num_tokens`, and `metrics`: each with its 95 % interval over documents.
+
+    Raises:
+        DataError: when there is no text.
+    """
+    from dataclasses import asdict
+
+    from stepwell.data import read_documents, tokenize_documents
+    from stepwell.evaluation import evaluate_language_modeling, summarize
+
+    sources = _several(data)
+    if not sources:
+        raise UsageError("data: nothing to measure on", wanted="files, folders or globs")
+    loaded = _load(run)
+    config = build(DataConfig, {"sources": sources, "text_column": text_column}, where="evaluate")
+    split = tokenize_documents(read_documents(config, watch), loaded.tokenizer)
+    if not split.num_documents:
+        raise DataError(f"{', '.join(sources)}: no text to measure on")
+    from stepwell.hardware import examine
+
+    scores = evaluate_language_modeling(loaded.model, split, precision=examine().precision)
+    return {
+        "task": "language_modeling",
+        "num_examples": split.num_documents,
+        "num_tokens": int(scores.tokens.sum()),
+        "metrics": {name: asdict(interval) for name, interval in summarize(scores).items()},
+    }
+
+
+def report(run: PathLike) -> Path:
+    """Write the report of a run again.
+
+    Returns:
+        Where it is.
+    """
+    from stepwell.studies import write_report
+
+    return write_report(Path(run))
+
+
+def doctor(*, measure_again: bool = True) -> dict[str, Any]:
+    """What this machine is, and the settings that stepwell takes on it."""
+    from stepwell.hardware import available_memory, examine
+
+    machine = examine(measure_again=measure_again)
+    return machine.as_dict() | {"available_memory_bytes": available_memory()}
+
+
+def _load(run: PathLike) -> Loaded:
+    from stepwell.checkpoints import load_checkpoint
+    from stepwell.hardware import examine
+
+    machine = examine()
+    loaded = load_checkpoint(Path(run))
+    loaded.model.to(machine.device)
+    return loaded
+
+
+def _several(sources: Texts) -> list[str]:
+    """One or many sources as a list of text."""
+    return [str(sources)] if isinstance(sources, Path | str) else [str(source) for source in sources]
+
+
+def _request(
+    recipe: PathLike | None,
+    text: Texts,
+    data: Texts,
+    task: str | None,
+    metric: str | None,
+    target: float | None,
+    budget: str | float | None,
+    out: PathLike | None,
+    assignments: Sequence[str],
+    *,
+    kind: str,
+) -> tuple[Draft, Path]:
+    """What the user said, checked, and the directory it belongs to."""
+    flags: dict[str, Any] = {"task": task, "metric": metric, "target": target}
+    flags = {name: value for name, value in flags.items() if value is not None}
+    if budget is not None:
+        flags["budget"] = budget if isinstance(budget, str) else f"{budget}s"
+    sources = _several(text) + _several(data)
+    if sources:
+        flags["data"] = {"sources": sources}
+    known = None if out is None else RunDirectory(Path(out)).read(Path(out) / "run.json")
+    if known is not None and recipe is None and not sources:
+        flags = {**known["request"], "budget": known.get("budget"), **flags}
+        flags = {name: value for name, value in flags.items() if value is not None}
+    draft = begin_draft(None if recipe is None else Path(recipe), flags=flags, assignments=assignments)
+    if out is not None:
+        return draft, Path(out)
+    return draft, _free_folder(_name(draft.data.sources[0]), kind, draft.tree)
+
+
+def _name(source: str) -> str:
+    """A short name for a run, after its first source."""
+    last = source.rstrip("/").rpartition("/")[2].rpartition(":")[2]
+    stem = last.split(".")[0].strip("*") or "run"
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem)
+
+
+def _free_folder(name: str, kind: str, request: Mapping[str, Any]) -> Path:
+    """`runs/NAME`, or the next number when that holds another or a finished run."""
+    number = 1
+    while True:
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        known = RunDirectory(folder).read(folder / "run.json") if folder.is_dir() else None
+        same = known is not None and known["kind"] == kind and known["request"] == _without_budget(request)
+        if known is None or kind == "plan" or (same and not (folder / "result.json").exists()):
+            return folder
+        number += 1
+
+
+def _without_budget(request: Mapping[str, Any]) -> dict[str, Any]:
+    import json
+
+    return dict(json.loads(json.dumps({k: v for k, v in request.items() if k not in ("budget", "target")})))

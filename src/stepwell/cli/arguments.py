@@ -1,0 +1,83 @@
+"""The manners of the command line that typer leaves open.
+
+`--text a b 'c/*.md'` takes every word up to the next flag, as people write it and shells expand it; errors are one friendly block without a traceback; Ctrl-C and
+SIGTERM ask for an orderly stop first. This file leaves out what any command does.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+MANY = ("--text", "--data", "--set", "--stop")
+"""Options that take several words."""
+
+PATIENCE_SECONDS = 5.0
+
+
+class ManyWords(TyperCommand):
+    """A command whose `--text a b c` means `--text a --text b --text c`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat the flag before each of its words, then parse as usual."""
+        return super().parse_args(ctx, list(repeat_flags(args)))
+
+
+def repeat_flags(args: Sequence[str]) -> Iterator[str]:
+    """`--text a b` -> `--text a --text b`; a word after any other flag or after `--` is left alone."""
+    flag: str | None = None
+    first = True
+    for position, word in enumerate(args):
+        if word == "--":
+            yield from args[position:]
+            return
+        if word.startswith("-") and word != "-":
+            flag, first = (word if word in MANY else None), True
+            yield word
+        else:
+            if flag is not None and not first:
+                yield flag
+            first = False
+            yield word
+
+
+class StopSignal:
+    """Ctrl-C and SIGTERM: the first asks whoever polls to save and stop; a second, or no poller, stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._polled = 0.0
+
+    def __call__(self) -> bool:
+        """Whether a stop was asked for; training asks after every step."""
+        self._polled = time.monotonic()
+        return self.asked
+
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
+        patient = time.monotonic() - self._polled < PATIENCE_SECONDS
+        if self.asked or not patient:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    @contextmanager
+    def listening(self) -> Iterator[StopSignal]:
+        """Take the signals while the body runs."""
+        before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def fail(message: str, code: int) -> typer.Exit:
+    """An error on standard error, and the way out."""
+    typer.echo(message, err=True)
+    return typer.Exit(code)

@@ -1,0 +1,271 @@
+"""The command `stepwell`: parse, call the verb of `stepwell.api`, show.
+
+With `--json` standard output holds exactly one JSON object; everything else goes to standard error. Exit codes: 0 done, 1 failed, 2 bad usage,
+130 stopped by hand. This file leaves out how results look (`show.py`, `live.py`).
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stepwell import __version__, api
+from stepwell.cli import show
+from stepwell.cli.arguments import ManyWords, StopSignal
+from stepwell.errors import StepwellError, Stopped, UsageError
+
+app = typer.Typer(
+    name="stepwell",
+    help="From your own text to a language model that is measured, improved and delivered, step by step.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+
+Recipe = Annotated[Path | None, typer.Argument(metavar="[RECIPE]", help="A recipe file (YAML).", show_default=False)]
+Text = Annotated[
+    list[str] | None,
+    typer.Option("--text", metavar="PATH...", help="Files, folders, globs, hf://owner/name or sample:python-docs."),
+]
+Data = Annotated[
+    list[str] | None, typer.Option("--data", metavar="PATH...", help="Tables with a text column (jsonl, csv, parquet ...).")
+]
+Task = Annotated[str | None, typer.Option(help="What the model is for: language_modeling.", show_default=False)]
+Metric = Annotated[
+    str | None, typer.Option(help="What is improved: bits_per_byte, perplexity or accuracy.", show_default=False)
+]
+Target = Annotated[float | None, typer.Option(help="Stop when validation reaches this.", show_default=False)]
+Budget = Annotated[str | None, typer.Option(help="Time for everything: 90s, 20m, 1h30m.", show_default=False)]
+Out = Annotated[Path | None, typer.Option(help="The run directory. [default: runs/NAME]", show_default=False)]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C...", help="Any value of the recipe.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory or a checkpoint directory.", show_default=False)]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (any command takes it).")] = False,
+) -> None:
+    """Options of every command."""
+    if version:
+        typer.echo(f"stepwell {__version__}")
+        raise typer.Exit
+
+
+@app.command(cls=ManyWords)
+def quickstart(out: Out = None, json: Json = False) -> None:
+    """The closed loop on the prose that every Python carries: five minutes, nothing downloaded."""
+    with StopSignal().listening() as stop, show.view(json) as watch:
+        result = api.quickstart(out=out, watch=watch, stop_requested=stop, began=api.PROCESS_BEGAN)
+    show.run_result(result, json=json)
+
+
+@app.command(cls=ManyWords)
+def run(
+    recipe: Recipe = None,
+    text: Text = None,
+    data: Data = None,
+    task: Task = None,
+    metric: Metric = None,
+    target: Target = None,
+    budget: Budget = None,
+    out: Out = None,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """The closed loop on your text: prepare, train, measure, adjust, train again. Run it again to go on."""
+    with StopSignal().listening() as stop, show.view(json) as watch:
+        result = api.run(
+            recipe,
+            text=text or (),
+            data=data or (),
+            task=task,
+            metric=metric,
+            target=target,
+            budget=budget,
+            out=out,
+            set=set_ or (),
+            watch=watch,
+            stop_requested=stop,
+            began=api.PROCESS_BEGAN,
+        )
+    show.run_result(result, json=json)
+
+
+@app.command(cls=ManyWords)
+def plan(
+    recipe: Recipe = None,
+    text: Text = None,
+    data: Data = None,
+    task: Task = None,
+    metric: Metric = None,
+    target: Target = None,
+    budget: Budget = None,
+    out: Out = None,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """How long it will take, what will fit, what will be chosen and why; measured on this machine."""
+    with show.view(json) as watch:
+        result = api.plan(
+            recipe,
+            text=text or (),
+            data=data or (),
+            task=task,
+            metric=metric,
+            target=target,
+            budget=budget,
+            out=out,
+            set=set_ or (),
+            watch=watch,
+            began=api.PROCESS_BEGAN,
+        )
+    show.plan_result(result, json=json)
+
+
+@app.command(cls=ManyWords)
+def train(
+    recipe: Recipe = None,
+    text: Text = None,
+    data: Data = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer updates; repeatable to the bit.", show_default=False)] = None,
+    budget: Budget = None,
+    out: Out = None,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """One training run without the loop. Stopped and started again, it goes on where it was."""
+    with StopSignal().listening() as stop, show.view(json) as watch:
+        result = api.train(
+            recipe,
+            text=text or (),
+            data=data or (),
+            budget=budget,
+            steps=steps,
+            out=out,
+            set=set_ or (),
+            watch=watch,
+            stop_requested=stop,
+            began=api.PROCESS_BEGAN,
+        )
+    show.train_result(result, json=json)
+
+
+@app.command(cls=ManyWords)
+def predict(
+    run: Run,
+    prompt: Annotated[str | None, typer.Option(help="The beginning of a text.", show_default=False)] = None,
+    input_: Annotated[
+        Path | None, typer.Option("--input", help="A file of prompts, one a line, or jsonl with `prompt`.", show_default=False)
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Longest completion.", show_default=False)] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token.", show_default=False)] = None,
+    top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest.", show_default=False)] = None,
+    top_p: Annotated[float | None, typer.Option(help="Draw among the likeliest that sum to p.", show_default=False)] = None,
+    min_p: Annotated[float | None, typer.Option(help="Relative to the likeliest.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides every draw.", show_default=False)] = None,
+    n: Annotated[int, typer.Option("-n", help="Samples of each prompt.")] = 1,
+    stop: Annotated[list[str] | None, typer.Option("--stop", help="End before this text.", show_default=False)] = None,
+    json: Json = False,
+) -> None:
+    """Let a model go on with a text; streamed."""
+    asked: dict[str, Any] = {
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "seed": seed,
+        "n": n,
+        "stop": tuple(stop or ()),
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    if (prompt is None) == (input_ is None):
+        raise UsageError("predict: one of --prompt and --input is needed", do="stepwell predict RUN --prompt 'Once upon'")
+    if prompt is not None and n == 1 and not json:
+        show.stream(prompt, api.stream(run, prompt, given))
+        return
+    prompts = [prompt] if prompt is not None else show.read_prompts(input_)
+    show.completions(prompts, api.predict(run, prompts, given), json=json)
+
+
+@app.command()
+def score(
+    run: Run,
+    text: Annotated[str, typer.Option(help="The text to score.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """The chain rule made visible: how likely each token of a text is."""
+    show.score_result(api.score(run, text), json=json)
+
+
+@app.command(cls=ManyWords)
+def evaluate(
+    run: Run,
+    data: Annotated[list[str], typer.Option("--data", metavar="PATH...", help="Text to measure on.", show_default=False)],
+    text_column: Annotated[str | None, typer.Option(help="Of tables.", show_default=False)] = None,
+    json: Json = False,
+) -> None:
+    """Loss, perplexity, bits per byte and accuracy on any text, with intervals."""
+    with show.view(json) as watch:
+        result = api.evaluate(run, data, text_column=text_column, watch=watch)
+    show.evaluation(result, json=json)
+
+
+@app.command()
+def report(run: Run, json: Json = False) -> None:
+    """Write the report of a run again."""
+    show.report_path(api.report(run), json=json)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """What this machine is, measured, and the settings that are taken on it."""
+    show.machine(api.doctor(), json=json)
+
+
+def main() -> None:
+    """Entry point: run a command and turn errors into words and exit codes."""
+    args = [word for word in sys.argv[1:] if word != "--debug"]
+    debug = len(args) < len(sys.argv) - 1
+    try:
+        code = app(args=args, prog_name="stepwell", standalone_mode=False)
+    except Stopped as error:
+        code = _say(error, debug)
+    except StepwellError as error:
+        code = _say(error, debug)
+    except KeyboardInterrupt:
+        typer.echo("stopped by hand; run the same command again to go on", err=True)
+        code = 130
+    except BrokenPipeError:
+        code = 0
+    except Exception as error:  # a fault of ours, or bad usage found by the parser
+        code = _other(error, debug)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(error: StepwellError, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    show.error(error)
+    return error.exit_code
+
+
+def _other(error: Exception, debug: bool) -> int:
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # the parser's own errors
+        show.usage(error)
+        return 2
+    if debug:
+        traceback.print_exc()
+    else:
+        show.unexpected(error)
+    return 1

@@ -1,0 +1,313 @@
+"""How results look: a JSON object for a program, or a few friendly lines for a person.
+
+Results go to standard output, everything else to standard error. rich is loaded late, because `--help` should be quick. This file leaves out the
+picture of a run that is going on (`live.py`).
+"""
+
+from __future__ import annotations
+
+import json as json_module
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stepwell.config import format_duration
+from stepwell.errors import StepwellError, UsageError
+from stepwell.runs import RunDirectory, read_lines, to_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from stepwell.cli.live import LiveView, PlainView
+    from stepwell.inference import Completion, Piece
+
+
+def view(json: bool) -> LiveView | PlainView:
+    """The picture of a run that is going on."""
+    from stepwell.cli.live import choose_view
+
+    return choose_view(json)
+
+
+def _console(stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def _print_json(result: Any) -> None:
+    sys.stdout.write(to_json(result) + "\n")
+
+
+def error(fault: StepwellError) -> None:
+    """What went wrong, what was got and wanted, and what to do."""
+    console = _console(stderr=True)
+    console.print(f"[bold red]stepwell:[/] {_plain(fault.what)}")
+    for name, value in (("got", fault.got), ("wanted", fault.wanted), ("do", fault.do)):
+        if value is not None:
+            console.print(f"  [dim]{name + ':':<8}[/]{_plain(value)}")
+
+
+def usage(fault: Exception) -> None:
+    """A fault of the command line, as the parser words it."""
+    message = getattr(fault, "format_message", fault.__str__)()
+    context = getattr(fault, "ctx", None)
+    command = getattr(context, "command_path", "stepwell")
+    error(UsageError(str(message).rstrip("."), do=f"{command} --help"))
+
+
+def unexpected(fault: Exception) -> None:
+    """A fault of ours."""
+    console = _console(stderr=True)
+    console.print(f"[bold red]stepwell:[/] something went wrong inside: {_plain(f'{type(fault).__name__}: {fault}')}")
+    console.print("  [dim]do:     [/]run the same command with --debug and report what it prints")
+
+
+def _plain(text: str) -> str:
+    """Text without markup or control characters."""
+    from rich.markup import escape
+
+    from stepwell.studies import visible
+
+    return escape(visible(text))
+
+
+def run_result(result: dict[str, Any], *, json: bool) -> None:
+    """The end of a run: rounds, result, samples, where things are, what to try next."""
+    if json:
+        _print_json(result)
+        return
+    from stepwell.cli.live import rounds_table
+    from stepwell.studies import metric_words, show_metric
+
+    console, out = _console(), result["out"]
+    journal = read_lines(RunDirectory(Path(out)).journal)
+    console.print()
+    console.print(rounds_table(journal))
+    metric = result["metric"]
+    name = metric_words(metric).en
+    for split in ("validation", "test"):
+        values = (result[split] or {}).get(metric)
+        if values:
+            interval = ""
+            if values["low"] is not None:
+                interval = f" [dim]({show_metric(metric, values['low'])}–{show_metric(metric, values['high'])})[/]"
+            console.print(f"{split:<11}[bold]{show_metric(metric, values['value'])}[/] {name}{interval}")
+    for baseline in result["baselines"]:
+        if metric in baseline:
+            words = "a Kneser-Ney 5-gram over the same bytes"
+            console.print(f"{'to beat':<11}{show_metric(metric, baseline[metric])} {name}, {words}")
+    _samples(console, result["samples"])
+    console.print()
+    _places(console, out)
+
+
+def _samples(console: Console, samples: Sequence[dict[str, str]]) -> None:
+    for sample in samples:
+        text = " ".join(sample["text"].split())
+        prompt = " ".join(sample["prompt"].split())
+        console.print()
+        console.print(f"[bold]{_plain(prompt)}[/] {_plain(text)}", soft_wrap=False)
+
+
+def _places(console: Console, out: str) -> None:
+    quoted = shlex.quote(out)
+    console.print(f"model      {_plain(str(Path(out) / 'best'))}")
+    console.print(f"report     {_plain(str(Path(out) / 'report.html'))}")
+    console.print()
+    console.print("[dim]next[/]")
+    console.print(f"  stepwell predict {quoted} --prompt 'Once upon a time'", markup=False)
+    console.print(f"  stepwell score {quoted} --text 'a sentence of your own'", markup=False)
+    console.print(f"  stepwell run --out {quoted} --budget 30m     # go on with a larger budget", markup=False)
+    console.print("  stepwell run --text YOUR_FILES --budget 20m", markup=False)
+
+
+def plan_result(result: dict[str, Any], *, json: bool) -> None:
+    """A plan as a person asks for it: how long, what fits, what is chosen and why."""
+    if json:
+        _print_json(result)
+        return
+    from rich.table import Table
+
+    console, data, model = _console(), result["data"], result["model"]
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    languages = ", ".join(f"{name} {share:.0%}" for name, share in list(data["languages"].items())[:3])
+    train = data["splits"]["train"]
+    grid.add_row("text", f"{data['bytes'] / 1e6:,.2f} MB in {data['documents']:,} documents ({languages})")
+    grid.add_row(
+        "tokens",
+        f"{train['tokens']:,} to learn from, vocabulary {model['vocab_size']:,}, "
+        f"{result['tokenizer']['bytes_per_token']['train']:.2f} bytes a token",
+    )
+    shape = f"{model['num_layers']} layers of width {model['d_model']}, {model['parameters'] / 1e6:,.2f} M parameters"
+    grid.add_row("model", f"{shape}\n{result['reason'].removeprefix('derived: ')}")
+    grid.add_row(
+        "speed",
+        f"{result['tokens_per_second']:,} tokens/s in {result['training']['precision']}, "
+        f"{result['memory_bytes'] / 1e9:,.1f} GB of memory, about {result['epochs']} passes over the text",
+    )
+    for planned in result["rounds"]:
+        label = f"round {planned['round']}"
+        grid.add_row(label, f"{format_duration(planned['seconds'])}, about {planned['steps']:,} steps")
+    grid.add_row("all", f"{format_duration(result['seconds'])}, measuring and report included")
+    console.print(grid)
+
+
+def train_result(result: dict[str, Any], *, json: bool) -> None:
+    """The end of a training run."""
+    if json:
+        _print_json(result)
+        return
+    from stepwell.studies import metric_words, show_metric
+
+    console, metric = _console(), result["metric"]
+    interval = ""
+    if result["low"] is not None:
+        interval = f" [dim]({show_metric(metric, result['low'])}–{show_metric(metric, result['high'])})[/]"
+    console.print()
+    console.print(f"validation [bold]{show_metric(metric, result['value'])}[/] {metric_words(metric).en}{interval}")
+    console.print(
+        f"trained    {result['steps']:,} steps, {result['tokens']:,} tokens, {format_duration(result['seconds'])}"
+    )
+    _samples(console, result["samples"])
+    console.print()
+    console.print(f"model      {_plain(str(Path(result['out']) / result['checkpoint']))}")
+    console.print(f"  stepwell predict {shlex.quote(result['out'])} --prompt 'Once upon a time'", markup=False)
+
+
+def stream(prompt: str, pieces: Iterable[Piece]) -> None:
+    """A completion as it is written, after its prompt."""
+    first = True
+    for piece in pieces:
+        if first:
+            sys.stdout.write(prompt)
+            first = False
+        sys.stdout.write(piece.text)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+def completions(prompts: Sequence[str], done: Sequence[Sequence[Completion]], *, json: bool) -> None:
+    """Finished completions: one JSON object, or text under each prompt."""
+    if json:
+        choices = [
+            {"prompt": prompt, "index": index, **_choice(completion)}
+            for prompt, samples in zip(prompts, done, strict=True)
+            for index, completion in enumerate(samples)
+        ]
+        _print_json({"completions": choices})
+        return
+    for prompt, samples in zip(prompts, done, strict=True):
+        for completion in samples:
+            sys.stdout.write(f"{prompt}{completion.text}\n")
+            sys.stdout.write("\n" if len(prompts) * len(samples) > 1 else "")
+
+
+def _choice(completion: Completion) -> dict[str, Any]:
+    fields = asdict(completion)
+    return {name: fields[name] for name in ("text", "finish_reason", "prompt_tokens", "token_ids", "logprobs")}
+
+
+def read_prompts(path: Path | None) -> list[str]:
+    """Prompts of a file: the `prompt` of each jsonl record, or each line.
+
+    Raises:
+        UsageError: when the file cannot be read, or holds no prompt.
+    """
+    assert path is not None
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as fault:
+        raise UsageError(f"{path}: cannot be read", got=str(fault)) from None
+    if not lines:
+        raise UsageError(f"{path}: holds no prompt", wanted="one prompt a line")
+    if path.suffix != ".jsonl":
+        return lines
+    try:
+        return [str(json_module.loads(line)["prompt"]) for line in lines]
+    except (ValueError, KeyError, TypeError) as fault:
+        raise UsageError(f"{path}: is not jsonl with `prompt`", got=repr(fault)) from None
+
+
+def score_result(result: dict[str, Any], *, json: bool) -> None:
+    """Each token with its probability, and the sums."""
+    if json:
+        _print_json(result)
+        return
+    import math
+
+    from rich.table import Table
+
+    console = _console()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("token")
+    table.add_column("logprob", justify="right")
+    table.add_column("probability", justify="right")
+    for token in result["tokens"]:
+        shown = _plain(repr(token["token"])[1:-1])
+        table.add_row(f"[bold]{shown}[/]", f"{token['logprob']:.3f}", f"{math.exp(token['logprob']):.2%}")
+    console.print(table)
+    console.print(
+        f"together {result['logprob']:.2f} nats; perplexity {result['perplexity']:.2f}; "
+        f"[bold]{result['bits_per_byte']:.3f}[/] bits per byte"
+    )
+
+
+def evaluation(result: dict[str, Any], *, json: bool) -> None:
+    """Metrics with their intervals."""
+    if json:
+        _print_json(result)
+        return
+    from rich.table import Table
+
+    from stepwell.studies import metric_words
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("95 % interval")
+    for name, interval in result["metrics"].items():
+        span = "one document: no interval"
+        if interval["low"] is not None:
+            span = f"{interval['low']:.4f} to {interval['high']:.4f}"
+        table.add_row(metric_words(name).en, f"[bold]{interval['value']:.4f}[/]", span)
+    console = _console()
+    console.print(table)
+    console.print(f"[dim]{result['num_examples']:,} documents, {result['num_tokens']:,} tokens[/]")
+
+
+def report_path(path: Path, *, json: bool) -> None:
+    """Where the report is."""
+    if json:
+        _print_json({"report": str(path)})
+    else:
+        sys.stdout.write(f"{path}\n")
+
+
+def machine(result: dict[str, Any], *, json: bool) -> None:
+    """What the machine is and what is taken on it."""
+    if json:
+        _print_json(result)
+        return
+    from rich.table import Table
+
+    def yes(flag: bool) -> str:
+        return "yes" if flag else "no"
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column()
+    rates = result["gflops"]
+    grid.add_row("processor", f"{result['cpu']}, {result['cores']} cores")
+    grid.add_row("memory", f"{result['memory_bytes'] / 1e9:,.1f} GB, {result['available_memory_bytes'] / 1e9:,.1f} GB free")
+    grid.add_row("gpu", result["gpu"] or "none")
+    features = ("bf16", "vnni", "amx")
+    grid.add_row("features", ", ".join(f"{name} {yes(result[name])}" for name in features))
+    grid.add_row("measured", f"{rates['float32']:,.0f} GFLOP/s in float32, {rates['bfloat16']:,.0f} in bfloat16")
+    grid.add_row("taken", f"{result['precision']} on {result['device']}, {result['threads']} threads")
+    _console().print(grid)

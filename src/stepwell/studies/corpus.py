@@ -1,0 +1,133 @@
+"""The text of a run in the forms that rounds need: prepared, tokenised, and the held-out part that judges.
+
+Everything is kept in the run directory under a key of what it was made from, so a round that changes the vocabulary makes a second tokenizer beside the
+first, and a run that goes on makes nothing twice. This file leaves out how text is read and packed (`data`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stepwell.config import Config
+from stepwell.data import DataConfig, PreparedText, TokenShards, TokenSplit, prepare_text, tokenize_text
+from stepwell.errors import DataError, TokenizerError
+from stepwell.progress import Fact, Stage, Watcher
+from stepwell.recipes import Recipe
+from stepwell.runs import RunDirectory
+from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer
+
+RARE = 10
+"""A token that the training text holds fewer times than this can hardly be learned."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Prepared text with its tokenizer and tokens.
+
+    Attributes:
+        text: documents by split.
+        tokenizer: trained on the train split.
+        tokens: the same documents as token ids.
+    """
+
+    text: PreparedText
+    tokenizer: Tokenizer
+    tokens: TokenShards
+
+    @property
+    def train(self) -> TokenSplit:
+        """Tokens to train on."""
+        return self.tokens.split("train")
+
+    def judged(self, max_bytes: int) -> TokenSplit:
+        """Validation documents up to a size, spread evenly over the split; the same for every tokenizer."""
+        return thinned(self.tokens.split("validation"), max_bytes)
+
+    def bytes_per_token(self, split: TokenSplit) -> float:
+        """How much text a token stands for."""
+        return float(split.num_bytes.sum() / max(1, split.num_tokens - split.num_documents))
+
+    def rare_ratio(self) -> float:
+        """Share of the vocabulary, single bytes aside, that the training text holds fewer than ten times."""
+        counts = np.bincount(np.asarray(self.train.token_ids), minlength=self.tokenizer.vocab_size)
+        merged = counts[257:]
+        return float((merged < RARE).mean()) if len(merged) else 0.0
+
+
+def thinned(split: TokenSplit, max_bytes: int) -> TokenSplit:
+    """Every k-th document of a split, so that they hold at most so many bytes (at least one document)."""
+    stride = max(1, int(np.ceil(split.num_bytes.sum() / max_bytes)))
+    chosen = np.arange(0, split.num_documents, stride)
+    documents = [split.document(int(index)) for index in chosen]
+    offsets = np.cumsum([0, *(len(document) for document in documents)])
+    return TokenSplit(np.concatenate(documents), offsets, split.num_bytes[chosen])
+
+
+def read_text(data: DataConfig, run: RunDirectory, watch: Watcher) -> PreparedText:
+    """Prepare the text of a run.
+
+    Raises:
+        DataError: when there is nothing to be judged by.
+    """
+    watch(Stage("prepare", ", ".join(data.sources)))
+    text = prepare_text(data, run.data, watch)
+    if not len(text.texts("validation")):
+        raise DataError(
+            "validation: no document was drawn for it",
+            got=f"{text.facts.documents} documents",
+            wanted="at least one to be judged by",
+            do="add text, or name files with --set data.validation=[...]",
+        )
+    return text
+
+
+def tokenize_corpus(text: PreparedText, config: ByteBPEConfig, run: RunDirectory, watch: Watcher) -> Corpus:
+    """Train the tokenizer, or find it, and turn the text into tokens."""
+    path = run.tokenizers / f"bpe-{config.vocab_size}-{text.key[:16]}.json"
+    tokenizer: Tokenizer | None = None
+    if path.exists():
+        try:
+            tokenizer = Tokenizer.load(path)
+        except TokenizerError as error:
+            watch(Fact(f"{error.what}; it is trained again", warning=True))
+    if tokenizer is None:
+        watch(Stage("tokenizer", f"{config.vocab_size:,} tokens"))
+        tokenizer = train_tokenizer(text.texts("train"), config)
+        tokenizer.save(path)
+    return Corpus(text, tokenizer, tokenize_text(text, tokenizer, run.data, watch))
+
+
+def open_corpus(recipe: Recipe, run: RunDirectory, watch: Watcher, text: PreparedText | None = None) -> Corpus:
+    """The corpus of a recipe.
+
+    Args:
+        recipe: its data and tokenizer sections decide.
+        run: where everything is kept.
+        watch: gets the events.
+        text: the prepared text, when it is open already.
+    """
+    return tokenize_corpus(text or read_text(recipe.data, run, watch), recipe.tokenizer, run, watch)
+
+
+def describe(corpus: Corpus, config: Config) -> dict[str, Any]:
+    """Facts of text and tokenizer for `facts.json`."""
+    splits = {name: corpus.tokens.split(name) for name in ("train", "validation", "test")}
+    data = corpus.text.facts.as_dict()
+    for name, split in splits.items():
+        data["splits"][name]["tokens"] = split.num_tokens
+    longest = sorted(range(1, corpus.tokenizer.vocab_size), key=lambda n: -len(corpus.tokenizer.token_bytes(n)))
+    return {
+        "data": data,
+        "tokenizer": {
+            **config.model_dump(),
+            "vocab_size": corpus.tokenizer.vocab_size,
+            "bytes_per_token": {
+                name: round(corpus.bytes_per_token(splits[name]), 3) for name in ("train", "validation")
+            },
+            "unused_ratio": round(corpus.rare_ratio(), 4),
+            "examples": [corpus.tokenizer.decode([n]) for n in longest[:24]],
+        },
+    }

@@ -1,0 +1,206 @@
+"""What is wrong with a model, by named rules over measured evidence.
+
+Each rule looks at one trial and either finds its fault, with the numbers that show it, or finds nothing. Rules know no remedy; `remedies.py` knows those.
+Adding a rule is one function and one row. This file leaves out whether mending the fault would pay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stepwell.studies.trial import Trial
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fault that was found.
+
+    Attributes:
+        name: of the rule.
+        evidence: the numbers that show it.
+        words: one sentence for a person.
+    """
+
+    name: str
+    evidence: dict[str, float]
+    words: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for the journal."""
+        rounded = {key: float(f"{value:.4g}") for key, value in self.evidence.items()}
+        return {"name": self.name, "evidence": rounded, "words": self.words}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the rules look at.
+
+    Attributes:
+        trial: the round.
+        rare_ratio: share of the vocabulary that the training text holds fewer than ten times.
+        bytes_per_token: of the validation text.
+        text_repetition: repeated 4-grams in held-out text itself, of the samples' length.
+        unique_tokens: of the training text.
+    """
+
+    trial: Trial
+    rare_ratio: float
+    bytes_per_token: float
+    text_repetition: float
+    unique_tokens: int
+
+    @property
+    def gap(self) -> float:
+        """How much worse held-out text is than training text, as a share."""
+        bits = float(self.trial.scores.nats.sum() / np.log(2) / self.trial.scores.bytes.sum())
+        return 1 - self.trial.train_bits_per_byte / bits
+
+    @property
+    def epochs(self) -> float:
+        """How often the training text was seen."""
+        return self.trial.tokens / self.unique_tokens
+
+    def held_out(self) -> list[tuple[int, float]]:
+        """Step and loss of each measurement on the way."""
+        return [(line["step"], line["loss"]) for line in self.trial.lines if line["kind"] == "evaluation"]
+
+    def events(self, name: str) -> int:
+        """How often something happened."""
+        return sum(line["kind"] == "event" and line["event"] == name for line in self.trial.lines)
+
+    def decay_start(self) -> int:
+        """The first step whose rate is clearly below the highest one after warm-up."""
+        rates = [(line["step"], line["learning_rate"]) for line in self.trial.lines if line["kind"] == "step"]
+        highest = max((rate for _, rate in rates), default=0.0)
+        last_full = max((step for step, rate in rates if rate > 0.999 * highest), default=0)
+        return last_full + 1
+
+
+def instability(case: Case) -> Finding | None:
+    """The loss ran away and the trainer rolled back."""
+    rollbacks = case.events("rolled_back")
+    if not rollbacks:
+        return None
+    return Finding("instability", {"rollbacks": rollbacks}, f"the loss ran away {rollbacks} times; the rate is too high")
+
+
+def overfitting(case: Case) -> Finding | None:
+    """Held-out loss turned while training loss fell, or the two lie far apart after many passes."""
+    points = case.held_out()
+    if len(points) < 3:
+        return None
+    best = min(points, key=lambda point: point[1])
+    rise = points[-1][1] / best[1] - 1
+    evidence = {"gap": case.gap, "rise_since_best": rise, "epochs": case.epochs}
+    if rise > 0.005 and best[0] < points[-1][0]:
+        words = f"held-out loss was lowest at step {best[0]:,} and has risen by {rise:.1%} since"
+        return Finding("overfitting", evidence, words)
+    if case.gap > 0.12 and case.epochs > 3:
+        words = f"training text is {case.gap:.0%} easier than held-out text after {case.epochs:.1f} passes"
+        return Finding("overfitting", evidence, words)
+    return None
+
+
+def learning_rate_too_high(case: Case) -> Finding | None:
+    """The stable part stood still and only the decay brought the loss down."""
+    before, drop = _stable_and_decay_falls(case)
+    if before is None or drop is None or before > 0.002 or drop < 0.03:
+        return None
+    evidence = {"fall_in_stable_part": before, "fall_in_decay": drop}
+    return Finding("learning_rate_too_high", evidence, "the loss stood still until the rate went down")
+
+
+def learning_rate_too_low(case: Case) -> Finding | None:
+    """The decay bought no more than the stable part was buying anyway, so the rate left no noise to remove."""
+    before, drop = _stable_and_decay_falls(case)
+    if before is None or drop is None or before < 0.01 or drop > 1.1 * before:
+        return None
+    evidence = {"fall_in_stable_part": before, "fall_in_decay": drop}
+    return Finding("learning_rate_too_low", evidence, "lowering the rate at the end brought nothing extra")
+
+
+def _stable_and_decay_falls(case: Case) -> tuple[float | None, float | None]:
+    """Relative falls of held-out loss over the decay, and over as many steps of the stable part before it."""
+    points, start = case.held_out(), case.decay_start()
+    before = [point for point in points if point[0] <= start]
+    after = [point for point in points if point[0] > start]
+    if len(before) < 3 or len(after) < 2:
+        return None, None
+    span = after[-1][0] - before[-1][0]
+    earlier = min(before[:-1], key=lambda point: abs(point[0] - (before[-1][0] - span)))
+    covered = (before[-1][0] - earlier[0]) / span
+    return (1 - before[-1][1] / earlier[1]) / covered, 1 - after[-1][1] / before[-1][1]
+
+
+def too_many_tokens(case: Case) -> Finding | None:
+    """The model has seen so many tokens for its size that a larger one would use them better."""
+    ratio = case.trial.tokens / case.trial.recipe.model.num_matrix_parameters
+    if ratio < 40 or case.gap > 0.06:
+        return None
+    evidence = {"tokens_per_parameter": ratio, "gap": case.gap}
+    return Finding("too_many_tokens", evidence, f"{ratio:.0f} tokens a parameter and almost no gap: room for a larger model")
+
+
+def too_few_tokens(case: Case) -> Finding | None:
+    """The model is so large for what it saw that a smaller one would have come further."""
+    ratio = case.trial.tokens / case.trial.recipe.model.num_matrix_parameters
+    if ratio > 0.25:
+        return None
+    evidence = {"tokens_per_parameter": ratio}
+    return Finding("too_few_tokens", evidence, f"only {ratio:.2f} tokens a parameter: the model is too large for the time")
+
+
+def tokenizer_misfit(case: Case) -> Finding | None:
+    """Too much of the vocabulary is too rare to be learned."""
+    if case.rare_ratio < 0.25:
+        return None
+    evidence = {"rare_ratio": case.rare_ratio, "bytes_per_token": case.bytes_per_token}
+    words = f"{case.rare_ratio:.0%} of the vocabulary stands in the training text fewer than ten times"
+    return Finding("tokenizer_misfit", evidence, words)
+
+
+def underfitting(case: Case) -> Finding | None:
+    """Training and held-out loss were both still falling, beyond what the decay explains."""
+    points, start = case.held_out(), case.decay_start()
+    stable = [loss for step, loss in points if step <= start] or [loss for _, loss in points]
+    if len(stable) < 2 or case.gap > 0.2:
+        return None
+    half = stable[len(stable) // 2 - 1] if len(stable) > 2 else stable[0]
+    fall = 1 - stable[-1] / half
+    if fall < 0.004:
+        return None
+    evidence = {"fall_in_second_half": fall, "gap": case.gap, "epochs": case.epochs}
+    return Finding("underfitting", evidence, f"held-out loss fell by {fall:.1%} in the second half of the stable part")
+
+
+def repetition(case: Case) -> Finding | None:
+    """Samples repeat themselves more than the text does."""
+    excess = case.trial.repetition - case.text_repetition
+    if excess < 0.08:
+        return None
+    evidence = {"samples": case.trial.repetition, "text": case.text_repetition}
+    words = f"{case.trial.repetition:.0%} of the samples' 4-grams are repeats, against {case.text_repetition:.0%} in the text"
+    return Finding("repetition", evidence, words)
+
+
+RULES: tuple[Callable[[Case], Finding | None], ...] = (
+    instability,
+    overfitting,
+    learning_rate_too_high,
+    learning_rate_too_low,
+    too_few_tokens,
+    tokenizer_misfit,
+    too_many_tokens,
+    underfitting,
+    repetition,
+)
+"""Every rule, the most urgent first."""
+
+
+def diagnose(case: Case) -> list[Finding]:
+    """All that the rules find, in their order."""
+    return [found for rule in RULES if (found := rule(case)) is not None]

@@ -1,0 +1,151 @@
+"""From what the user said to a whole recipe: measure, then derive.
+
+The order is fixed: text gives the vocabulary, the tokenizer gives tokens, a probe gives speed, speed and budget give size, size gives batch and rates. Each derived
+value keeps its reason. The same planning serves `plan`, `train` and `run`. This file leaves out the rules themselves (`recipes`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from stepwell.config import build, format_duration
+from stepwell.hardware import Machine, available_memory
+from stepwell.models import DecoderConfig
+from stepwell.progress import Fact, Stage, Watcher
+from stepwell.recipes import (
+    Draft,
+    Plan,
+    Recipe,
+    choose_plan,
+    derive_model,
+    derive_training,
+)
+from stepwell.runs import RunDirectory
+from stepwell.studies.budget import GROWTH, num_slots
+from stepwell.studies.corpus import Corpus, read_text, tokenize_corpus
+from stepwell.studies.probe import Speed, Speedometer, measure_speed
+from stepwell.tokenizers import ByteBPEConfig, derive_vocab_size
+
+USEFUL_SHARE = 0.8
+"""Of the time for training, what ends in the final model; the rest goes into decays that are branched off."""
+
+STEPS_TOKENS = 4096
+"""Tokens of a batch when the number of steps is fixed and nothing else is known."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Everything that is decided before the first round.
+
+    Attributes:
+        recipe: resolved.
+        origins: path -> where the value came from.
+        corpus: text, tokenizer, tokens.
+        speed: measured with the recipe's model; None when the steps were fixed and nothing was measured.
+        plan: why this size.
+    """
+
+    recipe: Recipe
+    origins: dict[str, str]
+    corpus: Corpus
+    speed: Speed | None
+    plan: Plan
+
+
+def open_draft(draft: Draft, run: RunDirectory, watch: Watcher) -> tuple[Draft, Corpus]:
+    """Read the text, derive the tokenizer and train it."""
+    text = read_text(draft.data, run, watch)
+    train_bytes = text.facts.splits["train"].bytes
+    draft = draft.with_derived(
+        {
+            "tokenizer.kind": ("byte_bpe", "reads any text"),
+            "tokenizer.vocab_size": (derive_vocab_size(train_bytes), f"{train_bytes / 1e6:,.1f} MB to learn from"),
+        }
+    )
+    config = build(ByteBPEConfig, draft.tree["tokenizer"], where="recipe: tokenizer")
+    return draft, tokenize_corpus(text, config, run, watch)
+
+
+def plan_run(
+    draft: Draft, run: RunDirectory, machine: Machine, watch: Watcher, *, seconds: float | None, steps: int | None
+) -> Planned:
+    """Complete a draft.
+
+    Args:
+        draft: what the user said.
+        run: where text and tokens are kept.
+        machine: measured.
+        watch: gets the events.
+        seconds: for training, all rounds together; None when `steps` is given.
+        steps: of a single run; the size then follows from them, and nothing that varies is measured.
+
+    Raises:
+        DataError: when the text cannot be read or is too little.
+        ConfigError: when the user's values do not fit together.
+    """
+    draft, corpus = open_draft(draft, run, watch)
+    optimizer = draft.get("training.optimizer.kind") or "muon"
+    vocab_size = draft.get("model.vocab_size") or corpus.tokenizer.vocab_size
+    unique = corpus.train.num_tokens
+    speedometer: Speedometer | None = None
+    if steps is not None:
+        batch = draft.get("training.global_batch_tokens") or STEPS_TOKENS
+        plan = choose_plan(lambda depth: steps * batch, unique_tokens=unique, vocab_size=vocab_size)
+        reason = f"{steps:,} steps"
+    else:
+        watch(Stage("probe", "training speed by size"))
+        speedometer = Speedometer(corpus, machine, optimizer)
+        useful = USEFUL_SHARE * (seconds or 0.0)
+        known = speedometer
+        plan = choose_plan(
+            lambda depth: useful * known.tokens_per_second(depth), unique_tokens=unique, vocab_size=vocab_size
+        )
+        reason = f"least predicted loss in {format_duration(useful)} of training"
+    draft = draft.with_derived(derive_model(plan, vocab_size=vocab_size, reason=reason))
+    model = build(DecoderConfig, draft.tree["model"], where="recipe: model")
+    draft = draft.with_derived(
+        derive_training(
+            model,
+            tokens=plan.tokens,
+            steps=steps,
+            precision=machine.precision,
+            memory_bytes=available_memory(),
+            optimizer=optimizer,
+        )
+    )
+    recipe = draft.finish()
+    speed = None
+    if speedometer is not None:
+        speed = measure_speed(recipe.model, recipe.training, corpus, machine)
+    watch(Fact(_words(recipe, plan, speed)))
+    return Planned(recipe, draft.origins, corpus, speed, plan)
+
+
+def _words(recipe: Recipe, plan: Plan, speed: Speed | None) -> str:
+    model = recipe.model
+    rate = f", {speed.train_tokens_per_second:,.0f} tokens/s" if speed else ""
+    return (
+        f"plan: {model.num_layers} layers of width {model.d_model}, {model.num_parameters / 1e6:,.1f} M parameters, "
+        f"vocabulary {model.vocab_size:,}, about {plan.epochs:.1f} passes over the text{rate}"
+    )
+
+
+def outlook(planned: Planned, seconds: float) -> list[dict[str, Any]]:
+    """The rounds as they are planned.
+
+    Args:
+        planned: with a measured speed.
+        seconds: for training, all rounds together.
+
+    Returns:
+        One plain record a round: its number, seconds, and steps reached at its end.
+    """
+    rounds = num_slots(seconds)
+    first = seconds / sum(GROWTH**n for n in range(rounds))
+    rate = planned.speed.train_tokens_per_second if planned.speed else 1.0
+    step_seconds = planned.recipe.training.global_batch_tokens / rate
+    return [
+        {"round": n + 1, "seconds": round(first * GROWTH**n, 1), "steps": int(first * GROWTH**n / step_seconds)}
+        for n in range(rounds)
+    ]

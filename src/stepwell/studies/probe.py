@@ -1,0 +1,113 @@
+"""How fast this machine trains: measured by training.
+
+A few real updates of a small and a middle-sized decoder give the operations a second at two widths; every other depth is read off the line between them, and
+the chosen one is measured itself. Nothing here is estimated from a data sheet. This file leaves out which size is best (`recipes`).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from stepwell.data import Packer
+from stepwell.hardware import Machine
+from stepwell.inference import score_documents
+from stepwell.models import DecoderConfig, build_model, decoder_sized
+from stepwell.recipes import MAX_SEQ_LEN, derive_training, train_defaults
+from stepwell.studies.corpus import Corpus
+from stepwell.training import TrainingConfig, Updater
+
+PROBED_DEPTHS = (2, 4)
+PROBE_SECONDS = 1.2
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a model of one shape does on this machine.
+
+    Attributes:
+        train_tokens_per_second: updates included.
+        score_tokens_per_second: measuring on held-out text.
+        memory_bytes: of this process while it trained.
+    """
+
+    train_tokens_per_second: float
+    score_tokens_per_second: float
+    memory_bytes: int
+
+
+def measure_speed(model: DecoderConfig, training: TrainingConfig, corpus: Corpus, machine: Machine) -> Speed:
+    """Train and score for about two seconds, and throw the model away.
+
+    Args:
+        model: the shape.
+        training: batch, precision and optimizer.
+        corpus: real text, because padding and document borders cost time too.
+        machine: where tensors go.
+    """
+    built = build_model(model).to(machine.device)
+    updater = Updater(built, Packer(corpus.train, model.max_seq_len, 0), training, seed=0)
+    tokens, laps = 0, 0
+    updater.update(0, 0, 1.0)  # the first update allocates
+    began = time.monotonic()
+    while time.monotonic() - began < PROBE_SECONDS or laps < 2:
+        tokens += updater.update(laps, laps * updater.rows_per_step, 1.0).num_targets
+        laps += 1
+    train_rate = tokens / (time.monotonic() - began)
+    scored, began = 0, time.monotonic()
+    for number in range(corpus.train.num_documents):
+        scores = next(score_documents(built, [corpus.train.document(number)], precision=training.precision))
+        scored += len(scores.logprobs)
+        if time.monotonic() - began > PROBE_SECONDS / 4:
+            break
+    score_rate = scored / (time.monotonic() - began)
+    return Speed(train_rate, score_rate, int(psutil.Process().memory_info().rss))
+
+
+class Speedometer:
+    """Training speed by depth, measured where it matters.
+
+    Args:
+        corpus: real text to train on.
+        machine: precision, threads and memory.
+        optimizer: its kind.
+    """
+
+    def __init__(self, corpus: Corpus, machine: Machine, optimizer: str) -> None:
+        self._corpus, self._machine, self._optimizer = corpus, machine, optimizer
+        self._measured: dict[int, Speed] = {}
+
+    def measured(self, depth: int) -> Speed:
+        """The speed of the decoder of a depth, by training it."""
+        if depth not in self._measured:
+            model = self._shape(depth)
+            training = train_defaults(
+                derive_training(
+                    model,
+                    tokens=4e6,
+                    steps=None,
+                    precision=self._machine.precision,
+                    memory_bytes=self._machine.memory_bytes,
+                    optimizer=self._optimizer,
+                )
+            )
+            self._measured[depth] = measure_speed(model, training, self._corpus, self._machine)
+        return self._measured[depth]
+
+    def tokens_per_second(self, depth: int) -> float:
+        """Training speed at a depth, read off the measured rates of operations."""
+        low, high = PROBED_DEPTHS
+        rates = [self.measured(d).train_tokens_per_second * self._shape(d).train_flops_per_token for d in (low, high)]
+        share = min(1.0, max(0.0, (depth - low) / (high - low)))
+        return (rates[0] + share * (rates[1] - rates[0])) / self._shape(depth).train_flops_per_token
+
+    def _shape(self, depth: int) -> DecoderConfig:
+        return decoder_sized(depth, vocab_size=self._corpus.tokenizer.vocab_size, max_seq_len=MAX_SEQ_LEN)
+
+
+def use_threads(machine: Machine) -> None:
+    """Give torch the machine's threads."""
+    torch.set_num_threads(machine.threads)

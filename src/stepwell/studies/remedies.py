@@ -1,0 +1,128 @@
+"""Which lever a finding pulls.
+
+A remedy turns a finding and the recipe it was found in into a change of recipe values, and says whether the round can go on from the stable checkpoint
+or must begin anew. Adding a remedy is one function and one row. This file leaves out how long a round may take and whether it is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from stepwell.models import decoder_sized
+from stepwell.recipes import Recipe
+from stepwell.studies.diagnosis import Finding
+
+DROPOUTS = (0.0, 0.1, 0.2, 0.3, 0.4)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What the next round does differently.
+
+    Attributes:
+        finding: why.
+        values: recipe path -> new value; the number of steps is added by the study.
+        goes_on: from the stable checkpoint of the best round, rather than from fresh weights.
+        retrains: False for a change of decoding alone.
+    """
+
+    finding: Finding
+    values: dict[str, Any]
+    goes_on: bool = True
+    retrains: bool = True
+
+
+def lengthen(finding: Finding, recipe: Recipe) -> Change:
+    """More steps, nothing else."""
+    return Change(finding, {})
+
+
+def slow_down(finding: Finding, recipe: Recipe) -> Change:
+    """Half the learning rate."""
+    return Change(finding, _rates(recipe, 0.5))
+
+
+def speed_up(finding: Finding, recipe: Recipe) -> Change:
+    """One and a half times the learning rate."""
+    return Change(finding, _rates(recipe, 1.5))
+
+
+def _rates(recipe: Recipe, factor: float) -> dict[str, Any]:
+    optimizer = recipe.training.optimizer
+    return {
+        f"training.optimizer.{name}": float(f"{getattr(optimizer, name) * factor:.4g}")
+        for name in ("learning_rate", "adamw_learning_rate")
+        if hasattr(optimizer, name)
+    }
+
+
+def regularise(finding: Finding, recipe: Recipe) -> Change | None:
+    """The next higher dropout and twice the weight decay."""
+    higher = [value for value in DROPOUTS if value > recipe.model.dropout + 1e-9]
+    if not higher:
+        return None
+    decay = recipe.training.optimizer.weight_decay
+    values = {
+        "model.dropout": higher[0],
+        "training.optimizer.weight_decay": float(f"{min(0.8, max(0.1, 2 * decay)):.4g}"),
+    }
+    return Change(finding, values)
+
+
+def grow(finding: Finding, recipe: Recipe) -> Change:
+    """Half as many layers again; the new ones begin as the identity, so nothing that was learned is lost."""
+    layers = recipe.model.num_layers
+    values = {"model.num_layers": layers + max(1, layers // 2), "model.residual_initialization": "zero"}
+    return Change(finding, values)
+
+
+def shrink(finding: Finding, recipe: Recipe) -> Change | None:
+    """The decoder of half the depth, from fresh weights."""
+    depth = recipe.model.num_layers // 2
+    if depth < 1:
+        return None
+    smaller = decoder_sized(depth, vocab_size=recipe.model.vocab_size, max_seq_len=recipe.model.max_seq_len)
+    names = ("num_layers", "d_model", "num_heads", "num_kv_heads", "head_dim", "d_ff")
+    return Change(finding, {f"model.{name}": getattr(smaller, name) for name in names}, goes_on=False)
+
+
+def refit_tokenizer(finding: Finding, recipe: Recipe) -> Change | None:
+    """Half the vocabulary, from fresh weights."""
+    size = recipe.tokenizer.vocab_size // 2
+    if size < 300:
+        return None
+    return Change(finding, {"tokenizer.vocab_size": size, "model.vocab_size": size}, goes_on=False)
+
+
+def decode_otherwise(finding: Finding, recipe: Recipe) -> Change | None:
+    """A higher penalty on what was said already."""
+    penalty = round(recipe.decoding.repetition_penalty + 0.1, 2)
+    if penalty > 1.31:
+        return None
+    return Change(finding, {"decoding.repetition_penalty": penalty}, retrains=False)
+
+
+REMEDIES: dict[str, tuple[Callable[[Finding, Recipe], Change | None], ...]] = {
+    "instability": (slow_down,),
+    "overfitting": (regularise,),
+    "learning_rate_too_high": (slow_down,),
+    "learning_rate_too_low": (speed_up, lengthen),
+    "too_few_tokens": (shrink,),
+    "too_many_tokens": (grow, lengthen),
+    "tokenizer_misfit": (refit_tokenizer,),
+    "underfitting": (lengthen,),
+    "repetition": (decode_otherwise,),
+}
+"""Finding -> remedies, the most promising first."""
+
+
+def propose(findings: list[Finding], recipe: Recipe) -> list[Change]:
+    """Every change that the findings ask for, the most urgent first."""
+    return [
+        change
+        for finding in findings
+        for remedy in REMEDIES[finding.name]
+        if (change := remedy(finding, recipe)) is not None
+    ]

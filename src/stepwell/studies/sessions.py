@@ -1,0 +1,308 @@
+"""One process's work on a run directory: claim it, plan or go on, and leave everything written down.
+
+A directory belongs to one request (what the user said, budget and target aside). The same request goes on where it was; another one is refused. This
+file leaves out the loop itself (`study.py`) and the one training run (`trial.py`).
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stepwell import __version__
+from stepwell.config import build, format_duration, merge, parse_duration
+from stepwell.errors import BudgetError, RunError
+from stepwell.hardware import Machine, examine
+from stepwell.progress import Fact, RunStarted, Stage, Watcher
+from stepwell.recipes import Draft, Recipe, read_recipe_file, write_recipe
+from stepwell.runs import FORMAT, RunDirectory, to_json, write_atomically
+from stepwell.studies.budget import Budget, next_slot, num_slots
+from stepwell.studies.corpus import Corpus, describe, open_corpus
+from stepwell.studies.planning import Planned, outlook, plan_run
+from stepwell.studies.report import write_report
+from stepwell.studies.study import Study, announce, first_round_steps, kneser_ney_baseline
+from stepwell.studies.trial import Trial, run_trial
+
+DEFAULT_BUDGET = "10m"
+SHORTEST_BUDGET_SECONDS = 30.0
+END_SECONDS = 10.0
+"""Kept for measuring on the test text and for the report, when a plan is made."""
+
+StopRequested = Callable[[], bool]
+
+
+def run_loop(
+    draft: Draft, out: Path, *, began: float, watch: Watcher, stop_requested: StopRequested
+) -> dict[str, Any]:
+    """The closed loop in a directory, from where it stands.
+
+    Args:
+        draft: what the user said.
+        out: the run directory.
+        began: `time.monotonic()` when the process began; the budget counts from there.
+        watch: gets the events.
+        stop_requested: asked after every step.
+
+    Returns:
+        What `result.json` holds.
+
+    Raises:
+        BudgetError: when the budget is too short for any round.
+        RunError: when the directory is locked, holds another run, or the text has changed.
+        Stopped: when `stop_requested` said so.
+    """
+    run = RunDirectory(out)
+    with run.locked():
+        _claim(run, draft, "run")
+        budget = Budget(_budget_seconds(draft), out / "spent", began)
+        resumed = run.recipe.exists()
+        watch(RunStarted(out, draft.get("metric") or "bits_per_byte", draft.get("target"), budget.left, resumed))
+        machine = examine()
+        if resumed:
+            recipe, corpus = _go_on(run, draft, watch)
+        else:
+            recipe, corpus = _plan_loop(run, draft, machine, budget, watch)
+        budget.note(at_once=True)
+        study = Study(recipe, run, corpus, machine, budget, watch=watch, stop_requested=stop_requested)
+        try:
+            result = study.run()
+        finally:
+            budget.note(at_once=True)
+            if study.journal:
+                watch(Stage("report"))
+                write_report(out)
+        return result
+
+
+def plan_only(draft: Draft, out: Path, *, began: float, watch: Watcher) -> dict[str, Any]:
+    """What a run would do, how long it would take and what it would need; nothing is trained to keep."""
+    run = RunDirectory(out)
+    with run.locked():
+        seconds = _budget_seconds(draft)
+        machine = examine()
+        budget = Budget(seconds, out / "no-run", began)
+        watch(RunStarted(out, draft.get("metric") or "bits_per_byte", draft.get("target"), seconds))
+        planned = plan_run(draft, run, machine, watch, seconds=_for_training(budget), steps=None)
+        rounds = outlook(planned, _for_training(budget))
+        speed, recipe = planned.speed, planned.recipe
+        assert speed is not None
+        return {
+            "task": recipe.task,
+            "metric": recipe.metric,
+            **describe(planned.corpus, recipe.tokenizer),
+            "machine": machine.as_dict(),
+            "model": recipe.model.model_dump() | {"parameters": recipe.model.num_parameters},
+            "reason": planned.origins.get("model.num_layers", ""),
+            "training": recipe.training.model_dump(),
+            "tokens_per_second": round(speed.train_tokens_per_second),
+            "score_tokens_per_second": round(speed.score_tokens_per_second),
+            "memory_bytes": speed.memory_bytes,
+            "epochs": round(planned.plan.epochs, 2),
+            "rounds": rounds,
+            "seconds": round(seconds, 1),
+            "setup_seconds": round(budget.spent, 1),
+            "recipe": write_recipe(recipe, planned.origins),
+        }
+
+
+def train_once(
+    draft: Draft, out: Path, *, steps: int | None, began: float, watch: Watcher, stop_requested: StopRequested
+) -> dict[str, Any]:
+    """One training run, without the loop.
+
+    Args:
+        draft: what the user said.
+        out: the run directory.
+        steps: of the run; None to fill the budget.
+        began: as in `run_loop`.
+        watch: gets the events.
+        stop_requested: asked after every step.
+
+    Returns:
+        Validation metric, steps, tokens, seconds and where the model is.
+    """
+    run = RunDirectory(out)
+    steps = steps or draft.get("training.steps")
+    with run.locked():
+        request = draft.plus({"training": {"steps": steps}}, "flag") if steps else draft
+        _claim(run, request, "train")
+        seconds = None if steps else _budget_seconds(draft)
+        budget = Budget(seconds, out / "spent", began)
+        resumed = run.recipe.exists()
+        watch(RunStarted(out, draft.get("metric") or "bits_per_byte", None, seconds, resumed))
+        machine = examine()
+        if resumed:
+            recipe, corpus = _go_on(run, request, watch)
+        else:
+            for_training = None if seconds is None else _for_training(budget)
+            planned = plan_run(request, run, machine, watch, seconds=for_training, steps=steps)
+            recipe, corpus = planned.recipe, planned.corpus
+            if planned.speed is not None and for_training is not None:
+                recipe = first_round_steps(recipe, planned.speed.train_tokens_per_second, for_training)
+            _write_plan(run, planned, recipe, machine, corpus)
+        trial = run_trial(
+            1,
+            recipe,
+            corpus,
+            run,
+            machine,
+            start_from=None,
+            seconds=None if seconds is None else budget.left - END_SECONDS,
+            watch=watch,
+            stop_requested=stop_requested,
+        )
+        return _trained(run, trial, budget)
+
+
+def _trained(run: RunDirectory, trial: Trial, budget: Budget) -> dict[str, Any]:
+    value = trial.value
+    return {
+        "task": trial.recipe.task,
+        "metric": trial.recipe.metric,
+        "value": value.value,
+        "low": value.low,
+        "high": value.high,
+        "train_value": trial.train_bits_per_byte,
+        "steps": trial.steps,
+        "tokens": trial.tokens,
+        "parameters": trial.recipe.model.num_parameters,
+        "seconds": round(budget.spent, 1),
+        "checkpoint": str(trial.checkpoint.relative_to(run.root)),
+        "samples": trial.samples,
+    }
+
+
+def _plan_loop(
+    run: RunDirectory, draft: Draft, machine: Machine, budget: Budget, watch: Watcher
+) -> tuple[Recipe, Corpus]:
+    planned = plan_run(draft, run, machine, watch, seconds=_for_training(budget), steps=None)
+    recipe, corpus = planned.recipe, planned.corpus
+    _write_plan(run, planned, recipe, machine, corpus)
+    facts = run.read(run.facts) or {}
+    facts["baselines"] = [kneser_ney_baseline(corpus, recipe.study.validation_bytes)]
+    write_atomically(run.facts, to_json(facts, indent=2))
+    announce(facts, watch)
+    assert planned.speed is not None
+    if draft.get("training.steps") is None:
+        slot = next_slot(_for_training(budget), num_slots(budget.seconds or 0.0))
+        recipe = first_round_steps(recipe, planned.speed.train_tokens_per_second, slot)
+        write_atomically(run.recipe, write_recipe(recipe, planned.origins))
+    return recipe, corpus
+
+
+def _write_plan(run: RunDirectory, planned: Planned, recipe: Recipe, machine: Machine, corpus: Corpus) -> None:
+    facts = describe(corpus, recipe.tokenizer) | {
+        "machine": machine.as_dict(),
+        "environment": environment(),
+        "text_key": corpus.text.key,
+        "plan": {
+            "epochs": round(planned.plan.epochs, 2),
+            "tokens": round(planned.plan.tokens),
+            "tokens_per_second": round(planned.speed.train_tokens_per_second) if planned.speed else None,
+        },
+    }
+    write_atomically(run.facts, to_json(facts, indent=2))
+    write_atomically(run.recipe, write_recipe(recipe, planned.origins))
+
+
+def environment() -> dict[str, str]:
+    """Versions that a number depends on."""
+    return {
+        "stepwell": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+    }
+
+
+def _go_on(run: RunDirectory, draft: Draft, watch: Watcher) -> tuple[Recipe, Corpus]:
+    """Recipe and corpus of a run that was planned before; budget and target may be new ones."""
+    tree = read_recipe_file(run.recipe)
+    new = {name: draft.get(name) for name in ("budget", "target") if draft.get(name) is not None}
+    recipe = build(Recipe, merge(tree, new), where=str(run.recipe))
+    corpus = open_corpus(recipe, run, watch)
+    known = (run.read(run.facts) or {}).get("text_key")
+    if known is not None and known != corpus.text.key:
+        raise RunError(
+            f"{run.root}: the text has changed since this run began",
+            do="choose another --out for the new text",
+        )
+    watch(Fact(f"going on with {run.root}"))
+    return recipe, corpus
+
+
+def _claim(run: RunDirectory, draft: Draft, kind: str) -> None:
+    """Make the directory this request's, or see that it is already.
+
+    Raises:
+        RunError: when it holds another run, or something else altogether.
+    """
+    request = {name: value for name, value in draft.tree.items() if name not in ("budget", "target")}
+    identity = run.read(run.identity)
+    if identity is None:
+        strange = [p.name for p in run.root.iterdir() if p.name not in ("lock", "data", "tokenizers")]
+        if strange:
+            raise RunError(
+                f"{run.root}: is not empty and holds no run", got=", ".join(sorted(strange)[:5]), do="choose another --out"
+            )
+        record = {
+            "format": FORMAT,
+            "kind": kind,
+            "request": request,
+            "budget": draft.get("budget"),
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "stepwell": __version__,
+        }
+        write_atomically(run.identity, to_json(record, indent=2))
+        return
+    if identity["kind"] != kind:
+        raise RunError(f"{run.root}: holds the work of `stepwell {identity['kind']}`", do="choose another --out")
+    if not _same(identity["request"], request) and not _is_resolved(run, request):
+        raise RunError(
+            f"{run.root}: holds another run",
+            got=to_json(request),
+            wanted=to_json(identity["request"]),
+            do="choose another --out, or repeat the first command to go on",
+        )
+
+
+def _same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    return json.loads(to_json(first)) == json.loads(to_json(second))
+
+
+def _is_resolved(run: RunDirectory, request: Mapping[str, Any]) -> bool:
+    """Whether a request is the run's own resolved recipe."""
+    if not run.recipe.exists():
+        return False
+    resolved = read_recipe_file(run.recipe)
+    return _same({k: v for k, v in resolved.items() if k not in ("budget", "target")}, request)
+
+
+def _budget_seconds(draft: Draft) -> float:
+    """The budget in seconds.
+
+    Raises:
+        BudgetError: when it is too short for any round.
+    """
+    seconds = parse_duration(draft.get("budget") or DEFAULT_BUDGET)
+    if seconds < SHORTEST_BUDGET_SECONDS:
+        raise BudgetError(
+            "budget: too short to train and measure anything",
+            got=format_duration(seconds),
+            wanted=f"at least {format_duration(SHORTEST_BUDGET_SECONDS)}",
+            do="give more time: --budget 5m",
+        )
+    return seconds
+
+
+def _for_training(budget: Budget) -> float:
+    """Seconds for all training rounds together, as far as one knows before the first."""
+    measuring = 3.0 * num_slots(budget.seconds or 0.0)
+    return max(10.0, 0.97 * budget.left - END_SECONDS - measuring)
+

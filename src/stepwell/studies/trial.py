@@ -1,0 +1,225 @@
+"""One round's work: train, measure, and let the model speak.
+
+A trial lives in its own folder of the run with its recipe, metrics, checkpoints and scores, so it can be read back by a later process without
+training again. This file leaves out what the numbers mean (`diagnosis.py`) and whether they are good enough (`study.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from stepwell.checkpoints import load_checkpoint
+from stepwell.config import build
+from stepwell.data import Packer, TokenSplit
+from stepwell.evaluation import (
+    Interval,
+    LanguageModelingScores,
+    bootstrap,
+    evaluate_language_modeling,
+    repeated_ngram_ratio,
+    summarize,
+)
+from stepwell.hardware import Machine
+from stepwell.inference import SamplingParams, generate_many
+from stepwell.models import LanguageModel, build_model
+from stepwell.progress import Stage, Watcher
+from stepwell.recipes import Recipe, write_recipe
+from stepwell.runs import RunDirectory, read_lines, to_json, write_atomically
+from stepwell.seeding import derive_seed
+from stepwell.studies.corpus import Corpus, thinned
+from stepwell.tokenizers import Tokenizer
+from stepwell.training import Evaluate, Trainer
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a round of training left.
+
+    Attributes:
+        round: its number, from 1.
+        recipe: what was done.
+        checkpoint: the model to judge it by.
+        stable: where a longer run can go on from, or None.
+        scores: on the judged validation documents.
+        value: the metric with its interval.
+        train_bits_per_byte: on a like amount of training text, without dropout.
+        lines: of metrics.jsonl.
+        samples: prompts and completions.
+        repetition: repeated 4-grams in the samples.
+        steps: updates made, those before it that it went on from included.
+        tokens: trained on, likewise.
+    """
+
+    round: int
+    recipe: Recipe
+    checkpoint: Path
+    stable: Path | None
+    scores: LanguageModelingScores
+    value: Interval
+    train_bits_per_byte: float
+    lines: list[dict[str, Any]]
+    samples: list[dict[str, str]]
+    repetition: float
+    steps: int
+    tokens: int
+
+
+def run_trial(
+    number: int,
+    recipe: Recipe,
+    corpus: Corpus,
+    run: RunDirectory,
+    machine: Machine,
+    *,
+    start_from: Path | None,
+    seconds: float | None,
+    watch: Watcher,
+    stop_requested: Callable[[], bool],
+) -> Trial:
+    """Train by a recipe, or go on where an earlier process stopped.
+
+    Args:
+        number: of the round; names the folder.
+        recipe: what to do.
+        corpus: of its tokenizer.
+        run: the run directory.
+        machine: where tensors go.
+        start_from: a stable checkpoint to go on from; its model may have fewer layers.
+        seconds: to end within; None for no limit.
+        watch: gets the events.
+        stop_requested: asked after every step.
+
+    Raises:
+        Stopped: when `stop_requested` said so.
+        TrainingError: when the loss does not stay finite.
+        DiskError: when something cannot be written.
+    """
+    folder = run.round(number)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "recipe.yaml", write_recipe(recipe, {}))
+    watch(Stage("train", f"round {number}"))
+    trainer = Trainer(
+        build_model(recipe.model, derive_seed(recipe.seed, "weights")).to(machine.device),
+        corpus.tokenizer,
+        Packer(corpus.train, recipe.model.max_seq_len, derive_seed(recipe.seed, "data")),
+        recipe.training,
+        folder,
+        seed=recipe.seed,
+        identity={"round": number, "model": recipe.model.model_dump(), "data": corpus.tokens.key},
+        evaluate=watcher_of(recipe, corpus),
+        start_from=start_from,
+        seconds=seconds,
+        watch=watch,
+        stop_requested=stop_requested,
+    )
+    trained = trainer.run()
+    trial = judge(number, recipe, corpus, run, trained.best, watch)
+    (folder / "done").write_text("trained and judged\n", encoding="utf-8")
+    return trial
+
+
+def watcher_of(recipe: Recipe, corpus: Corpus) -> Evaluate:
+    """The measurement on the way: a thin slice of validation text, as loss and bits per byte."""
+    held_out = corpus.judged(recipe.study.watch_bytes)
+
+    def evaluate(model: LanguageModel) -> dict[str, float]:
+        scores = evaluate_language_modeling(model, held_out, precision=recipe.training.precision)
+        return {
+            "loss": bootstrap(scores, "loss", resamples=1).value,
+            "bits_per_byte": bootstrap(scores, "bits_per_byte", resamples=1).value,
+        }
+
+    return evaluate
+
+
+def judge(
+    number: int, recipe: Recipe, corpus: Corpus, run: RunDirectory, checkpoint: Path, watch: Watcher
+) -> Trial:
+    """Measure a trained model on the validation text and let it complete the prompts."""
+    watch(Stage("evaluate", "validation text"))
+    loaded = load_checkpoint(checkpoint)
+    scores = evaluate_language_modeling(
+        loaded.model, corpus.judged(recipe.study.validation_bytes), precision=recipe.training.precision
+    )
+    train = evaluate_language_modeling(
+        loaded.model, thinned(corpus.train, recipe.study.watch_bytes), precision=recipe.training.precision
+    )
+    watch(Stage("predict", "samples"))
+    samples, repetition = speak(loaded.model, corpus.tokenizer, prompts_of(recipe, corpus), recipe.decoding, recipe)
+    folder = run.round(number)
+    np.savez(folder / "scores.npz", **{name: getattr(scores, name) for name in ("nats", "tokens", "bytes", "correct")})
+    lines = read_lines(folder / "metrics.jsonl")
+    steps = [line for line in lines if line["kind"] == "step"]
+    summary = {
+        "train_bits_per_byte": bootstrap(train, "bits_per_byte", resamples=1).value,
+        "samples": samples,
+        "repetition": repetition,
+        "steps": steps[-1]["step"] if steps else 0,
+        "tokens": steps[-1]["tokens"] if steps else 0,
+    }
+    write_atomically(folder / "judged.json", to_json(summary))
+    return read_trial(number, run)
+
+
+def read_trial(number: int, run: RunDirectory) -> Trial:
+    """A finished trial, from its folder."""
+    folder = run.round(number)
+    recipe = build(Recipe, yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")), where=str(folder))
+    summary = run.read(folder / "judged.json") or {}
+    with np.load(folder / "scores.npz") as arrays:
+        scores = LanguageModelingScores(**{name: arrays[name] for name in arrays.files})
+    stable = folder / "checkpoints" / "stable"
+    return Trial(
+        round=number,
+        recipe=recipe,
+        checkpoint=folder / "checkpoints" / "best",
+        stable=stable if stable.exists() else None,
+        scores=scores,
+        value=bootstrap(scores, recipe.metric, resamples=recipe.study.resamples),
+        lines=read_lines(folder / "metrics.jsonl"),
+        **summary,
+    )
+
+
+def prompts_of(recipe: Recipe, corpus: Corpus) -> list[str]:
+    """The recipe's prompts, or the beginnings of three validation documents."""
+    if recipe.study.prompts:
+        return list(recipe.study.prompts)
+    texts = corpus.text.texts("validation")
+    chosen = sorted({round((len(texts) - 1) * share) for share in (0.1, 0.5, 0.9)})
+    return [_beginning(texts[n]) for n in chosen]
+
+
+def _beginning(text: str, characters: int = 48) -> str:
+    """The first words of a text; a script without spaces is cut after a third as many characters."""
+    head = text.strip()[:characters]
+    words = head.rsplit(" ", 1)[0]
+    return words if " " in head else head[: characters // 3]
+
+
+def speak(
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[str], decoding: SamplingParams, recipe: Recipe
+) -> tuple[list[dict[str, str]], float]:
+    """Complete prompts.
+
+    Returns:
+        Prompt and text of each, and the mean share of repeated 4-grams.
+    """
+    params = decoding.model_copy(update={"max_tokens": recipe.study.sample_tokens, "n": 1})
+    completions = [done[0] for done in generate_many(model, tokenizer, prompts, params)]
+    samples = [{"prompt": p, "text": c.text} for p, c in zip(prompts, completions, strict=True)]
+    return samples, float(np.mean([repeated_ngram_ratio(c.token_ids) for c in completions]))
+
+
+def measure_all(
+    model: LanguageModel, split: TokenSplit, recipe: Recipe
+) -> dict[str, dict[str, float | None]]:
+    """Every public metric with its interval, as plain values."""
+    scores = evaluate_language_modeling(model, split, precision=recipe.training.precision)
+    return {name: asdict(interval) for name, interval in summarize(scores).items()}
