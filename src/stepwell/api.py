@@ -1,7 +1,7 @@
 """The public verbs. Each is what the command of the same name does, as a function.
 
-A verb reads what the user said, chooses the directory and hands over to the rooms that know how. Nothing is printed: progress goes to `watch`.
-Rooms that need torch are opened inside the functions, so importing this file is quick.
+A verb reads what the user said, chooses the directory and hands over to the rooms that know how. Nothing is printed:
+progress goes to `watch`. Rooms that need torch are opened inside the functions, so importing this file is quick.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def run(
     target: float | None = None,
     budget: str | float | None = None,
     out: PathLike | None = None,
-    set: Sequence[str] = (),  # noqa: A002 - the flag's name
+    set: Sequence[str] = (),
     watch: Watcher = unwatched,
     stop_requested: Callable[[], bool] = bool,
     began: float | None = None,
@@ -87,7 +87,7 @@ def plan(
     target: float | None = None,
     budget: str | float | None = None,
     out: PathLike | None = None,
-    set: Sequence[str] = (),  # noqa: A002 - the flag's name
+    set: Sequence[str] = (),
     watch: Watcher = unwatched,
     began: float | None = None,
 ) -> dict[str, Any]:
@@ -112,16 +112,17 @@ def train(
     budget: str | float | None = None,
     steps: int | None = None,
     out: PathLike | None = None,
-    set: Sequence[str] = (),  # noqa: A002 - the flag's name
+    set: Sequence[str] = (),
     watch: Watcher = unwatched,
     stop_requested: Callable[[], bool] = bool,
     began: float | None = None,
 ) -> dict[str, Any]:
     """One training run without the loop; with `steps`, two runs on one machine end with the same weights.
 
-    Args:
-        steps: optimizer updates; None fills the budget.
-        recipe: as in `run`, like everything else.
+    Everything but `steps` (optimizer updates; None fills the budget) is as in `run`.
+
+    Returns:
+        The metric with its interval, steps, tokens, seconds, samples, and where the checkpoint is.
     """
     from stepwell.studies import train_once
 
@@ -238,7 +239,9 @@ def score(run: PathLike, text: str) -> dict[str, Any]:
     }
 
 
-def evaluate(run: PathLike, data: Texts, *, text_column: str | None = None, watch: Watcher = unwatched) -> dict[str, Any]:
+def evaluate(
+    run: PathLike, data: Texts, *, text_column: str | None = None, watch: Watcher = unwatched
+) -> dict[str, Any]:
     """Measure a model on texts.
 
     Args:

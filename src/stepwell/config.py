@@ -1,8 +1,8 @@
 """Configuration: frozen objects, one flow of values, strict names.
 
 A config class stands beside the class that it builds and derives from `Config`. Plain nested mappings carry what the
-user wrote (`defaults < preset < recipe file < --set a.b=c`); `build` turns a mapping into the frozen object, or says which
-field is wrong and which right name is nearest. This file leaves out every concrete setting.
+user wrote (`defaults < preset < recipe file < --set a.b=c`); `build` turns a mapping into the frozen object, or says
+which field is wrong and which right name is nearest. This file leaves out every concrete setting.
 """
 
 from __future__ import annotations

@@ -21,9 +21,7 @@ class StepwellError(Exception):
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(
-        self, what: str, *, got: str | None = None, wanted: str | None = None, do: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, got: str | None = None, wanted: str | None = None, do: str | None = None) -> None:
         self.what, self.got, self.wanted, self.do = what, got, wanted, do
         parts = [what]
         if got is not None:

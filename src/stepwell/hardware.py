@@ -1,7 +1,8 @@
 """What this machine is, and the fastest safe settings on it, by measurement.
 
-Half precision is taken only where a matrix product in it was measured to be clearly faster; a processor's flags alone prove nothing. The measurement
-takes about a second and is kept in the user's cache folder, keyed by processor and torch, so the choice is the same from one process to the next.
+Half precision is taken only where a matrix product in it was measured to be clearly faster; a processor's flags
+alone prove nothing. The measurement takes about a second and is kept in the user's cache folder, keyed by processor
+and torch, so the choice is the same from one process to the next.
 """
 
 from __future__ import annotations

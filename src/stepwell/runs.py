@@ -1,7 +1,8 @@
 """The run directory: one folder that holds everything a run made, readable at any moment.
 
-Whole files are replaced atomically (written beside, synced, renamed); lists of lines only grow. A lock keeps two processes apart and is let go by
-the kernel when its holder dies, however it dies. This file leaves out what the lines mean: rooms above write them.
+Whole files are replaced atomically (written beside, synced, renamed); lists of lines only grow. A lock keeps two
+processes apart and is let go by the kernel when its holder dies, however it dies. This file leaves out what the
+lines mean: rooms above write them.
 """
 
 from __future__ import annotations
@@ -54,12 +55,14 @@ def disk_error(path: Path, error: OSError) -> DiskError:
             wanted="room for one more checkpoint",
             do="free some space and run the same command again; what was saved before is whole",
         )
-    return DiskError(f"{path}: cannot be written", got=error.strerror, do="choose another --out, or mend the permissions")
+    return DiskError(
+        f"{path}: cannot be written", got=error.strerror, do="choose another --out, or mend the permissions"
+    )
 
 
 @contextlib.contextmanager
 def building(path: Path) -> Iterator[Path]:
-    """Make a directory as a whole: fill the yielded folder; it is renamed to `path` at the end, or removed on any fault.
+    """Make a directory as a whole: the yielded folder is renamed to `path` at the end, or removed on any fault.
 
     Raises:
         DiskError: when it cannot be written.
@@ -194,7 +197,9 @@ class RunDirectory:
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise RunError(f"{path}: is damaged", got=str(error), do="remove the file and run the command again") from None
+            raise RunError(
+                f"{path}: is damaged", got=str(error), do="remove the file and run the command again"
+            ) from None
         return dict(value)
 
     @contextlib.contextmanager
@@ -214,9 +219,7 @@ class RunDirectory:
                 do="wait for it, stop it, or choose another --out",
             ) from None
         except OSError as error:
-            raise RunError(
-                f"{self.root}: cannot be written", got=error.strerror, do="choose another --out"
-            ) from None
+            raise RunError(f"{self.root}: cannot be written", got=error.strerror, do="choose another --out") from None
         try:
             yield
         finally:

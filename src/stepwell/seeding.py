@@ -1,7 +1,7 @@
 """Randomness that depends on names, not on history.
 
-Every draw comes from a generator seeded by the run's seed and a name for what is drawn (`("dropout", step, row)`), so a run that was stopped
-and goes on draws what it would have drawn. There is no global state to save.
+Every draw comes from a generator seeded by the run's seed and a name for what is drawn (`("dropout", step, row)`),
+so a run that was stopped and goes on draws what it would have drawn. There is no global state to save.
 """
 
 from __future__ import annotations

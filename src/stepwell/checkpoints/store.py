@@ -1,8 +1,8 @@
 """Checkpoints: written as a whole, checked on reading, never pickled.
 
-A checkpoint is a folder: `model.safetensors`, `config.json`, `tokenizer.json`, and for a run that goes on `optimizer.safetensors` and `trainer.json`;
-`manifest.json` holds the sha256 of each. The folder is built beside its place and renamed, so a crash leaves the older one good. This file leaves out
-foreign formats.
+A checkpoint is a folder: `model.safetensors`, `config.json`, `tokenizer.json`, and for a run that goes on
+`optimizer.safetensors` and `trainer.json`; `manifest.json` holds the sha256 of each. The folder is built beside its
+place and renamed, so a crash leaves the older one good. This file leaves out foreign formats.
 """
 
 from __future__ import annotations
@@ -72,9 +72,14 @@ def save_checkpoint(
     """
     with building(path) as folder:
         try:
-            save_file({name: t.detach().cpu().contiguous() for name, t in _own_tensors(model).items()}, folder / "model.safetensors")
+            save_file(
+                {name: t.detach().cpu().contiguous() for name, t in _own_tensors(model).items()},
+                folder / "model.safetensors",
+            )
             if optimizer is not None:
-                save_file({name: t.cpu().contiguous() for name, t in optimizer.items()}, folder / "optimizer.safetensors")
+                save_file(
+                    {name: t.cpu().contiguous() for name, t in optimizer.items()}, folder / "optimizer.safetensors"
+                )
         except SafetensorError as error:  # it reports a full disk as its own kind
             raise disk_error(path, OSError(28, str(error))) from error
         tokenizer.save(folder / "tokenizer.json")
@@ -83,11 +88,13 @@ def save_checkpoint(
         if trainer is not None:
             (folder / "trainer.json").write_text(to_json(dict(trainer), indent=2), encoding="utf-8")
         checksums = {file.name: file_checksum(file) for file in sorted(folder.iterdir())}
-        (folder / "manifest.json").write_text(to_json({"format": FORMAT, "sha256": checksums}, indent=2), encoding="utf-8")
+        (folder / "manifest.json").write_text(
+            to_json({"format": FORMAT, "sha256": checksums}, indent=2), encoding="utf-8"
+        )
 
 
 def _own_tensors(model: LanguageModel) -> dict[str, Tensor]:
-    return {name: parameter for name, parameter in model.named_parameters()}
+    return dict(model.named_parameters())
 
 
 def verify(path: Path) -> None:
@@ -148,7 +155,9 @@ def load_checkpoint(path: Path) -> Loaded:
         other = _another_good(folder)
         if other is None:
             raise
-        raise CheckpointError(error.what, got=error.got, wanted=error.wanted, do=f"use the newest good one: {other}") from error
+        raise CheckpointError(
+            error.what, got=error.got, wanted=error.wanted, do=f"use the newest good one: {other}"
+        ) from error
 
 
 def _fill(model: LanguageModel, tensors: dict[str, Tensor], folder: Path) -> None:
@@ -196,7 +205,7 @@ def resolve_checkpoint(path: Path) -> Path:
 
 
 def checkpoint_step(path: Path) -> int:
-    """The step in a checkpoint folder's name (`step-000400`); -1 for the named ones would be no number, so they have none."""
+    """The step in the name of a numbered checkpoint folder (`step-000400`)."""
     return int(path.name.removeprefix("step-"))
 
 

@@ -1,7 +1,8 @@
 """The manners of the command line that typer leaves open.
 
-`--text a b 'c/*.md'` takes every word up to the next flag, as people write it and shells expand it; errors are one friendly block without a traceback; Ctrl-C and
-SIGTERM ask for an orderly stop first. This file leaves out what any command does.
+`--text a b 'c/*.md'` takes every word up to the next flag, as people write it and shells expand it; errors are one
+friendly block without a traceback; Ctrl-C and SIGTERM ask for an orderly stop first. This file leaves out what any
+command does.
 """
 
 from __future__ import annotations

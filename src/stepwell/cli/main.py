@@ -1,7 +1,7 @@
 """The command `stepwell`: parse, call the verb of `stepwell.api`, show.
 
-With `--json` standard output holds exactly one JSON object; everything else goes to standard error. Exit codes: 0 done, 1 failed, 2 bad usage,
-130 stopped by hand. This file leaves out how results look (`show.py`, `live.py`).
+With `--json` standard output holds exactly one JSON object; everything else goes to standard error. Exit codes: 0
+done, 1 failed, 2 bad usage, 130 stopped by hand. This file leaves out how results look (`show.py`, `live.py`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ Text = Annotated[
     typer.Option("--text", metavar="PATH...", help="Files, folders, globs, hf://owner/name or sample:python-docs."),
 ]
 Data = Annotated[
-    list[str] | None, typer.Option("--data", metavar="PATH...", help="Tables with a text column (jsonl, csv, parquet ...).")
+    list[str] | None,
+    typer.Option("--data", metavar="PATH...", help="Tables with a text column (jsonl, csv, parquet ...)."),
 ]
 Task = Annotated[str | None, typer.Option(help="What the model is for: language_modeling.", show_default=False)]
 Metric = Annotated[
@@ -47,7 +48,9 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C...", help="Any value of the recipe.", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory or a checkpoint directory.", show_default=False)]
+Run = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run directory or a checkpoint directory.", show_default=False)
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -137,7 +140,9 @@ def train(
     recipe: Recipe = None,
     text: Text = None,
     data: Data = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer updates; repeatable to the bit.", show_default=False)] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Optimizer updates; repeatable to the bit.", show_default=False)
+    ] = None,
     budget: Budget = None,
     out: Out = None,
     set_: Set = None,
@@ -165,12 +170,15 @@ def predict(
     run: Run,
     prompt: Annotated[str | None, typer.Option(help="The beginning of a text.", show_default=False)] = None,
     input_: Annotated[
-        Path | None, typer.Option("--input", help="A file of prompts, one a line, or jsonl with `prompt`.", show_default=False)
+        Path | None,
+        typer.Option("--input", help="A file of prompts, one a line, or jsonl with `prompt`.", show_default=False),
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Longest completion.", show_default=False)] = None,
     temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token.", show_default=False)] = None,
     top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest.", show_default=False)] = None,
-    top_p: Annotated[float | None, typer.Option(help="Draw among the likeliest that sum to p.", show_default=False)] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Draw among the likeliest that sum to p.", show_default=False)
+    ] = None,
     min_p: Annotated[float | None, typer.Option(help="Relative to the likeliest.", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(help="Decides every draw.", show_default=False)] = None,
     n: Annotated[int, typer.Option("-n", help="Samples of each prompt.")] = 1,
@@ -190,7 +198,9 @@ def predict(
     }
     given = {name: value for name, value in asked.items() if value is not None}
     if (prompt is None) == (input_ is None):
-        raise UsageError("predict: one of --prompt and --input is needed", do="stepwell predict RUN --prompt 'Once upon'")
+        raise UsageError(
+            "predict: one of --prompt and --input is needed", do="stepwell predict RUN --prompt 'Once upon'"
+        )
     if prompt is not None and n == 1 and not json:
         show.stream(prompt, api.stream(run, prompt, given))
         return
@@ -211,7 +221,9 @@ def score(
 @app.command(cls=ManyWords)
 def evaluate(
     run: Run,
-    data: Annotated[list[str], typer.Option("--data", metavar="PATH...", help="Text to measure on.", show_default=False)],
+    data: Annotated[
+        list[str], typer.Option("--data", metavar="PATH...", help="Text to measure on.", show_default=False)
+    ],
     text_column: Annotated[str | None, typer.Option(help="Of tables.", show_default=False)] = None,
     json: Json = False,
 ) -> None:

@@ -1,7 +1,7 @@
 """How results look: a JSON object for a program, or a few friendly lines for a person.
 
-Results go to standard output, everything else to standard error. rich is loaded late, because `--help` should be quick. This file leaves out the
-picture of a run that is going on (`live.py`).
+Results go to standard output, everything else to standard error. rich is loaded late, because `--help` should be
+quick. This file leaves out the picture of a run that is going on (`live.py`).
 """
 
 from __future__ import annotations
@@ -304,7 +304,9 @@ def machine(result: dict[str, Any], *, json: bool) -> None:
     grid.add_column()
     rates = result["gflops"]
     grid.add_row("processor", f"{result['cpu']}, {result['cores']} cores")
-    grid.add_row("memory", f"{result['memory_bytes'] / 1e9:,.1f} GB, {result['available_memory_bytes'] / 1e9:,.1f} GB free")
+    grid.add_row(
+        "memory", f"{result['memory_bytes'] / 1e9:,.1f} GB, {result['available_memory_bytes'] / 1e9:,.1f} GB free"
+    )
     grid.add_row("gpu", result["gpu"] or "none")
     features = ("bf16", "vnni", "amx")
     grid.add_row("features", ", ".join(f"{name} {yes(result[name])}" for name in features))

@@ -6,7 +6,7 @@ from stepwell.doors import open_late
 
 if TYPE_CHECKING:
     from stepwell.evaluation.baselines import evaluate_kneser_ney, kneser_ney_bits_per_byte
-    from stepwell.evaluation.intervals import Interval, bootstrap, paired_bootstrap, summarize
+    from stepwell.evaluation.intervals import Interval, bootstrap, paired_bootstrap, paired_means, summarize
     from stepwell.evaluation.language_modeling import evaluate_language_modeling
     from stepwell.evaluation.metrics import METRICS, LanguageModelingScores, Metric, Totals
     from stepwell.evaluation.repetition import distinct_ratio, repeated_ngram_ratio
@@ -23,6 +23,7 @@ __all__ = [
     "evaluate_language_modeling",
     "kneser_ney_bits_per_byte",
     "paired_bootstrap",
+    "paired_means",
     "repeated_ngram_ratio",
     "summarize",
 ]
@@ -37,6 +38,7 @@ __getattr__ = open_late(
         "Interval": "intervals",
         "bootstrap": "intervals",
         "paired_bootstrap": "intervals",
+        "paired_means": "intervals",
         "summarize": "intervals",
         "evaluate_kneser_ney": "baselines",
         "kneser_ney_bits_per_byte": "baselines",

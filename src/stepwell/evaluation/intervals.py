@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from stepwell.evaluation.metrics import METRICS, FloatArray, LanguageModelingScores, Metric, Totals
 
@@ -97,6 +97,29 @@ def paired_bootstrap(
     if len(both) < 2:
         return Interval(value, None, None)
     return _percentiles(value, difference(_resampled_sums(both, resamples, seed)))
+
+
+def paired_means(first: ArrayLike, second: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+    """The difference of two means over the same examples, and its percentile interval.
+
+    Args:
+        first: (N,) a number for each example, N from 1.
+        second: (N,) likewise.
+        resamples: how many sets are drawn, from 1.
+        seed: decides the draws.
+
+    Returns:
+        `mean(first) - mean(second)`.
+
+    Raises:
+        ValueError: when there is no example, or the lengths differ.
+    """
+    differences = np.subtract(np.asarray(first, np.float64), np.asarray(second, np.float64), dtype=np.float64)
+    _check_not_empty(differences)
+    if len(differences) < 2:
+        return Interval(float(differences.mean()), None, None)
+    sums = _resampled_sums(differences[:, None], resamples, seed)[:, 0]
+    return _percentiles(float(differences.mean()), sums / len(differences))
 
 
 def summarize(

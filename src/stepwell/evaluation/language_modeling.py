@@ -11,7 +11,8 @@ import numpy as np
 
 from stepwell.data import TokenSplit
 from stepwell.evaluation.metrics import LanguageModelingScores
-from stepwell.inference import Precision, score_documents
+from stepwell.hardware import Precision
+from stepwell.inference import score_documents
 from stepwell.models import LanguageModel
 
 

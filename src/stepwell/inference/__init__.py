@@ -9,13 +9,12 @@ from stepwell.inference.window import Window, split_windows, window_start
 if TYPE_CHECKING:
     from stepwell.inference.generation import Completion, FinishReason, Piece, generate, generate_many, stream
     from stepwell.inference.sampling import Sampler
-    from stepwell.inference.scoring import Precision, TokenScores, score_documents, score_tokens
+    from stepwell.inference.scoring import TokenScores, score_documents, score_tokens
 
 __all__ = [
     "Completion",
     "FinishReason",
     "Piece",
-    "Precision",
     "Sampler",
     "SamplingParams",
     "TokenScores",
@@ -39,7 +38,6 @@ __getattr__ = open_late(
         "generate_many": "generation",
         "stream": "generation",
         "Sampler": "sampling",
-        "Precision": "scoring",
         "TokenScores": "scoring",
         "score_documents": "scoring",
         "score_tokens": "scoring",

@@ -9,18 +9,17 @@ intervals (`evaluation`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stepwell.hardware import Precision
 from stepwell.inference.mode import evaluation_mode
 from stepwell.inference.window import Window, split_windows
 from stepwell.models import LanguageModel
-
-Precision = Literal["float32", "bfloat16"]
 
 TokenIds = NDArray[np.integer]
 

@@ -15,7 +15,11 @@ __all__ = ["MODELS", "Decoder", "DecoderConfig", "KneserNey", "LanguageModel", "
 
 __getattr__ = open_late(
     __name__,
-    {"MODELS": "catalog", "build_model": "catalog", "Decoder": "decoder", "LanguageModel": "language_model",
+    {
+        "MODELS": "catalog",
+        "build_model": "catalog",
+        "Decoder": "decoder",
+        "LanguageModel": "language_model",
         "KneserNey": "ngram",
     },
 )

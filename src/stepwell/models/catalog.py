@@ -1,7 +1,7 @@
 """Every architecture, one row each.
 
-A row names the config, the class that is built from it and the dial that sizes it. Whoever adds an architecture adds one file and one
-row here, and gets the contract suite for it.
+A row names the config, the class that is built from it and the dial that sizes it. Whoever adds an architecture adds
+one file and one row here, and gets the contract suite for it.
 """
 
 from __future__ import annotations

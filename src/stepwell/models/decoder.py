@@ -1,7 +1,8 @@
 """The decoder: a pre-norm Transformer that predicts the next token (Vaswani et al., 2017; Radford et al., 2019).
 
-It reads top to bottom: embed, norm, L blocks of attention and MLP on a residual stream, norm, unembed. The modern parts are
-rotary positions, RMSNorm, QK-norm, grouped queries and a choice of MLP; each is a plain layer of `nn`. Loss and sampling live elsewhere.
+It reads top to bottom: embed, norm, L blocks of attention and MLP on a residual stream, norm, unembed. The modern
+parts are rotary positions, RMSNorm, QK-norm, grouped queries and a choice of MLP; each is a plain layer of `nn`.
+Loss and sampling live elsewhere.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ class Decoder(LanguageModel):
 
     def vocabulary_parameters(self) -> list[nn.Parameter]:
         """Embedding and head (see `LanguageModel.vocabulary_parameters`)."""
-        return [self.embedding.weight] if self.head is None else [self.embedding.weight, self.head.weight]
+        tables = [self.embedding] if self.head is None else [self.embedding, self.head]
+        return [parameter for table in tables for parameter in table.parameters()]
 
     def start(self, batch_size: int, max_len: int | None = None) -> KeyValueCache:
         """An empty key-value cache (see `LanguageModel.start`)."""

@@ -1,8 +1,8 @@
 """The size and shape of a decoder, without a tensor.
 
-`decoder_sized` turns one dial, the depth, into a whole shape: width grows with depth (64 channels a layer), as in nanochat, so one
-number orders the family from a pocket model to a large one. Counts of parameters and operations are predicted here and
-checked against the built module in the tests.
+`decoder_sized` turns one dial, the depth, into a whole shape: width grows with depth (64 channels a layer), as in
+nanochat, so one number orders the family from a pocket model to a large one. Counts of parameters and operations are
+predicted here and checked against the built module in the tests.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What every language model of the house can do.
 
-A model turns tokens into hidden states and hidden states into logits, and it *extends* a state by tokens, so that training, scoring and
-decoding need to know no architecture. Loss never lives here. The catalog (`catalog.py`) says which class builds which config.
+A model turns tokens into hidden states and hidden states into logits, and it *extends* a state by tokens, so that
+training, scoring and decoding need to know no architecture. Loss never lives here. The catalog (`catalog.py`) says
+which class builds which config.
 """
 
 from __future__ import annotations

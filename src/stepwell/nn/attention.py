@@ -1,8 +1,8 @@
 """Causal self-attention: multi-head, grouped and multi-query in one module.
 
-Queries of H heads share the keys and values of K heads (Ainslie et al., 2023, "GQA"); QK-norm (Henry et al., 2020) keeps the
-logits bounded whatever the weights do. One path serves training (a mask keeps documents of a packed row apart) and decoding (a
-cache holds what came before). This file leaves out windows and soft-caps.
+Queries of H heads share the keys and values of K heads (Ainslie et al., 2023, "GQA"); QK-norm (Henry et al., 2020)
+keeps the logits bounded whatever the weights do. One path serves training (a mask keeps documents of a packed row
+apart) and decoding (a cache holds what came before). This file leaves out windows and soft-caps.
 """
 
 from __future__ import annotations

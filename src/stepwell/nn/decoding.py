@@ -1,8 +1,8 @@
 """What a model remembers between decoding steps.
 
-Every architecture extends a state by tokens; for attention the state is the keys and values of the tokens so far. The cache is
-allocated once for the longest sequence and filled from the left, so a step copies only its own tokens. This file leaves out
-paged storage: one request, or one batch of equal length, at a time.
+Every architecture extends a state by tokens; for attention the state is the keys and values of the tokens so far.
+The cache is allocated once for the longest sequence and filled from the left, so a step copies only its own tokens.
+This file leaves out paged storage: one request, or one batch of equal length, at a time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Initial weights by name.
 
-A scheme fills the matrices of a module tree; norms stay at one and biases at zero. Projections that write into the residual stream
-(their modules are named by the model) are scaled down with depth, or set to zero so that every block begins as the identity. All
-draws come from one generator, so a seed decides every weight whatever else the process drew.
+A scheme fills the matrices of a module tree; norms stay at one and biases at zero. Projections that write into the
+residual stream (their modules are named by the model) are scaled down with depth, or set to zero so that every block
+begins as the identity. All draws come from one generator, so a seed decides every weight whatever else the process
+drew.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The feed-forward half of a block, by the name of its activation.
 
-`swiglu` gates one projection by another (Shazeer, 2020, "GLU Variants"); `relu2` squares a ReLU (So et al., 2021, "Primer") and needs
-no gate, which makes it the faster one on a CPU. This file leaves out experts.
+`swiglu` gates one projection by another (Shazeer, 2020, "GLU Variants"); `relu2` squares a ReLU (So et al., 2021,
+"Primer") and needs no gate, which makes it the faster one on a CPU. This file leaves out experts.
 """
 
 from __future__ import annotations

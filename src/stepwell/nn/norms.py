@@ -1,8 +1,8 @@
 """Normalisation layers.
 
-RMSNorm (Zhang and Sennrich, 2019) divides by the root mean square and has no mean to subtract and no bias to add. It is
-computed in float32 whatever the input's precision, because the sum of squares loses too much in bfloat16. This file leaves
-out norms over the batch: language models do not use them.
+RMSNorm (Zhang and Sennrich, 2019) divides by the root mean square and has no mean to subtract and no bias to add. It
+is computed in float32 whatever the input's precision, because the sum of squares loses too much in bfloat16. This
+file leaves out norms over the batch: language models do not use them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Rotary position embedding (Su et al., 2021, "RoFormer").
 
-Each pair of query and key channels is turned by an angle that grows with the position, so their dot product depends on the
-distance alone. The tables of cosines and sines are made once for `max_seq_len` positions and sliced. This file leaves out the
-scalings that stretch a model beyond the length it was trained at.
+Each pair of query and key channels is turned by an angle that grows with the position, so their dot product depends
+on the distance alone. The tables of cosines and sines are made once for `max_seq_len` positions and sliced. This
+file leaves out the scalings that stretch a model beyond the length it was trained at.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from stepwell.recipes.derive import (
     MAX_SEQ_LEN,
+    MEASUREMENTS,
     Plan,
     choose_plan,
     derive_dropout,
@@ -12,10 +13,11 @@ from stepwell.recipes.derive import (
     train_defaults,
 )
 from stepwell.recipes.draft import Draft, begin_draft, read_recipe_file, write_recipe
-from stepwell.recipes.recipe import Metric, Recipe, StudyConfig
+from stepwell.recipes.recipe import Metric, Recipe, StudyConfig, fit_steps
 
 __all__ = [
     "MAX_SEQ_LEN",
+    "MEASUREMENTS",
     "Draft",
     "Metric",
     "Plan",
@@ -26,6 +28,7 @@ __all__ = [
     "derive_dropout",
     "derive_model",
     "derive_training",
+    "fit_steps",
     "fitting_rows",
     "predicted_loss",
     "read_recipe_file",

@@ -1,8 +1,8 @@
 """What is chosen when the user says nothing: pure functions from facts to values, each with its reason.
 
-Size follows from how many tokens can be trained on in the time there is, by a scaling law that knows repeated data is worth less (Hoffmann et al.,
-2022; Muennighoff et al., 2023). Batch and rates follow from size and length; regularisation from how often the text is seen.
-This file leaves out measuring: speeds come in as numbers.
+Size follows from how many tokens can be trained on in the time there is, by a scaling law that knows repeated data
+is worth less (Hoffmann et al., 2022; Muennighoff et al., 2023). Batch and rates follow from size and length;
+regularisation from how often the text is seen. This file leaves out measuring: speeds come in as numbers.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ Derived = Mapping[str, tuple[Any, str]]
 
 DEPTHS = range(1, 33)
 MAX_SEQ_LEN = 256
+MEASUREMENTS = 10
+"""How often a run is measured on held-out text while it trains."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,13 @@ class Plan:
 def predicted_loss(parameters: float, tokens: float, unique_tokens: float) -> float:
     """Loss by the data-constrained scaling law.
 
-    `E + A / N'^alpha + B / D'^beta`, where D' counts repeated tokens, and N' parameters beyond what the unique tokens can
+    `E + A / N'^alpha + B / D'^beta`: D' counts repeated tokens, N' the parameters beyond what the unique tokens can
     feed, at a value that decays with repetition (Muennighoff et al., 2023, "Scaling Data-Constrained Language Models",
     equations 5 and 6, with their constants).
 
     Args:
         parameters: weights that multiply activations, N above 0.
-        tokens: tokens trained on, D above 0.
+        tokens: trained on, D above 0.
         unique_tokens: tokens of the text, above 0.
     """
     entropy, a, b, alpha, beta = 1.87, 521.0, 1488.0, 0.353, 0.353
@@ -61,7 +63,7 @@ def predicted_loss(parameters: float, tokens: float, unique_tokens: float) -> fl
     fed = min(parameters, balanced)
     excess = parameters / fed - 1
     effective_parameters = fed * (1 + half_life_parameters * (1 - math.exp(-excess / half_life_parameters)))
-    return entropy + a / effective_parameters**alpha + b / effective_tokens**beta
+    return float(entropy + a / effective_parameters**alpha + b / effective_tokens**beta)
 
 
 def choose_plan(
@@ -144,7 +146,7 @@ def derive_training(
         **rates,
         "training.schedule.kind": ("wsd", "a longer run can go on from its stable part"),
         "training.schedule.warmup_steps": (warmup, "a tenth of the steps, at most 40"),
-        "training.evaluate_every_steps": (max(1, steps // 10), "ten measurements on the way"),
+        "training.evaluate_every_steps": (max(1, steps // MEASUREMENTS), f"{MEASUREMENTS} measurements on the way"),
     }
 
 

@@ -1,7 +1,8 @@
 """A recipe on its way: what the user said, layer by layer, before the rest is derived.
 
-One flow of values: `defaults < recipe file < flags < --set`. A draft knows where each value came from, refuses unknown fields at once, and writes the
-resolved recipe with the origin of every value beside it. This file leaves out the derived values themselves.
+One flow of values: `defaults < recipe file < flags < --set`. A draft knows where each value came from, refuses
+unknown fields at once, and writes the resolved recipe with the origin of every value beside it. This file leaves out
+the derived values themselves.
 """
 
 from __future__ import annotations
@@ -105,7 +106,9 @@ def begin_draft(
     check(Recipe, draft.tree, where=where)
     if not draft.get("data.sources"):
         raise UsageError(
-            "nothing to read", wanted="a recipe file, or --text with files, folders or globs", do="try: stepwell quickstart"
+            "nothing to read",
+            wanted="a recipe file, or --text with files, folders or globs",
+            do="try: stepwell quickstart",
         )
     return draft
 
@@ -126,7 +129,9 @@ def read_recipe_file(path: Path) -> Tree:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: is not YAML", got=" ".join(str(error).split())) from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: is not a recipe", got=type(tree).__name__, wanted="fields such as data: and budget:")
+        raise ConfigError(
+            f"{path}: is not a recipe", got=type(tree).__name__, wanted="fields such as data: and budget:"
+        )
     return tree
 
 

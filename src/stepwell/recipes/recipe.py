@@ -1,7 +1,8 @@
 """The recipe: one frozen object that says everything a run does.
 
-It is composed of the configs of the rooms below, each beside the class that it builds. A round of the loop is a recipe with a few values changed, so
-the journal can name every change by its path. This file leaves out where values come from (`draft.py`) and what is derived (`derive.py`).
+It is composed of the configs of the rooms below, each beside the class that it builds. A round of the loop is a
+recipe with a few values changed, so the journal can name every change by its path. This file leaves out where values
+come from (`draft.py`) and what is derived (`derive.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from stepwell.config import Config, build, merge, parse_duration
 from stepwell.data import DataConfig
 from stepwell.inference import SamplingParams
 from stepwell.models import DecoderConfig
+from stepwell.recipes.derive import MEASUREMENTS
 from stepwell.tokenizers import ByteBPEConfig
 from stepwell.training import TrainingConfig
 
@@ -46,7 +48,7 @@ class StudyConfig(Config):
     first_round_ratio: Annotated[float, Field(gt=0, le=1)] = 0.2
     resamples: Annotated[int, Field(ge=100)] = 2000
     validation_bytes: Annotated[int, Field(ge=1000)] = 400_000
-    watch_bytes: Annotated[int, Field(ge=1000)] = 50_000
+    watch_bytes: Annotated[int, Field(ge=1000)] = 30_000
     prompts: tuple[str, ...] = ()
     sample_tokens: Annotated[int, Field(ge=1)] = 100
 
@@ -93,9 +95,7 @@ class Recipe(Config):
         if self.target is not None and not lowest < self.target < highest:
             raise ValueError(f"a target that {self.metric} can reach: between {lowest:g} and {highest:g}")
         if self.model.vocab_size < self.tokenizer.vocab_size:
-            raise ValueError(
-                f"model.vocab_size ({self.model.vocab_size}) of at least tokenizer.vocab_size ({self.tokenizer.vocab_size})"
-            )
+            raise ValueError(f"model.vocab_size of at least tokenizer.vocab_size ({self.tokenizer.vocab_size})")
         return self
 
     @property
@@ -125,3 +125,21 @@ class Recipe(Config):
         for name in path.split("."):
             value = getattr(value, name)
         return value
+
+
+def fit_steps(recipe: Recipe, steps: int, *, since: int) -> Recipe:
+    """A recipe of another length: steps, and what depends on them.
+
+    Args:
+        recipe: any.
+        steps: where the run ends; at least 20 after `since`.
+        since: the step that it goes on from.
+    """
+    steps = max(since + 20, steps)
+    return recipe.changed(
+        {
+            "training.steps": steps,
+            "training.schedule.warmup_steps": min(recipe.training.schedule.warmup_steps, max(1, steps // 10)),
+            "training.evaluate_every_steps": max(1, (steps - since) // MEASUREMENTS),
+        }
+    )

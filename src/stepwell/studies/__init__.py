@@ -33,10 +33,6 @@ __all__ = [
     "write_report",
 ]
 
-__getattr__ = open_late(
-    __name__,
-    {
-        **dict.fromkeys(("plan_only", "run_loop", "train_once"), "sessions"),
-        **dict.fromkeys(__all__[:5] + ["render_report", "show_metric", "visible", "write_report"], "report"),
-    },
-)
+_SESSIONS = ("plan_only", "run_loop", "train_once")
+
+__getattr__ = open_late(__name__, {name: "sessions" if name in _SESSIONS else "report" for name in __all__})

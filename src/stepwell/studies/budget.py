@@ -1,7 +1,8 @@
 """The clock of a run: what was spent, over all its processes, and what is left.
 
-Time spent is written to disk as it passes, so a run that was killed knows it. The budget is cut into slots, one a round, each longer than the one
-before: early rounds learn what to change, the last one cashes in. This file leaves out what a slot is used for.
+Time spent is written to disk as it passes, so a run that was killed knows it. The budget is cut into slots, one a
+round, each longer than the one before: early rounds learn what to change, the last one cashes in. This file leaves
+out what a slot is used for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The text of a run in the forms that rounds need: prepared, tokenised, and the held-out part that judges.
 
-Everything is kept in the run directory under a key of what it was made from, so a round that changes the vocabulary makes a second tokenizer beside the
-first, and a run that goes on makes nothing twice. This file leaves out how text is read and packed (`data`).
+Everything is kept in the run directory under a key of what it was made from, so a round that changes the vocabulary
+makes a second tokenizer beside the first, and a run that goes on makes nothing twice. This file leaves out how text
+is read and packed (`data`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What is wrong with a model, by named rules over measured evidence.
 
-Each rule looks at one trial and either finds its fault, with the numbers that show it, or finds nothing. Rules know no remedy; `remedies.py` knows those.
-Adding a rule is one function and one row. This file leaves out whether mending the fault would pay.
+Each rule looks at one trial and either finds its fault, with the numbers that show it, or finds nothing. Rules know
+no remedy; `remedies.py` knows those. Adding a rule is one function and one row. This file leaves out whether mending
+the fault would pay.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ def instability(case: Case) -> Finding | None:
     rollbacks = case.events("rolled_back")
     if not rollbacks:
         return None
-    return Finding("instability", {"rollbacks": rollbacks}, f"the loss ran away {rollbacks} times; the rate is too high")
+    return Finding(
+        "instability", {"rollbacks": rollbacks}, f"the loss ran away {rollbacks} times; the rate is too high"
+    )
 
 
 def overfitting(case: Case) -> Finding | None:
@@ -107,33 +110,36 @@ def overfitting(case: Case) -> Finding | None:
 
 def learning_rate_too_high(case: Case) -> Finding | None:
     """The stable part stood still and only the decay brought the loss down."""
-    before, drop = _stable_and_decay_falls(case)
-    if before is None or drop is None or before > 0.002 or drop < 0.03:
+    falls = _falls_in_decay(case)
+    if falls is None or falls[0] > 0.002 or falls[1] < 0.03:
         return None
-    evidence = {"fall_in_stable_part": before, "fall_in_decay": drop}
+    evidence = {"expected_fall": falls[0], "fall_in_decay": falls[1]}
     return Finding("learning_rate_too_high", evidence, "the loss stood still until the rate went down")
 
 
 def learning_rate_too_low(case: Case) -> Finding | None:
-    """The decay bought no more than the stable part was buying anyway, so the rate left no noise to remove."""
-    before, drop = _stable_and_decay_falls(case)
-    if before is None or drop is None or before < 0.01 or drop > 1.1 * before:
+    """The decay bought no more than going on at the full rate would have, so the rate left no noise to remove."""
+    falls = _falls_in_decay(case)
+    if falls is None or falls[0] < 0.01 or falls[1] > 1.1 * falls[0]:
         return None
-    evidence = {"fall_in_stable_part": before, "fall_in_decay": drop}
+    evidence = {"expected_fall": falls[0], "fall_in_decay": falls[1]}
     return Finding("learning_rate_too_low", evidence, "lowering the rate at the end brought nothing extra")
 
 
-def _stable_and_decay_falls(case: Case) -> tuple[float | None, float | None]:
-    """Relative falls of held-out loss over the decay, and over as many steps of the stable part before it."""
+def _falls_in_decay(case: Case) -> tuple[float, float] | None:
+    """How far held-out loss would have fallen at the full rate by the end, and how far it fell in the decay.
+
+    The first continues the power law (loss ~ step^-a) through the second half of the stable part.
+    """
     points, start = case.held_out(), case.decay_start()
-    before = [point for point in points if point[0] <= start]
-    after = [point for point in points if point[0] > start]
-    if len(before) < 3 or len(after) < 2:
-        return None, None
-    span = after[-1][0] - before[-1][0]
-    earlier = min(before[:-1], key=lambda point: abs(point[0] - (before[-1][0] - span)))
-    covered = (before[-1][0] - earlier[0]) / span
-    return (1 - before[-1][1] / earlier[1]) / covered, 1 - after[-1][1] / before[-1][1]
+    stable = [point for point in points if point[0] <= start]
+    decay = [point for point in points if point[0] > start]
+    if len(stable) < 4 or len(decay) < 2:
+        return None
+    half = np.log(np.array(stable[len(stable) // 2 - 1 :]))
+    slope = min(0.0, float(np.polyfit(half[:, 0], half[:, 1], 1)[0]))
+    expected = 1 - (decay[-1][0] / stable[-1][0]) ** slope
+    return float(expected), 1 - decay[-1][1] / stable[-1][1]
 
 
 def too_many_tokens(case: Case) -> Finding | None:
@@ -142,7 +148,8 @@ def too_many_tokens(case: Case) -> Finding | None:
     if ratio < 40 or case.gap > 0.06:
         return None
     evidence = {"tokens_per_parameter": ratio, "gap": case.gap}
-    return Finding("too_many_tokens", evidence, f"{ratio:.0f} tokens a parameter and almost no gap: room for a larger model")
+    words = f"{ratio:.0f} tokens a parameter and almost no gap: room for a larger model"
+    return Finding("too_many_tokens", evidence, words)
 
 
 def too_few_tokens(case: Case) -> Finding | None:
@@ -151,7 +158,9 @@ def too_few_tokens(case: Case) -> Finding | None:
     if ratio > 0.25:
         return None
     evidence = {"tokens_per_parameter": ratio}
-    return Finding("too_few_tokens", evidence, f"only {ratio:.2f} tokens a parameter: the model is too large for the time")
+    return Finding(
+        "too_few_tokens", evidence, f"only {ratio:.2f} tokens a parameter: the model is too large for the time"
+    )
 
 
 def tokenizer_misfit(case: Case) -> Finding | None:
@@ -179,11 +188,12 @@ def underfitting(case: Case) -> Finding | None:
 
 def repetition(case: Case) -> Finding | None:
     """Samples repeat themselves more than the text does."""
-    excess = case.trial.repetition - case.text_repetition
+    samples = float(np.mean(case.trial.repetition))
+    excess = samples - case.text_repetition
     if excess < 0.08:
         return None
-    evidence = {"samples": case.trial.repetition, "text": case.text_repetition}
-    words = f"{case.trial.repetition:.0%} of the samples' 4-grams are repeats, against {case.text_repetition:.0%} in the text"
+    evidence = {"samples": samples, "text": case.text_repetition}
+    words = f"{samples:.0%} of the samples' 4-grams are repeats, against {case.text_repetition:.0%} in the text"
     return Finding("repetition", evidence, words)
 
 

@@ -1,7 +1,8 @@
 """From what the user said to a whole recipe: measure, then derive.
 
-The order is fixed: text gives the vocabulary, the tokenizer gives tokens, a probe gives speed, speed and budget give size, size gives batch and rates. Each derived
-value keeps its reason. The same planning serves `plan`, `train` and `run`. This file leaves out the rules themselves (`recipes`).
+The order is fixed: text gives the vocabulary, the tokenizer gives tokens, a probe gives speed, speed and budget give
+size, size gives batch and rates. Each derived value keeps its reason. The same planning serves `plan`, `train` and
+`run`. This file leaves out the rules themselves (`recipes`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from stepwell.hardware import Machine, available_memory
 from stepwell.models import DecoderConfig
 from stepwell.progress import Fact, Stage, Watcher
 from stepwell.recipes import (
+    MEASUREMENTS,
     Draft,
     Plan,
     Recipe,
@@ -51,6 +53,14 @@ class Planned:
     corpus: Corpus
     speed: Speed | None
     plan: Plan
+
+    def steps_in(self, seconds: float) -> int:
+        """Updates that fit into a round of so many seconds, with its measurements on the way."""
+        assert self.speed is not None
+        watched = self.recipe.study.watch_bytes / self.corpus.bytes_per_token(self.corpus.train)
+        measuring = MEASUREMENTS * watched / self.speed.score_tokens_per_second
+        training = max(0.5 * seconds, seconds - measuring)
+        return int(training * self.speed.train_tokens_per_second / self.recipe.training.global_batch_tokens)
 
 
 def open_draft(draft: Draft, run: RunDirectory, watch: Watcher) -> tuple[Draft, Corpus]:
@@ -143,9 +153,5 @@ def outlook(planned: Planned, seconds: float) -> list[dict[str, Any]]:
     """
     rounds = num_slots(seconds)
     first = seconds / sum(GROWTH**n for n in range(rounds))
-    rate = planned.speed.train_tokens_per_second if planned.speed else 1.0
-    step_seconds = planned.recipe.training.global_batch_tokens / rate
-    return [
-        {"round": n + 1, "seconds": round(first * GROWTH**n, 1), "steps": int(first * GROWTH**n / step_seconds)}
-        for n in range(rounds)
-    ]
+    slots = [first * GROWTH**n for n in range(rounds)]
+    return [{"round": n, "seconds": round(s, 1), "steps": planned.steps_in(s)} for n, s in enumerate(slots, start=1)]

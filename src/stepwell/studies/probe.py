@@ -1,7 +1,8 @@
 """How fast this machine trains: measured by training.
 
-A few real updates of a small and a middle-sized decoder give the operations a second at two widths; every other depth is read off the line between them, and
-the chosen one is measured itself. Nothing here is estimated from a data sheet. This file leaves out which size is best (`recipes`).
+A few real updates of a small and a middle-sized decoder give the operations a second at two widths; every other
+depth is read off the line between them, and the chosen one is measured itself. Nothing here is estimated from a data
+sheet. This file leaves out which size is best (`recipes`).
 """
 
 from __future__ import annotations

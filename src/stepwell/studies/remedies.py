@@ -1,7 +1,8 @@
 """Which lever a finding pulls.
 
-A remedy turns a finding and the recipe it was found in into a change of recipe values, and says whether the round can go on from the stable checkpoint
-or must begin anew. Adding a remedy is one function and one row. This file leaves out how long a round may take and whether it is kept.
+A remedy turns a finding and the recipe it was found in into a change of recipe values, and says whether the round
+can go on from the stable checkpoint or must begin anew. Adding a remedy is one function and one row. This file
+leaves out how long a round may take and whether it is kept.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One process's work on a run directory: claim it, plan or go on, and leave everything written down.
 
-A directory belongs to one request (what the user said, budget and target aside). The same request goes on where it was; another one is refused. This
-file leaves out the loop itself (`study.py`) and the one training run (`trial.py`).
+A directory belongs to one request (what the user said, budget and target aside). The same request goes on where it
+was; another one is refused. This file leaves out the loop itself (`study.py`) and the one training run (`trial.py`).
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from stepwell.config import build, format_duration, merge, parse_duration
 from stepwell.errors import BudgetError, RunError
 from stepwell.hardware import Machine, examine
 from stepwell.progress import Fact, RunStarted, Stage, Watcher
-from stepwell.recipes import Draft, Recipe, read_recipe_file, write_recipe
+from stepwell.recipes import Draft, Recipe, fit_steps, read_recipe_file, write_recipe
 from stepwell.runs import FORMAT, RunDirectory, to_json, write_atomically
 from stepwell.studies.budget import Budget, next_slot, num_slots
 from stepwell.studies.corpus import Corpus, describe, open_corpus
 from stepwell.studies.planning import Planned, outlook, plan_run
 from stepwell.studies.report import write_report
-from stepwell.studies.study import Study, announce, first_round_steps, kneser_ney_baseline
+from stepwell.studies.study import Study
+from stepwell.studies.summary import kneser_ney_baseline, sum_up
 from stepwell.studies.trial import Trial, run_trial
 
 DEFAULT_BUDGET = "10m"
@@ -37,9 +38,7 @@ END_SECONDS = 10.0
 StopRequested = Callable[[], bool]
 
 
-def run_loop(
-    draft: Draft, out: Path, *, began: float, watch: Watcher, stop_requested: StopRequested
-) -> dict[str, Any]:
+def run_loop(draft: Draft, out: Path, *, began: float, watch: Watcher, stop_requested: StopRequested) -> dict[str, Any]:
     """The closed loop in a directory, from where it stands.
 
     Args:
@@ -71,13 +70,12 @@ def run_loop(
         budget.note(at_once=True)
         study = Study(recipe, run, corpus, machine, budget, watch=watch, stop_requested=stop_requested)
         try:
-            result = study.run()
+            return sum_up(study, study.play())
         finally:
             budget.note(at_once=True)
-            if study.journal:
+            if study.journal.lines:
                 watch(Stage("report"))
                 write_report(out)
-        return result
 
 
 def plan_only(draft: Draft, out: Path, *, began: float, watch: Watcher) -> dict[str, Any]:
@@ -143,8 +141,8 @@ def train_once(
             for_training = None if seconds is None else _for_training(budget)
             planned = plan_run(request, run, machine, watch, seconds=for_training, steps=steps)
             recipe, corpus = planned.recipe, planned.corpus
-            if planned.speed is not None and for_training is not None:
-                recipe = first_round_steps(recipe, planned.speed.train_tokens_per_second, for_training)
+            if for_training is not None and draft.get("training.steps") is None:
+                recipe = fit_steps(recipe, planned.steps_in(for_training), since=0)
             _write_plan(run, planned, recipe, machine, corpus)
         trial = run_trial(
             1,
@@ -187,11 +185,11 @@ def _plan_loop(
     facts = run.read(run.facts) or {}
     facts["baselines"] = [kneser_ney_baseline(corpus, recipe.study.validation_bytes)]
     write_atomically(run.facts, to_json(facts, indent=2))
-    announce(facts, watch)
-    assert planned.speed is not None
+    reached = facts["baselines"][0]["bits_per_byte"]
+    watch(Fact(f"to beat: a Kneser-Ney 5-gram over the same bytes has {reached:.3f} bits per byte"))
     if draft.get("training.steps") is None:
         slot = next_slot(_for_training(budget), num_slots(budget.seconds or 0.0))
-        recipe = first_round_steps(recipe, planned.speed.train_tokens_per_second, slot)
+        recipe = fit_steps(recipe, planned.steps_in(slot), since=0)
         write_atomically(run.recipe, write_recipe(recipe, planned.origins))
     return recipe, corpus
 
@@ -249,7 +247,9 @@ def _claim(run: RunDirectory, draft: Draft, kind: str) -> None:
         strange = [p.name for p in run.root.iterdir() if p.name not in ("lock", "data", "tokenizers")]
         if strange:
             raise RunError(
-                f"{run.root}: is not empty and holds no run", got=", ".join(sorted(strange)[:5]), do="choose another --out"
+                f"{run.root}: is not empty and holds no run",
+                got=", ".join(sorted(strange)[:5]),
+                do="choose another --out",
             )
         record = {
             "format": FORMAT,
@@ -273,7 +273,7 @@ def _claim(run: RunDirectory, draft: Draft, kind: str) -> None:
 
 
 def _same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    return json.loads(to_json(first)) == json.loads(to_json(second))
+    return bool(json.loads(to_json(first)) == json.loads(to_json(second)))
 
 
 def _is_resolved(run: RunDirectory, request: Mapping[str, Any]) -> bool:
@@ -305,4 +305,3 @@ def _for_training(budget: Budget) -> float:
     """Seconds for all training rounds together, as far as one knows before the first."""
     measuring = 3.0 * num_slots(budget.seconds or 0.0)
     return max(10.0, 0.97 * budget.left - END_SECONDS - measuring)
-

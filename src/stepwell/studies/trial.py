@@ -1,13 +1,14 @@
 """One round's work: train, measure, and let the model speak.
 
-A trial lives in its own folder of the run with its recipe, metrics, checkpoints and scores, so it can be read back by a later process without
-training again. This file leaves out what the numbers mean (`diagnosis.py`) and whether they are good enough (`study.py`).
+A trial lives in its own folder of the run with its recipe, metrics, checkpoints and scores, so it can be read back
+by a later process without training again. This file leaves out what the numbers mean (`diagnosis.py`) and whether
+they are good enough (`study.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,16 @@ import yaml
 
 from stepwell.checkpoints import load_checkpoint
 from stepwell.config import build
-from stepwell.data import Packer, TokenSplit
+from stepwell.data import Packer
 from stepwell.evaluation import (
     Interval,
     LanguageModelingScores,
     bootstrap,
     evaluate_language_modeling,
     repeated_ngram_ratio,
-    summarize,
 )
 from stepwell.hardware import Machine
-from stepwell.inference import SamplingParams, generate_many
+from stepwell.inference import generate_many
 from stepwell.models import LanguageModel, build_model
 from stepwell.progress import Stage, Watcher
 from stepwell.recipes import Recipe, write_recipe
@@ -35,6 +35,8 @@ from stepwell.seeding import derive_seed
 from stepwell.studies.corpus import Corpus, thinned
 from stepwell.tokenizers import Tokenizer
 from stepwell.training import Evaluate, Trainer
+
+SAMPLES_OF_A_PROMPT = 4
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,12 @@ class Trial:
         train_bits_per_byte: on a like amount of training text, without dropout.
         lines: of metrics.jsonl.
         samples: prompts and completions.
-        repetition: repeated 4-grams in the samples.
+        repetition: share of repeated 4-grams in each sample.
         steps: updates made, those before it that it went on from included.
         tokens: trained on, likewise.
+        stable_step: where the stable checkpoint stands, 0 without one.
+        tokens_per_second: of this round's training, measurements on the way included.
+        training_seconds: of this round.
     """
 
     round: int
@@ -65,9 +70,24 @@ class Trial:
     train_bits_per_byte: float
     lines: list[dict[str, Any]]
     samples: list[dict[str, str]]
-    repetition: float
+    repetition: list[float]
     steps: int
     tokens: int
+    stable_step: int
+    tokens_per_second: float
+    training_seconds: float
+
+    def measured(self) -> dict[str, Any]:
+        """What the journal says of the trial, beside its metric."""
+        return {
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "tokens_per_second": round(self.tokens_per_second, 1),
+            "training_seconds": round(self.training_seconds, 1),
+            "parameters": self.recipe.model.num_parameters,
+            "train_value": self.train_bits_per_byte if self.recipe.metric == "bits_per_byte" else None,
+            "samples": self.samples,
+        }
 
 
 def run_trial(
@@ -119,9 +139,7 @@ def run_trial(
         stop_requested=stop_requested,
     )
     trained = trainer.run()
-    trial = judge(number, recipe, corpus, run, trained.best, watch)
-    (folder / "done").write_text("trained and judged\n", encoding="utf-8")
-    return trial
+    return judge(number, recipe, corpus, run, trained.best, watch)
 
 
 def watcher_of(recipe: Recipe, corpus: Corpus) -> Evaluate:
@@ -138,9 +156,7 @@ def watcher_of(recipe: Recipe, corpus: Corpus) -> Evaluate:
     return evaluate
 
 
-def judge(
-    number: int, recipe: Recipe, corpus: Corpus, run: RunDirectory, checkpoint: Path, watch: Watcher
-) -> Trial:
+def judge(number: int, recipe: Recipe, corpus: Corpus, run: RunDirectory, checkpoint: Path, watch: Watcher) -> Trial:
     """Measure a trained model on the validation text and let it complete the prompts."""
     watch(Stage("evaluate", "validation text"))
     loaded = load_checkpoint(checkpoint)
@@ -151,17 +167,21 @@ def judge(
         loaded.model, thinned(corpus.train, recipe.study.watch_bytes), precision=recipe.training.precision
     )
     watch(Stage("predict", "samples"))
-    samples, repetition = speak(loaded.model, corpus.tokenizer, prompts_of(recipe, corpus), recipe.decoding, recipe)
+    samples, repetition = speak(loaded.model, corpus.tokenizer, prompts_of(recipe, corpus), recipe)
     folder = run.round(number)
     np.savez(folder / "scores.npz", **{name: getattr(scores, name) for name in ("nats", "tokens", "bytes", "correct")})
-    lines = read_lines(folder / "metrics.jsonl")
-    steps = [line for line in lines if line["kind"] == "step"]
+    steps = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "step"]
+    first, last = steps[0], steps[-1]
+    stable = run.read(folder / "checkpoints" / "stable" / "provenance.json")
     summary = {
         "train_bits_per_byte": bootstrap(train, "bits_per_byte", resamples=1).value,
         "samples": samples,
         "repetition": repetition,
-        "steps": steps[-1]["step"] if steps else 0,
-        "tokens": steps[-1]["tokens"] if steps else 0,
+        "steps": last["step"],
+        "tokens": last["tokens"],
+        "stable_step": stable["step"] if stable else 0,
+        "tokens_per_second": (last["tokens"] - first["tokens"]) / max(1e-9, last["seconds"] - first["seconds"]),
+        "training_seconds": last["seconds"],
     }
     write_atomically(folder / "judged.json", to_json(summary))
     return read_trial(number, run)
@@ -204,22 +224,14 @@ def _beginning(text: str, characters: int = 48) -> str:
 
 
 def speak(
-    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[str], decoding: SamplingParams, recipe: Recipe
-) -> tuple[list[dict[str, str]], float]:
-    """Complete prompts.
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[str], recipe: Recipe
+) -> tuple[list[dict[str, str]], list[float]]:
+    """Complete prompts as the recipe decodes.
 
     Returns:
-        Prompt and text of each, and the mean share of repeated 4-grams.
+        Prompt and text of each prompt's first sample, and the share of repeated 4-grams of every sample.
     """
-    params = decoding.model_copy(update={"max_tokens": recipe.study.sample_tokens, "n": 1})
-    completions = [done[0] for done in generate_many(model, tokenizer, prompts, params)]
-    samples = [{"prompt": p, "text": c.text} for p, c in zip(prompts, completions, strict=True)]
-    return samples, float(np.mean([repeated_ngram_ratio(c.token_ids) for c in completions]))
-
-
-def measure_all(
-    model: LanguageModel, split: TokenSplit, recipe: Recipe
-) -> dict[str, dict[str, float | None]]:
-    """Every public metric with its interval, as plain values."""
-    scores = evaluate_language_modeling(model, split, precision=recipe.training.precision)
-    return {name: asdict(interval) for name, interval in summarize(scores).items()}
+    params = recipe.decoding.model_copy(update={"max_tokens": recipe.study.sample_tokens, "n": SAMPLES_OF_A_PROMPT})
+    done = generate_many(model, tokenizer, prompts, params)
+    samples = [{"prompt": prompt, "text": found[0].text} for prompt, found in zip(prompts, done, strict=True)]
+    return samples, [repeated_ngram_ratio(one.token_ids) for found in done for one in found]

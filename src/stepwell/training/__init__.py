@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from stepwell.doors import open_late
-from stepwell.training.config import AdamWConfig, MuonConfig, OptimizerConfig, Precision, TrainingConfig, WSDConfig
+from stepwell.training.config import AdamWConfig, MuonConfig, OptimizerConfig, TrainingConfig, WSDConfig
 
 if TYPE_CHECKING:
     from stepwell.training.loop import Evaluate, Trained, Trainer
@@ -18,7 +18,6 @@ __all__ = [
     "Evaluate",
     "MuonConfig",
     "OptimizerConfig",
-    "Precision",
     "Progress",
     "Trained",
     "Trainer",

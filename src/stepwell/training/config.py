@@ -1,7 +1,7 @@
 """What a training run can be told, without a tensor.
 
-A choice among kinds (optimizer, schedule) is a tagged union on `kind`, and its catalog row says which function builds it. Numbers that
-the user leaves out are derived in `recipes`. Units end the names.
+A choice among kinds (optimizer, schedule) is a tagged union on `kind`, and its catalog row says which function
+builds it. Numbers that the user leaves out are derived in `recipes`. Units end the names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pydantic import Field, model_validator
 
 from stepwell.config import Config
 from stepwell.hardware import Precision
-
 
 
 class AdamWConfig(Config):
@@ -37,8 +36,8 @@ class AdamWConfig(Config):
 class MuonConfig(Config):
     """Muon on the hidden matrices (Jordan et al., 2024), AdamW on everything else.
 
-    Muon makes each update of a matrix orthogonal, which needs far fewer steps than AdamW; tables with a row for each token, norms and
-    biases have no such shape and stay with AdamW.
+    Muon makes each update of a matrix orthogonal, which needs far fewer steps than AdamW; tables with a row for each
+    token, norms and biases have no such shape and stay with AdamW.
 
     Attributes:
         learning_rate: the highest rate of the hidden matrices.

@@ -1,7 +1,8 @@
 """The training loop.
 
-One update is: accumulate the gradient of a whole global batch, clip it, step. Around it stand measuring on held-out text, checkpoints, a roll back
-after a spike, and a clock. The loop knows no metric and no task: whoever calls it hands in an `evaluate` function, and events go to a watcher.
+One update is: accumulate the gradient of a whole global batch, clip it, step. Around it stand measuring on held-out
+text, checkpoints, a roll back after a spike, and a clock. The loop knows no metric and no task: whoever calls it
+hands in an `evaluate` function, and events go to a watcher.
 """
 
 from __future__ import annotations

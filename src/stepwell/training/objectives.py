@@ -1,7 +1,7 @@
 """What is minimised.
 
-An objective turns a model and a batch into a *sum* over the tokens that count; the loop divides by the count of the whole global batch, so
-accumulation equals the big batch whatever the masks are.
+An objective turns a model and a batch into a *sum* over the tokens that count; the loop divides by the count of the
+whole global batch, so accumulation equals the big batch whatever the masks are.
 """
 
 from __future__ import annotations

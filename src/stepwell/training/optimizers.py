@@ -1,8 +1,8 @@
 """Optimizers by kind, with the groups of parameters that they need.
 
-Weight decay is for matrices that multiply activations; norms, biases and tables with a row for each token have no scale that it should pull
-on. A kind may need several torch optimizers (Muon and AdamW), so every builder gives a list; each group keeps its `full_rate`, which the
-schedule scales. The optimizers themselves come from torch.
+Weight decay is for matrices that multiply activations; norms, biases and tables with a row for each token have no
+scale that it should pull on. A kind may need several torch optimizers (Muon and AdamW), so every builder gives a
+list; each group keeps its `full_rate`, which the schedule scales. The optimizers themselves come from torch.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def split_parameters(model: LanguageModel) -> tuple[list[nn.Parameter], list[nn.
 
 
 def build_adamw(model: LanguageModel, config: AdamWConfig) -> list[Optimizer]:
-    """torch's fused AdamW over both groups."""
+    """Fused AdamW over both groups."""
     hidden, others = split_parameters(model)
     groups = [_group(hidden, config.learning_rate, config.weight_decay), _group(others, config.learning_rate, 0.0)]
     return [AdamW(groups, betas=(config.beta1, config.beta2), eps=config.eps, fused=True)]
 
 
 def build_muon(model: LanguageModel, config: MuonConfig) -> list[Optimizer]:
-    """torch's Muon over the hidden matrices and its fused AdamW over the rest."""
+    """Muon over the hidden matrices, fused AdamW over the rest."""
     hidden, others = split_parameters(model)
     return [
         Muon([_group(hidden, config.learning_rate, config.weight_decay)], momentum=config.momentum),

@@ -1,7 +1,7 @@
 """How the learning rate moves over the steps.
 
-A schedule is a pure function of the step; the trainer keeps no schedule state but the two numbers that may move while it runs: when the decay
-begins and when it ends.
+A schedule is a pure function of the step; the trainer keeps no schedule state but the two numbers that may move
+while it runs: when the decay begins and when it ends.
 """
 
 from __future__ import annotations

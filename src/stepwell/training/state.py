@@ -1,7 +1,7 @@
 """What a training run must remember to go on as if it had never stopped.
 
-Weights and optimizer tensors are saved by the checkpoint; everything else is in `Progress`, plain numbers. Randomness needs no place here: every step
-seeds its own.
+Weights and optimizer tensors are saved by the checkpoint; everything else is in `Progress`, plain numbers.
+Randomness needs no place here: every step seeds its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """One optimizer update, and nothing around it.
 
-The gradient of a whole global batch is gathered micro-batch by micro-batch; each loss is a sum divided by the tokens that count in the *global*
-batch, so accumulation equals the big batch. Every micro-batch seeds its own dropout, so an update is a pure function of weights, rows and step.
+The gradient of a whole global batch is gathered micro-batch by micro-batch; each loss is a sum divided by the tokens
+that count in the *global* batch, so accumulation equals the big batch. Every micro-batch seeds its own dropout, so
+an update is a pure function of weights, rows and step.
 """
 
 from __future__ import annotations

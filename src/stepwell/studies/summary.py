@@ -1,0 +1,77 @@
+"""The end of a run: the best model measured in full, the test text read once, and what counting alone reaches.
+
+`result.json` is made here and nowhere else. This file leaves out the page that shows it (`report`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from stepwell.checkpoints import load_checkpoint
+from stepwell.data import TokenSplit
+from stepwell.evaluation import bootstrap, evaluate_kneser_ney, evaluate_language_modeling, summarize
+from stepwell.models import LanguageModel
+from stepwell.progress import Stage
+from stepwell.recipes import Recipe
+from stepwell.runs import to_json, write_atomically
+from stepwell.studies.corpus import Corpus
+from stepwell.studies.study import Study
+
+
+def sum_up(study: Study, reason: str) -> dict[str, Any]:
+    """Measure the best model and write `result.json`.
+
+    Args:
+        study: with at least one round kept.
+        reason: why the loop ended.
+
+    Returns:
+        What was written.
+    """
+    assert study.best is not None
+    recipe, run, journal = study.best.recipe, study.run, study.journal
+    study.watch(Stage("evaluate", "test text, once"))
+    model = load_checkpoint(run.best).model.to(study.machine.device)
+    corpus = study.corpus_of(recipe)
+    test = corpus.tokens.split("test")
+    spoken = [line for line in journal.lines if line["accepted"] and line["samples"]]
+    result = {
+        "task": recipe.task,
+        "metric": recipe.metric,
+        "target": study.recipe.target,
+        "target_met": None if study.recipe.target is None else study.target_met(),
+        "stopped_because": reason,
+        "rounds": len(journal.lines),
+        "validation": measure(model, corpus.judged(recipe.study.validation_bytes), recipe),
+        "test": measure(model, test, recipe) if test.num_documents else None,
+        "best": {
+            "round": study.best.trial.round,
+            "path": "best",
+            "parameters": recipe.model.num_parameters,
+            "decoding": recipe.decoding.model_dump(),
+        },
+        "baselines": (run.read(run.facts) or {}).get("baselines", []),
+        "samples": spoken[-1]["samples"] if spoken else [],
+        "seconds": round(study.budget.spent, 1),
+    }
+    write_atomically(run.result, to_json(result, indent=2))
+    return result
+
+
+def measure(model: LanguageModel, split: TokenSplit, recipe: Recipe) -> dict[str, dict[str, float | None]]:
+    """Every metric with its interval, as plain values."""
+    scores = evaluate_language_modeling(model, split, precision=recipe.training.precision)
+    return {name: asdict(interval) for name, interval in summarize(scores).items()}
+
+
+def kneser_ney_baseline(corpus: Corpus, max_bytes: int) -> dict[str, Any]:
+    """What a 5-gram over bytes reaches on the documents that judge every round."""
+    train, validation = corpus.text.texts("train"), corpus.text.texts("validation")
+    stride = max(1, int(np.ceil(int(validation.offsets[-1]) / max_bytes)))
+    scores = evaluate_kneser_ney(
+        train, validation[::stride], train_ends=train.ends, validation_ends=validation.ends[::stride]
+    )
+    return {"name": "kneser_ney_5", "bits_per_byte": bootstrap(scores, "bits_per_byte").value}
