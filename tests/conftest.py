@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from stepwell.training import Trainer
 
 # Before torch is loaded: the suite runs one process for each core, and small tensors gain nothing from threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -63,6 +67,15 @@ def _sentence(language: str, rng: random.Random) -> str:
     return f"{who} {did} {what} {where}. ".capitalize()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Measurements of the machine stay in a folder of this session; nobody's own cache is read or written."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STEPWELL_CACHE", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def small_text() -> SmallText:
     """The function `make_text(language="mixed", num_bytes=40_000, seed=0) -> str`."""
@@ -90,3 +103,71 @@ def real_data() -> Callable[[str], Path]:
 def project() -> Path:
     """The root of the project: where pyproject.toml stands."""
     return PROJECT
+
+
+@pytest.fixture(scope="session")
+def make_trainer() -> Callable[..., Trainer]:
+    """The function `tiny_trainer(directory, training={}, model={}, **what Trainer takes)`."""
+    return tiny_trainer
+
+
+def tiny_trainer(
+    directory: Path, training: dict[str, Any] | None = None, model: dict[str, Any] | None = None, **others: Any
+) -> Trainer:
+    """A trainer of a tiny decoder with dropout, on documents of uneven lengths; a run of it takes well under a second.
+
+    Args:
+        directory: of the training run.
+        training: values of the training section that differ, by dotted path.
+        model: fields of the model's config that differ.
+        others: arguments of `Trainer` that differ; `built` is a model to train instead.
+    """
+    import numpy as np
+
+    from stepwell.config import build, merge, parse_assignments
+    from stepwell.data import Packer, TokenSplit
+    from stepwell.models import DecoderConfig, build_model
+    from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
+    from stepwell.training import Trainer, TrainingConfig
+
+    shape = {"num_layers": 2, "d_model": 16, "num_heads": 2, "num_kv_heads": 1, "head_dim": 8, "d_ff": 24}
+    config = DecoderConfig(**{"vocab_size": 257, "max_seq_len": 16, "dropout": 0.1, **shape, **(model or {})})
+    random_ids = np.random.default_rng(0)
+    lengths = random_ids.integers(2, 50, size=40)
+    ids = (random_ids.integers(0, 12, size=lengths.sum()) ** 2).astype(np.uint16)  # few tokens: there is much to learn
+    split = TokenSplit(ids, np.cumsum([0, *lengths]), lengths)
+    defaults = {
+        "steps": 12,
+        "global_batch_tokens": 5 * config.max_seq_len,
+        "micro_batch": 2,  # the last micro-batch of a step is a smaller one
+        "optimizer": {"kind": "adamw", "learning_rate": 0.01},
+        "schedule": {"warmup_steps": 2},
+        "precision": "float32",
+        "evaluate_every_steps": 4,
+        "checkpoint_every_seconds": 0,
+    }
+    changes = parse_assignments([f"{path}={value}" for path, value in (training or {}).items()])
+    packer = Packer(split, config.max_seq_len, seed=0)
+    built = others.pop("built", None)
+    return Trainer(
+        build_model(config, seed=0) if built is None else built,
+        others.pop("tokenizer", None) or train_tokenizer([], ByteBPEConfig(vocab_size=257)),
+        packer,
+        build(TrainingConfig, merge(defaults, changes), where="test"),
+        directory,
+        seed=others.pop("seed", 0),
+        identity=others.pop("identity", {"test": 1}),
+        evaluate=others.pop("evaluate", lambda judged: held_out_loss(judged, packer)),
+        **others,
+    )
+
+
+def held_out_loss(model: Any, packer: Any) -> dict[str, float]:
+    """Mean loss on rows that a short run does not reach."""
+    import torch
+
+    from stepwell.training import causal_loss
+
+    batch = packer.batch(1000, 4)
+    with torch.no_grad():
+        return {"loss": float(causal_loss(model, batch, torch.device("cpu"))) / batch.num_targets}

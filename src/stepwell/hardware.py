@@ -189,10 +189,17 @@ def _best_of(work: Callable[[], object], device: Device, repeats: int) -> float:
 
 def _recall(key: str) -> dict[str, float] | None:
     try:
-        kept = json.loads((cache_directory() / "hardware.json").read_text(encoding="utf-8"))
-        return {precision: float(kept[key][precision]) for precision in ("float32", "bfloat16")}
-    except (OSError, ValueError, KeyError, TypeError):
+        return {precision: float(_kept()[key][precision]) for precision in ("float32", "bfloat16")}
+    except (ValueError, KeyError, TypeError):
         return None
+
+
+def _kept() -> dict[str, Any]:
+    """All rates in the cache, by key; a damaged cache holds none."""
+    try:
+        return dict(json.loads((cache_directory() / "hardware.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _remember(key: str, gflops: dict[str, float]) -> None:
@@ -200,7 +207,7 @@ def _remember(key: str, gflops: dict[str, float]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_text(json.dumps({key: gflops}, indent=2), encoding="utf-8")
+        draft.write_text(json.dumps({**_kept(), key: gflops}, indent=2), encoding="utf-8")
         draft.replace(path)
     except OSError:
         return  # a cache that cannot be written costs a second the next time, nothing else

@@ -16,7 +16,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -24,6 +24,9 @@ from stepwell.errors import DiskError, RunError
 
 FORMAT = 1
 """Version of the run directory's layout."""
+
+DRAFT, OLDER = "stepwell-draft", "stepwell-older"
+"""Ends of the names of what is being written, and of what it is about to replace."""
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -33,7 +36,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         DiskError: when it cannot be written; the old file is untouched.
     """
     data = content.encode() if isinstance(content, str) else content
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = _beside(path, DRAFT)
     try:
         with beside.open("wb") as file:
             file.write(data)
@@ -44,6 +47,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         with contextlib.suppress(OSError):
             beside.unlink()
         raise disk_error(path, error) from error
+
+
+def _beside(path: Path, end: str) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{end}")
 
 
 def disk_error(path: Path, error: OSError) -> DiskError:
@@ -67,7 +74,7 @@ def building(path: Path) -> Iterator[Path]:
     Raises:
         DiskError: when it cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside, older = _beside(path, DRAFT), _beside(path, OLDER)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(beside, ignore_errors=True)
@@ -77,12 +84,24 @@ def building(path: Path) -> Iterator[Path]:
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
         if path.exists():
-            shutil.rmtree(path)
+            path.rename(older)
         beside.rename(path)
     except OSError as error:
+        if older.exists() and not path.exists():
+            older.rename(path)
         raise disk_error(path, error) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(older, ignore_errors=True)
+
+
+def sweep(directory: Path) -> None:
+    """Remove what killed processes left half-made in a directory; the caller holds the lock on it."""
+    for path in [*directory.glob(f".*.{DRAFT}"), *directory.glob(f".*.{OLDER}")]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def file_checksum(path: Path) -> str:
@@ -103,31 +122,49 @@ def _plain(value: Any) -> Any:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """Strict JSON text, UTF-8 characters as they are."""
-    return json.dumps(_plain(value), ensure_ascii=False, indent=indent, allow_nan=False)
+    """Strict JSON text, UTF-8 characters as they are; a name that is no UTF-8 (a lone surrogate) is escaped."""
+    text = json.dumps(_plain(value), ensure_ascii=False, indent=indent, allow_nan=False)
+    return text if _is_utf8(text) else json.dumps(_plain(value), indent=indent, allow_nan=False)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
-    """Add one JSON line.
+    """Add one JSON line; after a line that a crash cut short it begins a new one.
 
     Raises:
         DiskError: when it cannot be written.
     """
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(to_json(record) + "\n")
+        with path.open("ab+") as file:
+            if _ends_within_a_line(file):
+                file.write(b"\n")
+            file.write(to_json(record).encode() + b"\n")
     except OSError as error:
         raise disk_error(path, error) from error
+
+
+def _ends_within_a_line(file: BinaryIO) -> bool:
+    if not file.seek(0, os.SEEK_END):
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """All whole JSON lines of a file; a last line that a crash cut short is left out. No file: no lines."""
     records = []
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_bytes().split(b"\n"):  # text may hold other line ends (U+2028), or end inside a character
             try:
                 records.append(json.loads(line))
-            except json.JSONDecodeError:
+            except ValueError:
                 continue
     return records
 
@@ -195,12 +232,12 @@ class RunDirectory:
         if not path.exists():
             return None
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            value = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
             raise RunError(
                 f"{path}: is damaged", got=str(error), do="remove the file and run the command again"
             ) from None
-        return dict(value)
+        return value
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -213,6 +250,7 @@ class RunDirectory:
             self.root.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.root / "lock")
             lock.acquire(blocking=False)
+            sweep(self.root)
         except Timeout:
             raise RunError(
                 f"{self.root}: another process is working on this run",

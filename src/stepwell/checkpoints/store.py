@@ -28,6 +28,10 @@ from stepwell.tokenizers import Tokenizer
 FORMAT = 1
 """Version of the checkpoint layout."""
 
+MANIFEST, WEIGHTS = "manifest.json", "model.safetensors"
+PARTS = (WEIGHTS, "config.json", "tokenizer.json", "provenance.json")
+"""Files of every checkpoint; one that can be trained further has more."""
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -74,7 +78,7 @@ def save_checkpoint(
         try:
             save_file(
                 {name: t.detach().cpu().contiguous() for name, t in _own_tensors(model).items()},
-                folder / "model.safetensors",
+                folder / WEIGHTS,
             )
             if optimizer is not None:
                 save_file(
@@ -88,9 +92,7 @@ def save_checkpoint(
         if trainer is not None:
             (folder / "trainer.json").write_text(to_json(dict(trainer), indent=2), encoding="utf-8")
         checksums = {file.name: file_checksum(file) for file in sorted(folder.iterdir())}
-        (folder / "manifest.json").write_text(
-            to_json({"format": FORMAT, "sha256": checksums}, indent=2), encoding="utf-8"
-        )
+        (folder / MANIFEST).write_text(to_json({"format": FORMAT, "sha256": checksums}, indent=2), encoding="utf-8")
 
 
 def _own_tensors(model: LanguageModel) -> dict[str, Tensor]:
@@ -103,14 +105,14 @@ def verify(path: Path) -> None:
     Raises:
         CheckpointError: naming the first file that is missing or differs from its checksum.
     """
-    manifest = path / "manifest.json"
+    manifest = path / MANIFEST
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such checkpoint", wanted="a run directory or a checkpoint directory")
     if not manifest.exists():
         raise CheckpointError(f"{path}: not a checkpoint", wanted="a folder with manifest.json in it")
     try:
         record = json.loads(manifest.read_text(encoding="utf-8"))
-        version, checksums = record["format"], dict(record["sha256"])
+        version, checksums = record["format"], dict.fromkeys(PARTS, "") | dict(record["sha256"])
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{manifest}: is damaged", got=str(error)) from None
     if version != FORMAT:
@@ -142,7 +144,7 @@ def load_checkpoint(path: Path) -> Loaded:
             raise CheckpointError(f"{folder}/config.json: unknown model", got=str(kind), wanted=", ".join(MODELS))
         config = build(MODELS[kind][0], config_tree, where=f"{folder}/config.json")
         model = build_model(config)
-        _fill(model, load_file(folder / "model.safetensors"), folder)
+        _fill(model, load_file(folder / WEIGHTS), folder)
         trainer = folder / "trainer.json"
         return Loaded(
             model=model.eval(),
@@ -192,16 +194,16 @@ def resolve_checkpoint(path: Path) -> Path:
     Raises:
         CheckpointError: when there is none.
     """
-    if (path / "manifest.json").exists() and not (path / "run.json").exists():
-        return path
-    if (path / "best" / "manifest.json").exists():
-        return path / "best"
-    newest = _another_good(path / "best")
-    if newest is not None:
-        return newest
     if not path.exists():
         raise CheckpointError(f"{path}: no such file or directory", wanted="a run directory or a checkpoint directory")
-    raise CheckpointError(f"{path}: holds no checkpoint", wanted="a run directory or a checkpoint directory")
+    if any((path / name).exists() for name in (MANIFEST, WEIGHTS)) and not (path / "run.json").exists():
+        return path
+    if (path / "best").is_dir():
+        return path / "best"
+    newest = _newest_whole(path)
+    if newest is None:
+        raise CheckpointError(f"{path}: holds no checkpoint", wanted="a run directory or a checkpoint directory")
+    return newest
 
 
 def checkpoint_step(path: Path) -> int:
@@ -231,22 +233,30 @@ def newest_good(directory: Path) -> tuple[Path | None, list[str]]:
     return None, damaged
 
 
-def prune(directory: Path, keep: int) -> None:
-    """Remove all but the newest `keep` numbered checkpoints."""
-    for path in step_folders(directory)[:-keep]:
-        shutil.rmtree(path, ignore_errors=True)
+def prune(directory: Path, keep: int, newest: int) -> None:
+    """Remove numbered checkpoints: all but the last `keep` up to step `newest`, and damaged ones after it."""
+    folders = step_folders(directory)
+    kept = [path for path in folders if checkpoint_step(path) <= newest][-keep:]
+    for path in folders:
+        if path not in kept:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _another_good(folder: Path) -> Path | None:
     """The newest whole checkpoint of the run that a folder belongs to, other than itself."""
-    for root in (folder.parent, *folder.parents[1:4]):
-        found = [p for p in root.glob("rounds/*/checkpoints/*") if p != folder] if root.is_dir() else []
-        found += [p for p in (root / "best",) if p.is_dir() and p != folder]
-        found += [p for p in root.glob("step-*") if p != folder]
-        for path in sorted(found, key=lambda p: p.stat().st_mtime, reverse=True):
-            try:
-                verify(path)
-            except CheckpointError:
-                continue
-            return path
+    runs = [parent for parent in (folder.parent, *folder.parents[1:4]) if (parent / "run.json").exists()]
+    return _newest_whole(runs[0] if runs else folder.parent, besides=folder)
+
+
+def _newest_whole(root: Path, besides: Path | None = None) -> Path | None:
+    """The whole checkpoint that was written last in a run, a round or a folder of checkpoints; None without any."""
+    patterns = ("best", "stable", "step-*", "checkpoints/*", "rounds/*/checkpoints/*")
+    found = [path for pattern in patterns for path in root.glob(pattern) if path.is_dir() and path != besides]
+    named = [path for path in found if not path.name.startswith(".")]
+    for path in sorted(named, key=lambda p: p.stat().st_mtime, reverse=True):
+        try:
+            verify(path)
+        except CheckpointError:
+            continue
+        return path
     return None

@@ -7,18 +7,22 @@ hands in an `evaluate` function, and events go to a watcher.
 
 from __future__ import annotations
 
+import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from stepwell.checkpoints import load_checkpoint, newest_good, prune, read_optimizer, save_checkpoint
 from stepwell.data import Packer
 from stepwell.errors import RunError, Stopped, TrainingError
 from stepwell.models import LanguageModel
 from stepwell.progress import Evaluated, Fact, StepDone, Watcher, unwatched
-from stepwell.runs import append_line, read_lines, to_json, write_atomically
+from stepwell.runs import append_line, read_lines, sweep, to_json, write_atomically
 from stepwell.tokenizers import Tokenizer
 from stepwell.training.config import TrainingConfig
 from stepwell.training.schedules import begin_decay, plan_span, rate_factor
@@ -87,11 +91,13 @@ class Trainer:
         stop_requested: Callable[[], bool] = bool,
     ) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
-        self.identity, self.evaluate = dict(identity), evaluate
+        self.identity, self.evaluate = json.loads(to_json(identity)), evaluate  # as a checkpoint gives it back
         self.watch, self.stop_requested = watch, stop_requested
         self.checkpoints = directory / "checkpoints"
         self.metrics = directory / "metrics.jsonl"
         self.checkpoints.mkdir(parents=True, exist_ok=True)
+        sweep(directory)
+        sweep(self.checkpoints)
         self.updater = Updater(model, packer, config, seed)
         span = plan_span(config.schedule, config.steps)
         self.progress = Progress(span.decay_start, span.steps)
@@ -126,8 +132,10 @@ class Trainer:
                 raise Stopped("stopped by hand", do="run the same command again to go on")
             if self.clock.since_save >= self.config.checkpoint_every_seconds:
                 self._save()
-        if state.best_step == 0 or not (self.checkpoints / "best").exists():
+        if state.measured_step != state.step or not (self.checkpoints / "best").exists():
             self._measure()
+        if not (self.checkpoints / "best").exists():
+            raise TrainingError(f"{self.metrics.parent}: no held-out loss is finite", do="train in float32, or longer")
         self._save()
         stable = self.checkpoints / "stable"
         return Trained(self.checkpoints / "best", stable if stable.exists() else None, state, state.stop_reason)
@@ -159,7 +167,8 @@ class Trainer:
         metrics = dict(self.evaluate(self.model))
         self.watch(Evaluated(state.step, metrics))
         append_line(self.metrics, {"kind": "evaluation", "step": state.step, "train_loss": state.loss_mean, **metrics})
-        if state.best_loss is None or metrics["loss"] < state.best_loss:
+        state.measured_step = state.step
+        if math.isfinite(metrics["loss"]) and (state.best_loss is None or metrics["loss"] < state.best_loss):
             state.best_loss, state.best_step, state.worse = metrics["loss"], state.step, 0
             self._save("best")
         else:
@@ -175,24 +184,21 @@ class Trainer:
         affordable = self.clock.steps_left()
         if affordable is None or state.step + affordable >= state.steps:
             return
-        if state.step >= state.decay_start:
-            state.steps = max(state.step, state.step + affordable)
-            return
         steps = state.step + affordable
         decay_start = max(state.step, steps - round(self.config.schedule.decay_ratio * steps))
-        self._shorten(decay_start, steps, "deadline")
+        self._shorten(min(decay_start, state.decay_start), steps, "deadline")
 
     def _shorten(self, decay_start: int, steps: int, why: str) -> None:
         state = self.progress
-        if steps < 0.97 * state.steps or why == "patience":
+        if why == "patience" or (steps < 0.97 * self.config.steps and state.stop_reason == "steps"):
             self._event("shortened", f"{why}: {state.steps} to {steps} steps")
             state.stop_reason = why
         state.decay_start, state.steps = decay_start, steps
 
     def _roll_back(self, loss: float) -> None:
         """Return to the last checkpoint with half the rate."""
-        rollbacks, scale = self.progress.rollbacks + 1, self.progress.rate_scale / 2
-        at = self.progress.step + 1
+        before = self.progress
+        rollbacks, at = before.rollbacks + 1, before.step + 1
         if rollbacks > MAX_ROLLBACKS:
             raise TrainingError(
                 f"{self.metrics.parent}: the loss does not stay finite",
@@ -203,7 +209,9 @@ class Trainer:
         if folder is None:
             raise TrainingError(f"{self.checkpoints}: no whole checkpoint to roll back to", got=f"loss {loss}")
         self._load(folder)
-        self.progress.rollbacks, self.progress.rate_scale = rollbacks, scale
+        state = self.progress
+        state.rollbacks, state.rate_scale = rollbacks, before.rate_scale / 2
+        state.best_loss, state.best_step = before.best_loss, before.best_step  # that checkpoint is still the best
         self._event("rolled_back", f"loss {loss:.3g} at step {at}; the rate is halved", warning=True)
 
     def _begin(self, start_from: Path | None) -> None:
@@ -241,13 +249,26 @@ class Trainer:
             raise RunError(
                 f"{folder.parent.parent}: holds another training run", do="choose another --out, or remove that folder"
             )
-        missing = self.model.load_state_dict(loaded.model.state_dict(), strict=False).missing_keys
-        if own and missing:
-            raise RunError(f"{folder}: is of a smaller model", got=f"no {missing[0]}")
+        self._take_weights(loaded.model, folder, all_of_them=own)
         device = next(self.model.parameters()).device
         tensors = {name: tensor.to(device) for name, tensor in read_optimizer(folder).items()}
         restore_optimizers(self.model, self.updater.optimizers, tensors)
         self.progress = Progress.from_plain(loaded.trainer)
+
+    def _take_weights(self, source: LanguageModel, folder: Path, all_of_them: bool) -> None:
+        """Copy weights by name; layers that the source does not have stay as they were built, when that is allowed."""
+        own, found = dict(self.model.named_parameters()), dict(source.named_parameters())
+        misfit = [name for name in found if name not in own or own[name].shape != found[name].shape]
+        missing = [name for name in own if name not in found] if all_of_them else []
+        if misfit or missing:
+            raise RunError(
+                f"{folder}: is of another shape than the model to train",
+                got=f"{misfit[0]} that does not fit" if misfit else f"no {missing[0]}",
+                wanted="the same model, or one with fewer layers",
+            )
+        with torch.no_grad():
+            for name, parameter in found.items():
+                own[name].copy_(parameter)
 
     def _save(self, name: str | None = None) -> None:
         """Write a checkpoint; a numbered one (to go on from) when no name is given."""
@@ -264,7 +285,7 @@ class Trainer:
             trainer=self.progress.to_plain() | {"identity": self.identity} if goes_on else None,
         )
         if name is None:
-            prune(self.checkpoints, self.config.keep_checkpoints)
+            prune(self.checkpoints, self.config.keep_checkpoints, newest=self.progress.step)
             self.clock.saved()
 
     def _event(self, event: str, detail: str, warning: bool = False) -> None:

@@ -35,6 +35,7 @@ class Progress:
         best_loss: lowest held-out loss so far.
         best_step: where that was.
         worse: measurements since then.
+        measured_step: where the last measurement was.
         stop_reason: why the decay began early (`patience`, `deadline`), if it did.
     """
 
@@ -51,6 +52,7 @@ class Progress:
     best_loss: float | None = None
     best_step: int = 0
     worse: int = 0
+    measured_step: int = 0
     stop_reason: str = "steps"
 
     @property

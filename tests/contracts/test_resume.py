@@ -1,0 +1,147 @@
+"""A run that was stopped, at whatever step and in whatever way, ends as the run that was left alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepwell.errors import Stopped
+from stepwell.models import MODELS
+from stepwell.runs import read_lines
+from stepwell.training import OPTIMIZERS, Trained, Trainer
+
+RATES = {
+    "adamw": {"training.optimizer.kind": "adamw", "training.optimizer.learning_rate": 0.01},
+    "muon": {
+        "training.optimizer.kind": "muon",
+        "training.optimizer.learning_rate": 0.02,
+        "training.optimizer.adamw_learning_rate": 0.01,
+    },
+}
+"""For each kind of the catalog the rates of a tiny run. Whoever adds an optimizer adds a row."""
+
+STEPS = 12
+
+
+@pytest.fixture(scope="module", params=[(kind, optimizer) for kind in MODELS for optimizer in OPTIMIZERS], ids=str)
+def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
+    _, optimizer = request.param
+    rates = {path.removeprefix("training."): value for path, value in RATES[optimizer].items()}
+    return {"training": {"steps": STEPS, **rates}}
+
+
+@pytest.fixture(scope="module")
+def left_alone(settings, make_trainer, tmp_path_factory) -> Path:
+    """The directory of a run that nothing happened to."""
+    directory = tmp_path_factory.mktemp("left-alone")
+    make_trainer(directory, **settings).run()
+    return directory
+
+
+def weights(directory: Path, name: str) -> dict[str, bytes]:
+    folder = directory / "checkpoints" / name
+    return {file.name: file.read_bytes() for file in sorted(folder.glob("*.safetensors"))}
+
+
+def told(directory: Path) -> list[dict[str, Any]]:
+    """What metrics.jsonl says, without what depends on the clock and without notes about going on."""
+    clock = ("seconds", "tokens_per_second")
+    records = read_lines(directory / "metrics.jsonl")
+    return [{k: v for k, v in r.items() if k not in clock} for r in records if r.get("event") != "resumed"]
+
+
+def assert_same(directory: Path, other: Path) -> None:
+    for name in ("best", "stable", f"step-{STEPS:06d}"):
+        assert weights(directory, name)
+        assert weights(directory, name) == weights(other, name), name
+    assert told(directory) == told(other)
+
+
+def go_on(make: Callable[[], Trainer]) -> Trained:
+    """Start a run as often as it takes."""
+    for _ in range(STEPS + 2):
+        try:
+            return make().run()
+        except (Stopped, KeyboardInterrupt):
+            continue
+    raise AssertionError("the run never ended")
+
+
+def stop_after(steps: set[int]) -> Callable[[Any], None]:
+    """A watcher that breaks the run off right after these steps, before anything of them is saved; each only once."""
+
+    def watch(event: Any) -> None:
+        if getattr(event, "loss", None) is not None and event.step in steps:
+            steps.discard(event.step)
+            raise KeyboardInterrupt
+
+    return watch
+
+
+@pytest.mark.parametrize("step", [1, 4, 7, 12])
+def test_stopped_by_hand_and_started_again(settings, make_trainer, left_alone, tmp_path, step):
+    asked: list[int] = []
+
+    def stop_requested() -> bool:
+        asked.append(1)
+        return len(asked) == step
+
+    assert_ends_like(
+        left_alone,
+        tmp_path,
+        lambda: make_trainer(tmp_path, stop_requested=stop_requested, **settings),
+    )
+
+
+@pytest.mark.parametrize(
+    ("steps", "seconds_between_checkpoints"), [({1}, 1e9), ({8}, 1e9), ({12}, 1e9), ({3, 4, 9, 10}, 0)], ids=str
+)
+def test_broken_off_and_started_again(settings, make_trainer, left_alone, tmp_path, steps, seconds_between_checkpoints):
+    rare = {**settings["training"], "checkpoint_every_seconds": seconds_between_checkpoints}
+    watch = stop_after(set(steps))
+    assert_ends_like(left_alone, tmp_path, lambda: make_trainer(tmp_path, training=rare, watch=watch))
+
+
+def assert_ends_like(left_alone: Path, directory: Path, make: Callable[[], Trainer]) -> None:
+    go_on(make)
+    assert_same(directory, left_alone)
+
+
+def test_a_finished_run_stays_as_it_is(settings, make_trainer, left_alone, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(left_alone, copy)
+    trained = make_trainer(copy, **settings).run()
+    assert trained.progress.step == STEPS
+    assert trained.stopped_because == "steps"
+    assert_same(copy, left_alone)
+
+
+def test_the_seed_of_dropout_matters(settings, make_trainer, left_alone, tmp_path):
+    """Otherwise the tests above would hold for a run without randomness."""
+    make_trainer(tmp_path, **settings, seed=1).run()
+    assert weights(tmp_path, "best") != weights(left_alone, "best")
+
+
+def test_rounds_that_began_elsewhere_go_on_bit_for_bit_too(settings, make_trainer, left_alone, tmp_path):
+    longer = {"training": {**settings["training"], "steps": 18}, "start_from": left_alone / "checkpoints" / "stable"}
+    make_trainer(tmp_path / "whole", **longer).run()
+    watch = stop_after({9, 15})
+    go_on(lambda: make_trainer(tmp_path / "parts", watch=watch, **longer))
+    for name in ("best", "step-000018"):
+        assert weights(tmp_path / "parts", name) == weights(tmp_path / "whole", name)
+    assert told(tmp_path / "parts") == told(tmp_path / "whole")
+
+
+def test_what_a_damaged_checkpoint_held_is_done_again(settings, make_trainer, left_alone, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(left_alone, copy)
+    damaged = copy / "checkpoints" / f"step-{STEPS:06d}" / "optimizer.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    said: list[Any] = []
+    make_trainer(copy, **settings, watch=said.append).run()
+    assert any("optimizer.safetensors" in getattr(event, "text", "") for event in said)
+    assert_same(copy, left_alone)
