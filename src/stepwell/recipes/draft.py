@@ -16,8 +16,8 @@ import yaml
 
 from stepwell.config import Tree, build, check, flatten, merge, parse_assignments
 from stepwell.data import DataConfig
-from stepwell.errors import ConfigError, UsageError
-from stepwell.recipes.recipe import Recipe
+from stepwell.errors import BudgetError, ConfigError, UsageError
+from stepwell.recipes.recipe import METRIC_RANGES, Recipe
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ def begin_draft(
 
     Raises:
         ConfigError: for an unknown field (with the nearest right name) or a value of the wrong kind.
+        BudgetError: for a target that no model can reach.
         UsageError: when there is nothing to read text from.
     """
     draft = Draft({})
@@ -110,7 +111,20 @@ def begin_draft(
             wanted="a recipe file, or --text with files, folders or globs",
             do="try: stepwell quickstart",
         )
+    _check_target(draft)
     return draft
+
+
+def _check_target(draft: Draft) -> None:
+    """The recipe checks this too, but only once it is whole, and that is after the text was read."""
+    metric, target = draft.get("metric") or "bits_per_byte", draft.get("target")
+    lowest, highest = METRIC_RANGES[metric]
+    if target is not None and not lowest < float(target) < highest:
+        raise BudgetError(
+            "target: no model can reach it",
+            got=f"{target} {metric}",
+            wanted=f"a {metric} between {lowest:g} and {highest:g}",
+        )
 
 
 def read_recipe_file(path: Path) -> Tree:
