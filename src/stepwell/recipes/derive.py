@@ -130,7 +130,7 @@ def derive_training(
     batch = max(model.max_seq_len, derive_batch_tokens(tokens))
     steps = steps or max(20, round(tokens / batch))
     rows = max(1, batch // model.max_seq_len)
-    warmup = max(1, min(40, steps // 10))
+    warmup = min(steps - 1, max(1, min(40, steps // 10)))
     growth = math.sqrt(batch / 2048)
     why = "grows with the root of the batch"
     rates: dict[str, tuple[Any, str]] = {"training.optimizer.learning_rate": (round(0.003 * growth, 6), why)}
