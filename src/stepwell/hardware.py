@@ -63,6 +63,15 @@ class Machine:
         return asdict(self)
 
 
+def share_cores() -> None:
+    """Let threads that wait for each other sleep instead of spin; to be called before torch is loaded.
+
+    Spinning is a little faster on an idle machine, and many times slower as soon as another program wants a core
+    (benchmarks/LOG.md). What the user set is left alone.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def cache_directory() -> Path:
     """Where measurements are kept: `$STEPWELL_CACHE`, else the user's cache folder."""
     if named := os.environ.get("STEPWELL_CACHE"):

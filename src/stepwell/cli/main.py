@@ -17,6 +17,7 @@ from stepwell import __version__, api
 from stepwell.cli import show
 from stepwell.cli.arguments import ManyWords, StopSignal
 from stepwell.errors import StepwellError, Stopped, UsageError
+from stepwell.hardware import share_cores
 
 app = typer.Typer(
     name="stepwell",
@@ -249,6 +250,7 @@ def main() -> None:
     """Entry point: run a command and turn errors into words and exit codes."""
     args = [word for word in sys.argv[1:] if word != "--debug"]
     debug = len(args) < len(sys.argv) - 1
+    share_cores()
     try:
         code = app(args=args, prog_name="stepwell", standalone_mode=False)
     except Stopped as error:

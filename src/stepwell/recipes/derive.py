@@ -43,27 +43,23 @@ class Plan:
 
 
 def predicted_loss(parameters: float, tokens: float, unique_tokens: float) -> float:
-    """Loss by the data-constrained scaling law.
+    """Loss by a scaling law that knows that repeated text teaches less.
 
-    `E + A / N'^alpha + B / D'^beta`: D' counts repeated tokens, N' the parameters beyond what the unique tokens can
-    feed, at a value that decays with repetition (Muennighoff et al., 2023, "Scaling Data-Constrained Language Models",
-    equations 5 and 6, with their constants).
+    `E + A / N^alpha + B / D'^beta` (Hoffmann et al., 2022), where D' counts a repeated token for less each time it comes
+    back (Muennighoff et al., 2023, "Scaling Data-Constrained Language Models", equation 5, with their constants). Their
+    discount for many parameters is left out: dropout and early stopping take its place here, and with it the law chose
+    models that were measurably too small (benchmarks/LOG.md).
 
     Args:
         parameters: weights that multiply activations, N above 0.
         tokens: trained on, D above 0.
         unique_tokens: tokens of the text, above 0.
     """
-    entropy, a, b, alpha, beta = 1.87, 521.0, 1488.0, 0.353, 0.353
-    half_life_tokens, half_life_parameters = 15.39, 5.31
+    entropy, a, b, alpha, beta, half_life = 1.87, 521.0, 1488.0, 0.353, 0.353, 15.39
     unique = min(tokens, unique_tokens)
     repeats = tokens / unique - 1
-    effective_tokens = unique * (1 + half_life_tokens * (1 - math.exp(-repeats / half_life_tokens)))
-    balanced = (unique * (alpha * a / (beta * b)) ** (1 / beta)) ** (beta / alpha)
-    fed = min(parameters, balanced)
-    excess = parameters / fed - 1
-    effective_parameters = fed * (1 + half_life_parameters * (1 - math.exp(-excess / half_life_parameters)))
-    return float(entropy + a / effective_parameters**alpha + b / effective_tokens**beta)
+    effective_tokens = unique * (1 + half_life * (1 - math.exp(-repeats / half_life)))
+    return float(entropy + a / parameters**alpha + b / effective_tokens**beta)
 
 
 def choose_plan(

@@ -48,10 +48,6 @@ class Journal:
         append_line(self._path, line)
         self.lines.append(line)
 
-    def of(self, number: int) -> Line:
-        """The line of a round."""
-        return next(line for line in self.lines if line["round"] == number)
-
     def trained(self) -> int:
         """How many rounds trained a model."""
         return sum(bool(line["steps"]) for line in self.lines)

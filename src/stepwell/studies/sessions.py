@@ -9,7 +9,9 @@ from __future__ import annotations
 import datetime
 import json
 import platform
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import torch
 
 from stepwell import __version__
 from stepwell.config import build, format_duration, merge, parse_duration
-from stepwell.errors import BudgetError, RunError
+from stepwell.errors import BudgetError, RunError, StepwellError
 from stepwell.hardware import Machine, examine
 from stepwell.progress import Fact, RunStarted, Stage, Watcher
 from stepwell.recipes import Draft, Recipe, fit_steps, read_recipe_file, write_recipe
@@ -57,8 +59,7 @@ def run_loop(draft: Draft, out: Path, *, began: float, watch: Watcher, stop_requ
         Stopped: when `stop_requested` said so.
     """
     run = RunDirectory(out)
-    with run.locked():
-        _claim(run, draft, "run")
+    with _claimed(run, draft, "run"):
         budget = Budget(_budget_seconds(draft), out / "spent", began)
         resumed = run.recipe.exists()
         watch(RunStarted(out, draft.get("metric") or "bits_per_byte", draft.get("target"), budget.left, resumed))
@@ -81,7 +82,7 @@ def run_loop(draft: Draft, out: Path, *, began: float, watch: Watcher, stop_requ
 def plan_only(draft: Draft, out: Path, *, began: float, watch: Watcher) -> dict[str, Any]:
     """What a run would do, how long it would take and what it would need; nothing is trained to keep."""
     run = RunDirectory(out)
-    with run.locked():
+    with _claimed(run, draft, None):
         seconds = _budget_seconds(draft)
         machine = examine()
         budget = Budget(seconds, out / "no-run", began)
@@ -127,9 +128,8 @@ def train_once(
     """
     run = RunDirectory(out)
     steps = steps or draft.get("training.steps")
-    with run.locked():
-        request = draft.plus({"training": {"steps": steps}}, "flag") if steps else draft
-        _claim(run, request, "train")
+    request = draft.plus({"training": {"steps": steps}}, "flag") if steps else draft
+    with _claimed(run, request, "train"):
         seconds = None if steps else _budget_seconds(draft)
         budget = Budget(seconds, out / "spent", began)
         resumed = run.recipe.exists()
@@ -235,6 +235,32 @@ def _go_on(run: RunDirectory, draft: Draft, watch: Watcher) -> tuple[Recipe, Cor
     return recipe, corpus
 
 
+@contextmanager
+def _claimed(run: RunDirectory, draft: Draft, kind: str | None) -> Iterator[None]:
+    """Hold a directory for a request; one in which nothing came about is given back as it was.
+
+    Args:
+        run: the directory.
+        draft: the request.
+        kind: `run` or `train`; None for a plan, which claims nothing.
+    """
+    is_new = not run.root.exists()
+    try:
+        with run.locked():
+            if kind is not None:
+                _claim(run, draft, kind)
+            try:
+                yield
+            except StepwellError:
+                if kind is not None and not run.recipe.exists():
+                    run.identity.unlink(missing_ok=True)
+                raise
+    except StepwellError:
+        if is_new and not any(path.is_file() for path in run.root.rglob("*") if path.name not in ("lock", "spent")):
+            shutil.rmtree(run.root, ignore_errors=True)
+        raise
+
+
 def _claim(run: RunDirectory, draft: Draft, kind: str) -> None:
     """Make the directory this request's, or see that it is already.
 
@@ -244,7 +270,7 @@ def _claim(run: RunDirectory, draft: Draft, kind: str) -> None:
     request = {name: value for name, value in draft.tree.items() if name not in ("budget", "target")}
     identity = run.read(run.identity)
     if identity is None:
-        strange = [p.name for p in run.root.iterdir() if p.name not in ("lock", "data", "tokenizers")]
+        strange = [p.name for p in run.root.iterdir() if p.name not in ("lock", "spent", "data", "tokenizers")]
         if strange:
             raise RunError(
                 f"{run.root}: is not empty and holds no run",

@@ -130,7 +130,7 @@ class Study:
         slot = self._slot_seconds()
         if change.goes_on and self.best.trial.stable is not None:
             return slot >= SHORTEST_ROUND_SECONDS
-        return slot >= 0.9 * self.best.trial.tokens / self.journal.of(self.best.trial.round)["tokens_per_second"]
+        return slot >= 0.9 * self.best.trial.tokens / self.best.trial.tokens_per_second
 
     def _key(self, change: Change) -> str:
         """Names a change of the best round, so that it is tried once."""
@@ -188,7 +188,7 @@ class Study:
         if slot == float("inf"):
             return fit_steps(recipe, 2 * best.trial.steps, since=0)
         cost = recipe.model.train_flops_per_token / best.recipe.model.train_flops_per_token
-        speed = self.journal.of(best.trial.round)["tokens_per_second"] / cost
+        speed = best.trial.tokens_per_second / cost
         steps = int(slot * speed / recipe.training.global_batch_tokens)
         since = best.trial.stable_step if goes_on else 0
         return fit_steps(recipe, since + steps, since=since)

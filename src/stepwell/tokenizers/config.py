@@ -20,8 +20,9 @@ LARGEST_DERIVED_VOCAB = 65536
 class ByteBPEConfig(Config):
     """A byte-level BPE.
 
-    `vocab_size` counts the 256 bytes, the special token and the merges. A small corpus may have fewer pairs to merge
-    than asked for; the trained tokenizer's own `vocab_size` is the truth.
+    Attributes:
+        vocab_size: the 256 bytes, the special token and the merges together. A small corpus may have fewer pairs to
+            merge than asked for; the trained tokenizer's own `vocab_size` is the truth.
     """
 
     kind: Literal["byte_bpe"] = "byte_bpe"
