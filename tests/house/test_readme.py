@@ -1,40 +1,79 @@
-"""What the README tells people to type exists: make targets, verbs, and every option."""
+"""What the READMEs tell people to type works: every option exists, every command runs, both languages agree."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-PAGES = sorted(path.name for path in [*PROJECT.glob("README*.md"), PROJECT / "CONTRIBUTING.md"])
+READMES = sorted(path.name for path in PROJECT.glob("README*.md"))
+PAGES = [*READMES, "CONTRIBUTING.md", "docs/concepts.md"]
+
+SMALLER = {
+    "--budget 20m": "--budget 40s",
+    "--budget 40m": "--budget 50s",
+    "budget: 20m": "budget: 40s",
+    'budget="20m"': 'budget="40s"',
+    "--steps 300": "--steps 20",
+}
+"""How a README's command is made small enough for a test. Every budget and every number of steps stands here."""
 
 
 def commands(page: str, program: str) -> list[list[str]]:
     """The words of each line in a page's code blocks (fenced or indented) that starts with `program`."""
     text = (PROJECT / page).read_text(encoding="utf-8")
-    lines = re.findall(rf"^(?:[ ]{{4}})?(?:\$ )?({program} .+)$", text, flags=re.MULTILINE)
+    fenced = "".join(re.findall(r"^```\w*\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL))
+    indented = "".join(re.findall(r"^ {4}(\S.*\n)", text, flags=re.MULTILINE))
+    lines = re.findall(rf"^(?:\$ )?({program} .+)$", fenced + indented, flags=re.MULTILINE)
     return [shlex.split(line, comments=True) for line in lines]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The fenced code blocks of a language, made small."""
+    text = (PROJECT / page).read_text(encoding="utf-8")
+    return [
+        smaller(block) for block in re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    ]
+
+
+def smaller(text: str) -> str:
+    """A README's code with budgets and steps that a test can afford."""
+    for written, tested in SMALLER.items():
+        text = text.replace(written, tested)
+    return text
 
 
 @cache
 def help_of(verb: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "stepwell", verb, "--help"],
+    done = stepwell([verb, "--help"], PROJECT)
+    assert done.returncode == 0, f"stepwell {verb}: {done.stderr}"
+    return done.stdout
+
+
+def stepwell(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return python(["-m", "stepwell", *words], folder)
+
+
+def python(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words],
         capture_output=True,
         text=True,
         encoding="utf-8",
         check=False,
+        cwd=folder,
+        timeout=300,
         env={**os.environ, "COLUMNS": "200", "PYTHONIOENCODING": "utf-8", "NO_COLOR": "1"},
     )
-    assert done.returncode == 0, f"stepwell {verb}: {done.stderr}"
-    return done.stdout
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -51,3 +90,82 @@ def test_verbs_and_options_exist(page: str) -> None:
         options = {word.partition("=")[0] for word in words if word.startswith("--")}
         known = set(re.findall(r"--[a-z][a-z-]*", help_of(verb)))
         assert options <= known, f"{page}: stepwell {verb} has no {', '.join(sorted(options - known))}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, "docs/design.md", "docs/recipe.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (PROJECT / page).read_text(encoding="utf-8")
+    targets = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    assert not [target for target in targets if target and not ((PROJECT / page).parent / target).exists()]
+
+
+def test_both_languages_show_the_same() -> None:
+    def shown(page: str) -> list[str]:
+        """All code of a page without comments and without the words in the reader's language."""
+        code = [block for language in ("sh", "yaml", "python") for block in blocks(page, language)]
+        plain = re.sub(r"\s+# .*", "", "\n".join(code))
+        return re.sub(
+            r"""(--prompt|score \S+ --text|predict\("\S+",) ('[^']*'|"[^"]*")""", r"\1 ...", plain
+        ).splitlines()
+
+    english, *others = READMES
+    assert english == "README.md"
+    assert others
+    for page in others:
+        assert shown(page) == shown(english), page
+
+
+def test_every_budget_in_a_readme_can_be_made_small() -> None:
+    for page in READMES:
+        text = (PROJECT / page).read_text(encoding="utf-8")
+        given = re.findall(r"--budget \S+|^budget: \S+|budget=\"\w+\"|--steps \d+", text, flags=re.MULTILINE)
+        assert set(given) <= set(SMALLER), page
+
+
+@pytest.fixture(scope="session")
+def reader(tmp_path_factory: pytest.TempPathFactory, small_text: Callable[..., str]) -> Path:
+    """A folder with the files that the READMEs name."""
+    folder = tmp_path_factory.mktemp("reader")
+    for number, name in enumerate(("novel.txt", "notes/diary.txt", "more/letters.md", "other.txt")):
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(small_text("mixed", 60_000, seed=number), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.slow
+def test_commands_run(reader: Path) -> None:
+    """Every `stepwell` line of both pages, in the order of the pages; a line that both have runs once."""
+    [recipe] = blocks("README.md", "yaml")
+    (reader / "novel.yaml").write_text(recipe, encoding="utf-8")
+    lines = [line for page in READMES for block in blocks(page, "sh") for line in block.splitlines()]
+    typed = list(dict.fromkeys(line for line in lines if line.startswith("stepwell ")))
+    for line in typed:
+        done = stepwell(shlex.split(line, comments=True)[1:], reader)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        assert done.stdout.strip(), line
+        check_result(line, done.stdout, reader)
+    for page in READMES:
+        [program] = blocks(page, "python")
+        done = python(["-c", program], reader)
+        assert done.returncode == 0, f"{page}\n{done.stdout}\n{done.stderr}"
+        assert "'low'" in done.stdout
+
+
+def check_result(line: str, shown: str, reader: Path) -> None:
+    """What the page promises of a command is there."""
+    words = shlex.split(line, comments=True)
+    verb = words[1]
+    if verb == "run":
+        out = reader / words[words.index("--out") + 1]
+        result = json.loads((out / "result.json").read_text(encoding="utf-8"))
+        assert result["validation"]["bits_per_byte"]["value"] < 8
+        assert (out / "report.html").stat().st_size > 10_000
+        assert (out / "best" / "model.safetensors").exists()
+        assert "report.html" in shown
+    if verb == "predict":
+        assert shown.count(words[words.index("--prompt") + 1]) >= (3 if "-n" in words else 1)
+    if verb == "evaluate":
+        assert "bits per byte" in shown
+    if verb == "plan":
+        assert "round 1" in shown

@@ -1,0 +1,184 @@
+"""Write docs/recipe.md from the classes that a recipe is made of: `make docs`.
+
+Names, kinds, ranges and defaults come from the pydantic fields, meanings from the `Attributes` of the class docstrings,
+and what is derived from the functions that derive it. tests/house fails when the page is stale.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from stepwell.config import Config
+from stepwell.models import decoder_sized
+from stepwell.recipes import Plan, Recipe, derive_model, derive_training
+
+PAGE = Path(__file__).with_name("recipe.md")
+
+INTRODUCTION = """\
+# The recipe
+
+*This page is generated from the code by `make docs`; change the docstrings, not the page.*
+
+A recipe is a YAML file that says everything a run does. Only `data.sources` is needed. What is marked *derived* is
+chosen from the text, the machine and the budget when the recipe leaves it out, and `recipe.yaml` in the run directory
+says why, value by value. Without a budget the loop takes ten minutes.
+
+Values flow one way, `defaults < recipe file < flags < --set`; the later one wins:
+
+```yaml
+# novel.yaml
+budget: 20m
+data:
+  sources: [novel.txt, notes/]
+model:
+  dropout: 0.1
+training:
+  optimizer:
+    kind: adamw
+```
+
+A field that does not exist is refused with the nearest name that does. On the command line any field is set by its
+path: `--set model.dropout=0.1 training.optimizer.kind=adamw`.
+"""
+
+KINDS = {int: "whole number", float: "number", str: "text", bool: "true or false"}
+BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}"}
+
+
+def reference() -> str:
+    """The whole page."""
+    derived = derived_paths()
+    return "\n".join([INTRODUCTION, *sections_of(Recipe, "", derived, None)])
+
+
+def derived_paths() -> set[str]:
+    """The paths that get a value from the text, the machine and the budget."""
+    model = decoder_sized(2, vocab_size=1024, max_seq_len=256)
+    paths = set(derive_model(Plan(2, 1e6, 1.0, 3.0), vocab_size=1024, reason=""))
+    for optimizer in ("adamw", "muon"):
+        chosen = derive_training(
+            model, tokens=1e6, steps=None, precision="float32", memory_bytes=1e9, optimizer=optimizer
+        )
+        paths |= set(chosen)
+    return paths
+
+
+def sections_of(cls: type[Config], path: str, derived: set[str], preset: Config | None) -> Iterator[str]:
+    """The section of a class, and those of the classes inside it."""
+    yield section(cls, path, derived, preset)
+    for name, field in cls.model_fields.items():
+        for inner in configs_in(field.annotation):
+            chosen = field.default if isinstance(field.default, Config) else None
+            yield from sections_of(inner, f"{path}{name}.", derived, chosen)
+
+
+def section(cls: type[Config], path: str, derived: set[str], preset: Config | None) -> str:
+    """One class as a heading, its sentence, and a table of its fields.
+
+    Args:
+        cls: what the section holds.
+        path: of the section, with a dot at its end; empty at the top.
+        derived: paths that are chosen for each run.
+        preset: what the section is when a recipe leaves it out, where that is known beforehand.
+    """
+    text = inspect.getdoc(cls) or ""
+    meanings = attributes_of(text)
+    rows = ["| field | value | default | meaning |", "|---|---|---|---|"]
+    for name, field in cls.model_fields.items():
+        if name == "kind":
+            meaning = "which kind this is."
+        elif name in meanings:
+            meaning = meanings[name]
+        else:
+            raise LookupError(f"{cls.__name__}.{name}: no line in the Attributes of its docstring")
+        default = default_of(field, f"{path}{name}", derived, preset and getattr(preset, name))
+        rows.append(f"| `{name}` | {value_of(field)} | {default} | {meaning} |")
+    kind = cls.model_fields.get("kind")
+    heading = f"`{path.removesuffix('.')}`" if path else "Top level"
+    if kind is not None:
+        heading += f", kind `{kind.default}`"
+    return "\n".join([f"## {heading}", "", introduction_of(text), "", *rows, ""])
+
+
+def introduction_of(docstring: str) -> str:
+    """A docstring without its Attributes, each paragraph on one line."""
+    paragraphs = docstring.split("\n\nAttributes:")[0].split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def attributes_of(docstring: str) -> dict[str, str]:
+    """Field -> meaning."""
+    listed = docstring.partition("Attributes:")[2]
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {6,}.*)*)", listed, flags=re.MULTILINE)
+    return {name: re.sub(r"\bNone\b", "null", " ".join(meaning.split())) for name, meaning in found}
+
+
+def configs_in(annotation: Any) -> list[type[Config]]:
+    """The config classes that an annotation names."""
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return [annotation]
+    if get_origin(annotation) in (Annotated, Union, types.UnionType):
+        return [cls for part in get_args(annotation) for cls in configs_in(part)]
+    return []
+
+
+def value_of(field: FieldInfo) -> str:
+    """What a field may hold, with its range."""
+    if configs_in(field.annotation):
+        return "a section"
+    return words_of(field.annotation, field.metadata)
+
+
+def words_of(annotation: Any, constraints: list[Any]) -> str:
+    """A type in words."""
+    origin, inside = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        nested = [part for info in inside[1:] for part in (info.metadata if isinstance(info, FieldInfo) else [info])]
+        return words_of(inside[0], [*nested, *constraints])
+    if origin is Literal:
+        return " or ".join(f"`{choice}`" for choice in inside)
+    if origin in (Union, types.UnionType):
+        return " or ".join("null" if part is type(None) else words_of(part, constraints) for part in inside)
+    if origin is tuple:
+        return "list of texts"
+    bounds = [
+        wording.format(bound_of(getattr(one, name)))
+        for one in constraints
+        for name, wording in BOUNDS.items()
+        if hasattr(one, name)
+    ]
+    return " ".join([KINDS[annotation], *bounds])
+
+
+def bound_of(value: float) -> str:
+    """A bound as people write it."""
+    return f"2^{value.bit_length() - 1}" if isinstance(value, int) and value >= 2**24 else f"{value:,}"
+
+
+def default_of(field: FieldInfo, path: str, derived: set[str], preset: Any) -> str:
+    """What a field is when a recipe leaves it out."""
+    if configs_in(field.annotation):
+        return "see below"
+    if path == "data.sources":
+        return "**needed**"
+    if (path in derived and not path.endswith(".kind")) or field.is_required():
+        return "*derived*"
+    value = field.default if preset is None else preset
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if value == ():
+        return "`[]`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(reference(), encoding="utf-8")
