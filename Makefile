@@ -39,6 +39,9 @@ format: $(STAMP) ## format the code and sort the imports
 docs: $(STAMP) ## write docs/recipe.md again from the code
 	$(BIN)/python docs/make_recipe_reference.py
 
+bench-loop: $(STAMP) ## measure the closed loop on real text (25 minutes) and add it to the ledger
+	$(BIN)/python benchmarks/loop.py
+
 clean: ## remove caches and built packages (.venv and runs/ stay)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
