@@ -144,7 +144,7 @@ def tiny_trainer(
         "schedule": {"warmup_steps": 2},
         "precision": "float32",
         "evaluate_every_steps": 4,
-        "checkpoint_every_seconds": 0,
+        "checkpoint_every_seconds": 1e9,  # at the beginning, when it is stopped, and at the end
     }
     changes = parse_assignments([f"{path}={value}" for path, value in (training or {}).items()])
     packer = Packer(split, config.max_seq_len, seed=0)

@@ -123,7 +123,7 @@ class Trainer:
                 self._roll_back(update.loss)
                 state = self.progress
                 continue
-            self._note(update, self.config.optimizer.learning_rate * factor, time.monotonic() - began)
+            self._note(update, self.config.optimizer.learning_rate * factor, max(1e-9, time.monotonic() - began))
             if state.step % self.config.evaluate_every_steps == 0 or state.step >= state.steps:
                 self._measure()
             self._mind_the_clock()
@@ -132,6 +132,8 @@ class Trainer:
                 raise Stopped("stopped by hand", do="run the same command again to go on")
             if self.clock.since_save >= self.config.checkpoint_every_seconds:
                 self._save()
+        if state.step < state.steps:
+            state.stop_reason = "deadline"
         if state.measured_step != state.step or not (self.checkpoints / "best").exists():
             self._measure()
         if not (self.checkpoints / "best").exists():
