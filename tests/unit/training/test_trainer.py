@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -232,8 +233,8 @@ def test_metrics_say_what_happened(make_trainer, tmp_path):
     names = {"kind", "step", "steps", "loss", "learning_rate", "grad_norm", "tokens", "tokens_per_second", "seconds"}
     assert set(steps[0]) == names
     assert steps[-1]["tokens"] == trained.progress.tokens
-    assert [b["tokens"] - a["tokens"] > 0 for a, b in zip(steps, steps[1:], strict=False)] == [True] * 11
-    assert [b["seconds"] > a["seconds"] for a, b in zip(steps, steps[1:], strict=False)] == [True] * 11
+    assert [b["tokens"] - a["tokens"] > 0 for a, b in pairwise(steps)] == [True] * 11
+    assert [b["seconds"] > a["seconds"] for a, b in pairwise(steps)] == [True] * 11
     assert [record["step"] for record in evaluations] == [4, 8, 12]
     assert evaluations[0]["loss"] > evaluations[-1]["loss"], "it learns"
     assert 0 < evaluations[-1]["train_loss"] < 6
