@@ -230,7 +230,7 @@ def score(run: PathLike, text: str) -> dict[str, Any]:
     total = float(logprobs.sum())
     return {
         "tokens": [
-            {"id": int(n), "token": loaded.tokenizer.decode([n]), "logprob": round(float(logprob), 6)}
+            {"id": int(n), "token": _spelled(loaded.tokenizer.token_bytes(int(n))), "logprob": round(float(logprob), 6)}
             for n, logprob in zip(ids, logprobs, strict=True)
         ],
         "logprob": total,

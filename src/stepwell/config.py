@@ -225,3 +225,8 @@ def format_duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} m {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} m"
+
+
+def counted(number: int, thing: str) -> str:
+    """A number with its noun: `1 layer`, `12 layers`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stepwell.config import format_duration
+from stepwell.config import counted, format_duration
 from stepwell.errors import StepwellError, UsageError
 from stepwell.runs import RunDirectory, read_lines, to_json
 
@@ -144,7 +144,7 @@ def plan_result(result: dict[str, Any], *, json: bool) -> None:
         f"{train['tokens']:,} to learn from, vocabulary {model['vocab_size']:,}, "
         f"{result['tokenizer']['bytes_per_token']['train']:.2f} bytes a token",
     )
-    shape = f"{model['num_layers']} layers of width {model['d_model']}, {model['parameters'] / 1e6:,.2f} M parameters"
+    shape = f"{counted(model['num_layers'], 'layer')} of width {model['d_model']}, {model['parameters'] / 1e6:,.2f} M parameters"
     grid.add_row("model", f"{shape}\n{result['reason'].removeprefix('derived: ')}")
     grid.add_row(
         "speed",
@@ -203,7 +203,9 @@ def completions(prompts: Sequence[str], done: Sequence[Sequence[Completion]], *,
         _print_json({"completions": choices})
         return
     for prompt, samples in zip(prompts, done, strict=True):
-        for completion in samples:
+        for number, completion in enumerate(samples, start=1):
+            if len(samples) > 1:
+                sys.stdout.write(f"[{number}] ")
             sys.stdout.write(f"{prompt}{completion.text}\n")
             sys.stdout.write("\n" if len(prompts) * len(samples) > 1 else "")
 
@@ -249,8 +251,10 @@ def score_result(result: dict[str, Any], *, json: bool) -> None:
     table.add_column("logprob", justify="right")
     table.add_column("probability", justify="right")
     for token in result["tokens"]:
+        probability = math.exp(token["logprob"])
         shown = _plain(repr(token["token"])[1:-1])
-        table.add_row(f"[bold]{shown}[/]", f"{token['logprob']:.3f}", f"{math.exp(token['logprob']):.2%}")
+        percent = f"{probability:.2%}" if probability >= 1e-4 else "<0.01%"
+        table.add_row(f"[bold]{shown}[/]", f"{token['logprob']:.3f}", percent)
     console.print(table)
     console.print(
         f"together {result['logprob']:.2f} nats; perplexity {result['perplexity']:.2f}; "

@@ -169,7 +169,7 @@ class _Row:
         """Add a token; `ends` when it is the end-of-text token, `last` when no further one may come."""
         self.token_ids.append(token_id)
         text = "" if ends else self.gate.push(self.decoder.push(token_id))
-        if (ends or last) and not self.gate.closed:
+        if ends and not self.gate.closed:  # at max_tokens a torn character is left out: the next token would end it
             text += self.gate.push(self.decoder.finish())
         if ends or self.gate.closed:
             self.finish_reason = "stop"

@@ -9,6 +9,7 @@ from stepwell.recipes.derive import (
     derive_model,
     derive_training,
     fitting_rows,
+    plan_for_tokens,
     predicted_loss,
     train_defaults,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "derive_training",
     "fit_steps",
     "fitting_rows",
+    "plan_for_tokens",
     "predicted_loss",
     "read_recipe_file",
     "train_defaults",

@@ -21,6 +21,7 @@ Derived = Mapping[str, tuple[Any, str]]
 
 DEPTHS = range(1, 33)
 MAX_SEQ_LEN = 256
+TOKENS_PER_PARAMETER = 4
 MEASUREMENTS = 10
 """How often a run is measured on held-out text while it trains."""
 
@@ -45,10 +46,10 @@ class Plan:
 def predicted_loss(parameters: float, tokens: float, unique_tokens: float) -> float:
     """Loss by a scaling law that knows that repeated text teaches less.
 
-    `E + A / N^alpha + B / D'^beta` (Hoffmann et al., 2022), where D' counts a repeated token for less each time it comes
-    back (Muennighoff et al., 2023, "Scaling Data-Constrained Language Models", equation 5, with their constants). Their
-    discount for many parameters is left out: dropout and early stopping take its place here, and with it the law chose
-    models that were measurably too small (benchmarks/LOG.md).
+    `E + A / N^alpha + B / D'^beta` (Hoffmann et al., 2022), where D' counts a repeated token for less each time it
+    comes back (Muennighoff et al., 2023, "Scaling Data-Constrained Language Models", equation 5, with their constants).
+    Their discount for many parameters is left out: dropout and early stopping take its place here, and with it the law
+    chose models that were measurably too small (benchmarks/LOG.md).
 
     Args:
         parameters: weights that multiply activations, N above 0.
@@ -76,10 +77,28 @@ def choose_plan(
     plans = []
     for depth in depths:
         tokens = max(1.0, tokens_for(depth))
-        config = decoder_sized(depth, vocab_size=vocab_size, max_seq_len=MAX_SEQ_LEN)
-        loss = predicted_loss(config.num_matrix_parameters, tokens, unique_tokens)
+        loss = predicted_loss(_matrix_parameters(depth, vocab_size), tokens, unique_tokens)
         plans.append(Plan(depth, tokens, tokens / unique_tokens, loss))
     return min(plans, key=lambda plan: plan.predicted_loss)
+
+
+def plan_for_tokens(tokens: float, *, unique_tokens: float, vocab_size: int) -> Plan:
+    """The depth for a fixed number of tokens, whatever the machine: the largest with four tokens a parameter.
+
+    Args:
+        tokens: that will be trained on.
+        unique_tokens: tokens of the training text.
+        vocab_size: V.
+    """
+    depth = 1
+    while _matrix_parameters(depth + 1, vocab_size) <= tokens / TOKENS_PER_PARAMETER:
+        depth += 1
+    loss = predicted_loss(_matrix_parameters(depth, vocab_size), tokens, unique_tokens)
+    return Plan(depth, tokens, tokens / unique_tokens, loss)
+
+
+def _matrix_parameters(depth: int, vocab_size: int) -> int:
+    return decoder_sized(depth, vocab_size=vocab_size, max_seq_len=MAX_SEQ_LEN).num_matrix_parameters
 
 
 def derive_model(plan: Plan, *, vocab_size: int, reason: str) -> Derived:

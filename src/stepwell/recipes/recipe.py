@@ -36,7 +36,6 @@ class StudyConfig(Config):
 
     Attributes:
         max_rounds: the loop ends after so many rounds, whatever is left of the budget.
-        first_round_ratio: share of the budget that the first round gets.
         resamples: bootstrap draws.
         validation_bytes: held-out text that a round is judged by, at most, in bytes.
         watch_bytes: held-out text that is measured while training goes on, at most, in bytes.
@@ -45,7 +44,6 @@ class StudyConfig(Config):
     """
 
     max_rounds: Annotated[int, Field(ge=1)] = 8
-    first_round_ratio: Annotated[float, Field(gt=0, le=1)] = 0.2
     resamples: Annotated[int, Field(ge=100)] = 2000
     validation_bytes: Annotated[int, Field(ge=1000)] = 400_000
     watch_bytes: Annotated[int, Field(ge=1000)] = 30_000
@@ -60,7 +58,8 @@ class Recipe(Config):
         task: what the model is for.
         metric: what the loop improves and the target is stated in.
         target: the loop stops when validation reaches it; None for no target.
-        budget: wall time of the whole run (`90s`, `20m`, `1h30m`); None for a single training run.
+        budget: wall time of the whole run (`90s`, `20m`, `1h30m`); None takes ten minutes, and no limit
+            where the number of steps is fixed.
         seed: decides every draw of the run.
         data: sources, cleaning and splits.
         tokenizer: which tokenizer is trained.

@@ -52,7 +52,7 @@ class Budget:
 
 
 def num_slots(seconds: float) -> int:
-    """How many training rounds a budget is planned for: three, and one more for each tenfold beyond ten minutes."""
+    """How many training rounds a budget is planned for: three, and one more from 15, 100 and 1,000 minutes on."""
     return 3 + (seconds > 900) + (seconds > 6000) + (seconds > 60_000)
 
 

@@ -16,6 +16,10 @@ import numpy as np
 from stepwell.studies.trial import Trial
 
 
+STEEP = 0.15
+"""An expected fall beyond this means that the run had only begun, when every rate looks too low."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """A fault that was found.
@@ -120,7 +124,7 @@ def learning_rate_too_high(case: Case) -> Finding | None:
 def learning_rate_too_low(case: Case) -> Finding | None:
     """The decay bought no more than going on at the full rate would have, so the rate left no noise to remove."""
     falls = _falls_in_decay(case)
-    if falls is None or falls[0] < 0.01 or falls[1] > 1.1 * falls[0]:
+    if falls is None or not 0.01 < falls[0] < STEEP or falls[1] > 1.1 * falls[0]:
         return None
     evidence = {"expected_fall": falls[0], "fall_in_decay": falls[1]}
     return Finding("learning_rate_too_low", evidence, "lowering the rate at the end brought nothing extra")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from stepwell.config import build, format_duration
+from stepwell.config import build, counted, format_duration
 from stepwell.hardware import Machine, available_memory
 from stepwell.models import DecoderConfig
 from stepwell.progress import Fact, Stage, Watcher
@@ -22,6 +22,7 @@ from stepwell.recipes import (
     choose_plan,
     derive_model,
     derive_training,
+    plan_for_tokens,
 )
 from stepwell.runs import RunDirectory
 from stepwell.studies.budget import GROWTH, num_slots
@@ -32,7 +33,7 @@ from stepwell.tokenizers import ByteBPEConfig, derive_vocab_size
 USEFUL_SHARE = 0.8
 """Of the time for training, what ends in the final model; the rest goes into decays that are branched off."""
 
-STEPS_TOKENS = 4096
+STEPS_TOKENS = 2048
 """Tokens of a batch when the number of steps is fixed and nothing else is known."""
 
 
@@ -101,8 +102,8 @@ def plan_run(
     speedometer: Speedometer | None = None
     if steps is not None:
         batch = draft.get("training.global_batch_tokens") or STEPS_TOKENS
-        plan = choose_plan(lambda depth: steps * batch, unique_tokens=unique, vocab_size=vocab_size)
-        reason = f"{steps:,} steps"
+        plan = plan_for_tokens(steps * batch, unique_tokens=unique, vocab_size=vocab_size)
+        reason = f"fits {steps:,} steps"
     else:
         watch(Stage("probe", "training speed by size"))
         speedometer = Speedometer(corpus, machine, optimizer)
@@ -136,7 +137,7 @@ def _words(recipe: Recipe, plan: Plan, speed: Speed | None) -> str:
     model = recipe.model
     rate = f", {speed.train_tokens_per_second:,.0f} tokens/s" if speed else ""
     return (
-        f"plan: {model.num_layers} layers of width {model.d_model}, {model.num_parameters / 1e6:,.1f} M parameters, "
+        f"plan: {counted(model.num_layers, 'layer')} of width {model.d_model}, {model.num_parameters / 1e6:,.1f} M parameters, "
         f"vocabulary {model.vocab_size:,}, about {plan.epochs:.1f} passes over the text{rate}"
     )
 

@@ -60,14 +60,14 @@ def _rates(recipe: Recipe, factor: float) -> dict[str, Any]:
 
 
 def regularise(finding: Finding, recipe: Recipe) -> Change | None:
-    """The next higher dropout and twice the weight decay."""
+    """The next higher dropout and twice the weight decay, up to 0.8."""
     higher = [value for value in DROPOUTS if value > recipe.model.dropout + 1e-9]
     if not higher:
         return None
     decay = recipe.training.optimizer.weight_decay
     values = {
         "model.dropout": higher[0],
-        "training.optimizer.weight_decay": float(f"{min(0.8, max(0.1, 2 * decay)):.4g}"),
+        "training.optimizer.weight_decay": float(f"{max(decay, min(0.8, max(0.1, 2 * decay))):.4g}"),
     }
     return Change(finding, values)
 

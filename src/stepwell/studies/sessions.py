@@ -71,7 +71,8 @@ def run_loop(draft: Draft, out: Path, *, began: float, watch: Watcher, stop_requ
         budget.note(at_once=True)
         study = Study(recipe, run, corpus, machine, budget, watch=watch, stop_requested=stop_requested)
         try:
-            return sum_up(study, study.play())
+            reason = study.play()
+            return sum_up(study, reason)
         finally:
             budget.note(at_once=True)
             if study.journal.lines:

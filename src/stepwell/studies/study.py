@@ -113,7 +113,8 @@ class Study:
     def _slot_seconds(self) -> float:
         """Time for the next round's training, measuring left out."""
         to_come = max(1, num_slots(self.budget.seconds or 0.0) - self.journal.trained())
-        return next_slot(self._seconds_for_rounds(), to_come) - self.journal.judging_seconds()
+        slot = next_slot(self._seconds_for_rounds(), to_come) - self.journal.judging_seconds()
+        return slot if self.journal.lines else max(slot, SHORTEST_ROUND_SECONDS)
 
     def _next_change(self) -> Change | None:
         """The most urgent remedy for the best round that was not tried and pays; decoding when no training does."""

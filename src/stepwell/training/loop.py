@@ -113,7 +113,7 @@ class Trainer:
             DiskError: when a checkpoint cannot be written; the one before it is whole.
         """
         state = self.progress
-        while state.step < state.steps and not self.clock.is_over:
+        while state.step < state.steps and not (self.clock.is_over and self.clock.laps):
             if state.step == state.decay_start:
                 self._save("stable")
             began = time.monotonic()

@@ -198,7 +198,10 @@ DIAGNOSES: dict[str, tuple[Words, Words]] = {
     ),
     "learning_rate_too_low": (
         Words("learning rate too low", "学习率过低"),
-        Words("The loss fell slowly and evenly, with room for larger steps.", "损失下降缓慢而平稳，可以用更大的步长。"),
+        Words(
+            "Lowering the rate at the end brought nothing extra, so there is room for larger steps.",
+            "最后降低学习率没有带来额外收益，可以用更大的步长。",
+        ),
     ),
     "learning_rate_too_high": (
         Words("learning rate too high", "学习率过高"),
