@@ -121,9 +121,14 @@ class Study:
         if self.best is None:
             return Change(FIRST_PLAN, {}, goes_on=False)
         tried = {line["key"] for line in self.journal.lines}
-        ready = [c for c in propose(self.journal.findings(), self.best.recipe) if self._key(c) not in tried]
+        proposed = propose(self.journal.findings(), self.best.recipe)
+        ready = [c for c in proposed if self._key(c) not in tried and self._is_comparable(c)]
         fitting = [change for change in ready if not change.retrains or self._has_time_for(change)]
         return min(fitting, key=lambda change: not change.retrains, default=None)
+
+    def _is_comparable(self, change: Change) -> bool:
+        """Values per token of two tokenizers say nothing about each other."""
+        return self.metric.per == "byte" or "tokenizer.vocab_size" not in change.values
 
     def _has_time_for(self, change: Change) -> bool:
         """A round that begins anew must see about as many tokens as the best one did."""
