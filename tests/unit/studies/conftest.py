@@ -123,7 +123,8 @@ class Stage:
             self.now += 5.0
             raise outcome.raises("made up")
         planned = how["seconds"] if how["seconds"] is not None else 10.0
-        self.now += planned if outcome.seconds is None else outcome.seconds
+        trained = planned if outcome.seconds is None else outcome.seconds
+        self.now += trained + 1.0  # and a second to judge
         folder = run.round(number)
         write_atomically(folder / "recipe.yaml", write_recipe(recipe, {}))
         model = build_model(recipe.model)
@@ -136,7 +137,7 @@ class Stage:
             "train_bits_per_byte": outcome.bits, "samples": [{"prompt": "a", "text": "b"}], "repetition": [0.0],
             "steps": recipe.training.steps, "tokens": recipe.training.steps * 256,
             "stable_step": recipe.training.steps // 2 if outcome.stable else 0, "tokens_per_second": 2560.0,
-            "training_seconds": 1.0,
+            "training_seconds": trained,
         }  # fmt: skip
         write_atomically(folder / "judged.json", to_json(summary))
         return read_trial(number, run)
