@@ -228,15 +228,21 @@ def score(run: PathLike, text: str) -> dict[str, Any]:
     ids = loaded.tokenizer.encode(text)
     logprobs = score_tokens(loaded.model, [loaded.tokenizer.bos_id, *ids.tolist()])
     total = float(logprobs.sum())
+    spelled = [_spelled(loaded.tokenizer.token_bytes(int(n))) for n in ids]
     return {
         "tokens": [
-            {"id": int(n), "token": _spelled(loaded.tokenizer.token_bytes(int(n))), "logprob": round(float(logprob), 6)}
-            for n, logprob in zip(ids, logprobs, strict=True)
+            {"id": int(n), "token": token, "logprob": round(float(logprob), 6)}
+            for n, token, logprob in zip(ids, spelled, logprobs, strict=True)
         ],
         "logprob": total,
         "perplexity": math.exp(-total / len(ids)),
         "bits_per_byte": -total / math.log(2) / len(text.encode("utf-8", errors="surrogatepass")),
     }
+
+
+def _spelled(token: bytes) -> str:
+    """A token as text; a part of a character is spelled byte by byte (backslash, x, two digits)."""
+    return token.decode("utf-8", errors="backslashreplace")
 
 
 def evaluate(

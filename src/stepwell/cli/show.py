@@ -144,7 +144,8 @@ def plan_result(result: dict[str, Any], *, json: bool) -> None:
         f"{train['tokens']:,} to learn from, vocabulary {model['vocab_size']:,}, "
         f"{result['tokenizer']['bytes_per_token']['train']:.2f} bytes a token",
     )
-    shape = f"{counted(model['num_layers'], 'layer')} of width {model['d_model']}, {model['parameters'] / 1e6:,.2f} M parameters"
+    layers, parameters = counted(model["num_layers"], "layer"), model["parameters"] / 1e6
+    shape = f"{layers} of width {model['d_model']}, {parameters:,.2f} M parameters"
     grid.add_row("model", f"{shape}\n{result['reason'].removeprefix('derived: ')}")
     grid.add_row(
         "speed",

@@ -15,7 +15,6 @@ import numpy as np
 
 from stepwell.studies.trial import Trial
 
-
 STEEP = 0.15
 """An expected fall beyond this means that the run had only begun, when every rate looks too low."""
 

@@ -136,8 +136,9 @@ def plan_run(
 def _words(recipe: Recipe, plan: Plan, speed: Speed | None) -> str:
     model = recipe.model
     rate = f", {speed.train_tokens_per_second:,.0f} tokens/s" if speed else ""
+    layers, parameters = counted(model.num_layers, "layer"), model.num_parameters / 1e6
     return (
-        f"plan: {counted(model.num_layers, 'layer')} of width {model.d_model}, {model.num_parameters / 1e6:,.1f} M parameters, "
+        f"plan: {layers} of width {model.d_model}, {parameters:,.1f} M parameters, "
         f"vocabulary {model.vocab_size:,}, about {plan.epochs:.1f} passes over the text{rate}"
     )
 
