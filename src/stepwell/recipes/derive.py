@@ -150,7 +150,7 @@ def derive_training(
     why = "grows with the root of the batch"
     rates: dict[str, tuple[Any, str]] = {"training.optimizer.learning_rate": (round(0.003 * growth, 6), why)}
     if optimizer == "muon":
-        rates["training.optimizer.adamw_learning_rate"] = rates["training.optimizer.learning_rate"]
+        rates["training.optimizer.adamw_learning_rate"] = (round(0.005 * growth, 6), why)
         rates["training.optimizer.learning_rate"] = (round(0.02 * growth, 5), why)
     return {
         "training.steps": (steps, f"{tokens:,.0f} tokens in batches of {batch:,}"),
