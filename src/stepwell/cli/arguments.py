@@ -17,6 +17,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from stepwell.errors import Stopped
+
 MANY = ("--text", "--data", "--set", "--stop")
 """Options that take several words."""
 
@@ -69,16 +71,16 @@ class StopSignal:
 
     @contextmanager
     def listening(self) -> Iterator[StopSignal]:
-        """Take the signals while the body runs."""
+        """Take the signals while the body runs.
+
+        Raises:
+            Stopped: when the body was stopped at once.
+        """
         before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield self
+        except KeyboardInterrupt:  # typer would turn it into a silent exit
+            raise Stopped("stopped by hand", do="run the same command again to go on") from None
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def fail(message: str, code: int) -> typer.Exit:
-    """An error on standard error, and the way out."""
-    typer.echo(message, err=True)
-    return typer.Exit(code)

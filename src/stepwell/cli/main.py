@@ -257,8 +257,7 @@ def main() -> None:
         code = _say(error, debug)
     except StepwellError as error:
         code = _say(error, debug)
-    except KeyboardInterrupt:
-        typer.echo("stopped by hand; run the same command again to go on", err=True)
+    except (KeyboardInterrupt, typer.Abort):
         code = 130
     except BrokenPipeError:
         code = 0
@@ -276,7 +275,8 @@ def _say(error: StepwellError, debug: bool) -> int:
 
 def _other(error: Exception, debug: bool) -> int:
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # the parser's own errors
-        show.usage(error)
+        if error.format_message():  # without one it has shown the help already
+            show.usage(error)
         return 2
     if debug:
         traceback.print_exc()
