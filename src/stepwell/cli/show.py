@@ -45,10 +45,10 @@ def _print_json(result: Any) -> None:
 def error(fault: StepwellError) -> None:
     """What went wrong, what was got and wanted, and what to do."""
     console = _console(stderr=True)
-    console.print(f"[bold red]stepwell:[/] {_plain(fault.what)}")
+    console.print(f"[bold red]stepwell:[/] {_plain(fault.what)}", soft_wrap=True)
     for name, value in (("got", fault.got), ("wanted", fault.wanted), ("do", fault.do)):
         if value is not None:
-            console.print(f"  [dim]{name + ':':<8}[/]{_plain(value)}")
+            console.print(f"  [dim]{name + ':':<8}[/]{_plain(value)}", soft_wrap=True)
 
 
 def usage(fault: Exception) -> None:
@@ -115,14 +115,17 @@ def _samples(console: Console, samples: Sequence[dict[str, str]]) -> None:
 
 def _places(console: Console, out: str) -> None:
     quoted = shlex.quote(out)
-    console.print(f"model      {_plain(str(Path(out) / 'best'))}")
-    console.print(f"report     {_plain(str(Path(out) / 'report.html'))}")
+    console.print(f"model      {_plain(str(Path(out) / 'best'))}", soft_wrap=True)
+    console.print(f"report     {_plain(str(Path(out) / 'report.html'))}", soft_wrap=True)
     console.print()
     console.print("[dim]next[/]")
-    console.print(f"  stepwell predict {quoted} --prompt 'Once upon a time'", markup=False)
-    console.print(f"  stepwell score {quoted} --text 'a sentence of your own'", markup=False)
-    console.print(f"  stepwell run --out {quoted} --budget 30m     # go on with a larger budget", markup=False)
-    console.print("  stepwell run --text YOUR_FILES --budget 20m", markup=False)
+    for command in (
+        f"stepwell predict {quoted} --prompt 'Once upon a time'",
+        f"stepwell score {quoted} --text 'a sentence of your own'",
+        f"stepwell run --out {quoted} --budget 30m     # go on with a larger budget",
+        "stepwell run --text YOUR_FILES --budget 20m",
+    ):
+        console.print(f"  {command}", markup=False, soft_wrap=True)
 
 
 def plan_result(result: dict[str, Any], *, json: bool) -> None:
@@ -177,8 +180,9 @@ def train_result(result: dict[str, Any], *, json: bool) -> None:
     )
     _samples(console, result["samples"])
     console.print()
-    console.print(f"model      {_plain(str(Path(result['out']) / result['checkpoint']))}")
-    console.print(f"  stepwell predict {shlex.quote(result['out'])} --prompt 'Once upon a time'", markup=False)
+    console.print(f"model      {_plain(str(Path(result['out']) / result['checkpoint']))}", soft_wrap=True)
+    command = f"  stepwell predict {shlex.quote(result['out'])} --prompt 'Once upon a time'"
+    console.print(command, markup=False, soft_wrap=True)
 
 
 def stream(prompt: str, pieces: Iterable[Piece]) -> None:
