@@ -1,0 +1,144 @@
+"""The command itself, stopped in every way a process can be, ends with the weights of one that was left alone.
+
+Moments are chosen by what a process has done so far, not by the clock: a file that is there, a step that is told.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stepwell.runs import read_lines
+
+pytestmark = pytest.mark.slow
+
+STEPS = 40
+SETTINGS = {
+    "model.num_layers": 1,
+    "model.d_model": 32,
+    "model.num_heads": 1,
+    "model.num_kv_heads": 1,
+    "model.head_dim": 32,
+    "model.d_ff": 64,
+    "model.max_seq_len": 32,
+    "model.dropout": 0.1,
+    "training.global_batch_tokens": 256,
+    "training.micro_batch": 3,
+    "training.precision": "float32",
+    "training.evaluate_every_steps": 7,
+    "training.checkpoint_every_seconds": 0.05,
+    "study.sample_tokens": 5,
+}
+Moment = Callable[[], bool]
+
+
+@pytest.fixture(scope="module")
+def text(small_text, tmp_path_factory) -> Path:
+    """A small text in two languages."""
+    path = tmp_path_factory.mktemp("text") / "novel.txt"
+    path.write_text(small_text("mixed", num_bytes=40_000), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def left_alone(text, tmp_path_factory) -> Path:
+    """The directory of a run that nothing happened to."""
+    out = tmp_path_factory.mktemp("left-alone") / "run"
+    finish(text, out)
+    return out
+
+
+def start(text: Path, out: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "stepwell", "train", "--text", str(text), "--steps", str(STEPS)]
+    command += ["--out", str(out), "--json", "--set", *(f"{path}={value}" for path, value in SETTINGS.items())]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", env=environment
+    )
+
+
+def finish(text: Path, out: Path) -> dict[str, object]:
+    process = start(text, out)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return json.loads(output)
+
+
+def strike(text: Path, out: Path, moment: Moment, number: signal.Signals, delay: float = 0.0) -> tuple[int, str]:
+    """Start a process, send it a signal at a moment, and wait for its end.
+
+    Returns:
+        Its exit code and what it said on standard error.
+    """
+    process = start(text, out)
+    while process.poll() is None and not moment():
+        time.sleep(0.002)
+    time.sleep(delay)
+    process.send_signal(number)
+    _, errors = process.communicate()
+    return process.returncode, errors
+
+
+def there(out: Path, pattern: str) -> Moment:
+    return lambda: any(out.glob(pattern))
+
+
+def told(out: Path, step: int) -> Moment:
+    """When a step is in metrics.jsonl."""
+    metrics = out / "rounds" / "01" / "metrics.jsonl"
+    return lambda: any(record.get("step", 0) >= step for record in read_lines(metrics))
+
+
+def weights(out: Path) -> dict[str, bytes]:
+    checkpoints = out / "rounds" / "01" / "checkpoints"
+    names = ("best", "stable", f"step-{STEPS:06d}")
+    return {f"{name}/{file.name}": file.read_bytes() for name in names for file in (checkpoints / name).glob("*.safe*")}
+
+
+def losses(out: Path) -> list[tuple[int, float]]:
+    return [(r["step"], r["loss"]) for r in read_lines(out / "rounds" / "01" / "metrics.jsonl") if "loss" in r]
+
+
+def assert_same(out: Path, other: Path) -> None:
+    assert {name.partition("/")[0] for name in weights(out)} == {"best", "stable", f"step-{STEPS:06d}"}
+    assert weights(out) == weights(other)
+    assert losses(out) == losses(other)
+
+
+def moments(out: Path) -> Iterator[Moment]:
+    """Ten: before anything, in the preparation, and at steps chosen at random."""
+    yield from (there(out, pattern) for pattern in ("lock", "run.json", "data/.*", "tokenizers/*"))
+    rng = random.Random(0)
+    yield from (told(out, step) for step in sorted(rng.sample(range(1, STEPS - 2), 6)))
+
+
+def test_killed_ten_times_and_started_again(text, left_alone, tmp_path):
+    out, rng = tmp_path / "run", random.Random(1)
+    codes = [strike(text, out, moment, signal.SIGKILL, rng.uniform(0, 0.03))[0] for moment in moments(out)]
+    assert codes == [-signal.SIGKILL] * 10
+    finish(text, out)
+    assert_same(out, left_alone)
+    assert not list(out.rglob(".*stepwell*")), "nothing half-made is left"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_stopped_by_a_signal_and_started_again(text, left_alone, tmp_path, number):
+    out = tmp_path / "run"
+    for moment in (there(out, "tokenizers"), told(out, 9)):
+        code, errors = strike(text, out, moment, number)
+        assert code == 130, errors
+        assert "Traceback" not in errors
+    assert "run the same command again to go on" in errors
+    steps = [int(path.name[5:]) for path in (out / "rounds" / "01" / "checkpoints").glob("step-*")]
+    assert max(steps) >= 9, "what was done is saved"
+    finish(text, out)
+    assert_same(out, left_alone)
