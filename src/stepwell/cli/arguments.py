@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-import typer
 from typer.core import TyperCommand
 
 from stepwell.errors import Stopped
