@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from stepwell.checkpoints import Loaded
     from stepwell.inference import Completion, Piece
 
-PROCESS_BEGAN = time.monotonic()
 QUICKSTART_SOURCE = "sample:python-docs"
 
 PathLike = Path | str
@@ -341,7 +340,7 @@ def _request(
     sources = _several(text) + _several(data)
     if sources:
         flags["data"] = {"sources": sources}
-    known = None if out is None else RunDirectory(Path(out)).read(Path(out) / "run.json")
+    known = None if out is None else RunDirectory(Path(out)).read_identity()
     if known is not None and recipe is None and not sources:
         flags = {**known["request"], "budget": known.get("budget"), **flags}
         flags = {name: value for name, value in flags.items() if value is not None}
@@ -363,7 +362,7 @@ def _free_folder(name: str, kind: str, request: Mapping[str, Any]) -> Path:
     number = 1
     while True:
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
-        known = RunDirectory(folder).read(folder / "run.json") if folder.is_dir() else None
+        known = RunDirectory(folder).read_identity() if folder.is_dir() else None
         same = known is not None and known["kind"] == kind and known["request"] == _without_budget(request)
         if known is None or kind == "plan" or (same and not (folder / "result.json").exists()):
             return folder

@@ -239,6 +239,20 @@ class RunDirectory:
             ) from None
         return value
 
+    def read_identity(self) -> dict[str, Any] | None:
+        """What `run.json` says, or None when there is none.
+
+        Raises:
+            RunError: when it is damaged, or was not written by a stepwell of this format.
+        """
+        found = self.read(self.identity)
+        wanted = {"format": int, "kind": str, "request": dict}
+        if found is not None and not all(isinstance(found.get(name), kind) for name, kind in wanted.items()):
+            raise RunError(f"{self.identity}: is of no run of stepwell", do="choose another --out")
+        if found is not None and found["format"] != FORMAT:
+            raise RunError(f"{self.identity}: is of another format", got=str(found["format"]), wanted=str(FORMAT))
+        return found
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run for this process.

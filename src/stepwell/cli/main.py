@@ -7,17 +7,19 @@ done, 1 failed, 2 bad usage, 130 stopped by hand. This file leaves out how resul
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from stepwell import __version__, api
-from stepwell.cli import show
+from stepwell import __version__
 from stepwell.cli.arguments import ManyWords, StopSignal
-from stepwell.errors import StepwellError, Stopped, UsageError
-from stepwell.hardware import share_cores
+from stepwell.errors import StepwellError, UsageError
+
+BEGAN = time.monotonic()
+"""When the process began; budgets count from here."""
 
 app = typer.Typer(
     name="stepwell",
@@ -68,8 +70,11 @@ def root(
 @app.command(cls=ManyWords)
 def quickstart(out: Out = None, json: Json = False) -> None:
     """The closed loop on the prose that every Python carries: five minutes, nothing downloaded."""
+    from stepwell import api
+    from stepwell.cli import show
+
     with StopSignal().listening() as stop, show.view(json) as watch:
-        result = api.quickstart(out=out, watch=watch, stop_requested=stop, began=api.PROCESS_BEGAN)
+        result = api.quickstart(out=out, watch=watch, stop_requested=stop, began=BEGAN)
     show.run_result(result, json=json)
 
 
@@ -87,6 +92,9 @@ def run(
     json: Json = False,
 ) -> None:
     """The closed loop on your text: prepare, train, measure, adjust, train again. Run it again to go on."""
+    from stepwell import api
+    from stepwell.cli import show
+
     with StopSignal().listening() as stop, show.view(json) as watch:
         result = api.run(
             recipe,
@@ -100,7 +108,7 @@ def run(
             set=set_ or (),
             watch=watch,
             stop_requested=stop,
-            began=api.PROCESS_BEGAN,
+            began=BEGAN,
         )
     show.run_result(result, json=json)
 
@@ -119,6 +127,9 @@ def plan(
     json: Json = False,
 ) -> None:
     """How long it will take, what will fit, what will be chosen and why; measured on this machine."""
+    from stepwell import api
+    from stepwell.cli import show
+
     with show.view(json) as watch:
         result = api.plan(
             recipe,
@@ -131,7 +142,7 @@ def plan(
             out=out,
             set=set_ or (),
             watch=watch,
-            began=api.PROCESS_BEGAN,
+            began=BEGAN,
         )
     show.plan_result(result, json=json)
 
@@ -150,6 +161,9 @@ def train(
     json: Json = False,
 ) -> None:
     """One training run without the loop. Stopped and started again, it goes on where it was."""
+    from stepwell import api
+    from stepwell.cli import show
+
     with StopSignal().listening() as stop, show.view(json) as watch:
         result = api.train(
             recipe,
@@ -161,7 +175,7 @@ def train(
             set=set_ or (),
             watch=watch,
             stop_requested=stop,
-            began=api.PROCESS_BEGAN,
+            began=BEGAN,
         )
     show.train_result(result, json=json)
 
@@ -187,6 +201,9 @@ def predict(
     json: Json = False,
 ) -> None:
     """Let a model go on with a text; streamed."""
+    from stepwell import api
+    from stepwell.cli import show
+
     asked: dict[str, Any] = {
         "max_tokens": max_tokens,
         "temperature": temperature,
@@ -216,6 +233,9 @@ def score(
     json: Json = False,
 ) -> None:
     """The chain rule made visible: how likely each token of a text is."""
+    from stepwell import api
+    from stepwell.cli import show
+
     show.score_result(api.score(run, text), json=json)
 
 
@@ -229,6 +249,9 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Loss, perplexity, bits per byte and accuracy on any text, with intervals."""
+    from stepwell import api
+    from stepwell.cli import show
+
     with show.view(json) as watch:
         result = api.evaluate(run, data, text_column=text_column, watch=watch)
     show.evaluation(result, json=json)
@@ -237,49 +260,52 @@ def evaluate(
 @app.command()
 def report(run: Run, json: Json = False) -> None:
     """Write the report of a run again."""
+    from stepwell import api
+    from stepwell.cli import show
+
     show.report_path(api.report(run), json=json)
 
 
 @app.command()
 def doctor(json: Json = False) -> None:
     """What this machine is, measured, and the settings that are taken on it."""
+    from stepwell import api
+    from stepwell.cli import show
+
     show.machine(api.doctor(), json=json)
 
 
 def main() -> None:
     """Entry point: run a command and turn errors into words and exit codes."""
+    from stepwell.hardware import share_cores
+
     args = [word for word in sys.argv[1:] if word != "--debug"]
     debug = len(args) < len(sys.argv) - 1
     share_cores()
     try:
         code = app(args=args, prog_name="stepwell", standalone_mode=False)
-    except Stopped as error:
-        code = _say(error, debug)
-    except StepwellError as error:
-        code = _say(error, debug)
-    except (KeyboardInterrupt, typer.Abort):
-        code = 130
     except BrokenPipeError:
         code = 0
-    except Exception as error:  # a fault of ours, or bad usage found by the parser
-        code = _other(error, debug)
+    except (KeyboardInterrupt, Exception) as fault:
+        code = _explain(fault, debug)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _say(error: StepwellError, debug: bool) -> int:
+def _explain(fault: BaseException, debug: bool) -> int:
+    """Words on standard error; returns the exit code."""
+    from stepwell.cli import show
+
+    if isinstance(fault, KeyboardInterrupt):
+        typer.echo("stopped by hand; run the same command again to go on", err=True)
+        return 130
     if debug:
-        traceback.print_exc()
-    show.error(error)
-    return error.exit_code
-
-
-def _other(error: Exception, debug: bool) -> int:
-    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # the parser's own errors
-        if error.format_message():  # without one it has shown the help already
-            show.usage(error)
+        traceback.print_exception(fault)
+    if isinstance(fault, StepwellError):
+        show.error(fault)
+        return fault.exit_code
+    if hasattr(fault, "format_message"):  # the parser's own errors
+        show.usage(fault)
         return 2
-    if debug:
-        traceback.print_exc()
-    else:
-        show.unexpected(error)
+    if not debug:
+        show.unexpected(fault)
     return 1

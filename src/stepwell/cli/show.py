@@ -51,7 +51,7 @@ def error(fault: StepwellError) -> None:
             console.print(f"  [dim]{name + ':':<8}[/]{_plain(value)}", soft_wrap=True)
 
 
-def usage(fault: Exception) -> None:
+def usage(fault: BaseException) -> None:
     """A fault of the command line, as the parser words it."""
     message = getattr(fault, "format_message", fault.__str__)()
     context = getattr(fault, "ctx", None)
@@ -59,7 +59,7 @@ def usage(fault: Exception) -> None:
     error(UsageError(str(message).rstrip("."), do=f"{command} --help"))
 
 
-def unexpected(fault: Exception) -> None:
+def unexpected(fault: BaseException) -> None:
     """A fault of ours."""
     console = _console(stderr=True)
     console.print(f"[bold red]stepwell:[/] something went wrong inside: {_plain(f'{type(fault).__name__}: {fault}')}")

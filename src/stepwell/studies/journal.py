@@ -14,6 +14,7 @@ from stepwell.evaluation import Interval
 from stepwell.recipes import Recipe
 from stepwell.runs import append_line, read_lines
 from stepwell.studies.diagnosis import Finding
+from stepwell.studies.report import change_words, diagnosis_words
 
 LEVERS = (
     "tokenizer.vocab_size",
@@ -82,8 +83,8 @@ def differences(before: Recipe | None, after: Recipe) -> Changed:
 def describe(changed: Mapping[str, list[Any]]) -> str:
     """A change in a few words, for the screen."""
     if all(before is None for before, _ in changed.values()):
-        return "first_plan"
-    return ", ".join(f"{path.rpartition('.')[2]} {before} to {after}" for path, (before, after) in changed.items())
+        return diagnosis_words("first_plan").en
+    return ", ".join(words.en for words in change_words(changed))
 
 
 def begin_line(number: int, finding: Finding, changed: Changed, *, key: str, metric: str, before: float | None) -> Line:

@@ -23,7 +23,7 @@ from stepwell.errors import BudgetError, RunError, StepwellError
 from stepwell.hardware import Machine, examine
 from stepwell.progress import Fact, RunStarted, Stage, Watcher
 from stepwell.recipes import Draft, Recipe, fit_steps, read_recipe_file, write_recipe
-from stepwell.runs import FORMAT, RunDirectory, to_json, write_atomically
+from stepwell.runs import DRAFT, FORMAT, OLDER, RunDirectory, to_json, write_atomically
 from stepwell.studies.budget import Budget, next_slot, num_slots
 from stepwell.studies.corpus import Corpus, describe, open_corpus
 from stepwell.studies.planning import Planned, outlook, plan_run
@@ -246,6 +246,7 @@ def _claimed(run: RunDirectory, draft: Draft, kind: str | None) -> Iterator[None
         kind: `run` or `train`; None for a plan, which claims nothing.
     """
     is_new = not run.root.exists()
+    _refuse_strangers(run)
     try:
         with run.locked():
             if kind is not None:
@@ -262,22 +263,33 @@ def _claimed(run: RunDirectory, draft: Draft, kind: str | None) -> Iterator[None
         raise
 
 
+def _refuse_strangers(run: RunDirectory) -> None:
+    """Leave a folder of somebody else alone, without so much as a lock in it.
+
+    Raises:
+        RunError: when there is something else in it than what a run or a plan begins with.
+    """
+    if not run.root.is_dir() or run.identity.exists():
+        return
+    own = ("lock", "spent", "data", "tokenizers")
+    strange = [p.name for p in run.root.iterdir() if p.name not in own and not p.name.endswith((DRAFT, OLDER))]
+    if strange:
+        raise RunError(
+            f"{run.root}: is not empty and holds no run",
+            got=", ".join(sorted(strange)[:5]),
+            do="choose another --out",
+        )
+
+
 def _claim(run: RunDirectory, draft: Draft, kind: str) -> None:
     """Make the directory this request's, or see that it is already.
 
     Raises:
-        RunError: when it holds another run, or something else altogether.
+        RunError: when it holds another run.
     """
     request = {name: value for name, value in draft.tree.items() if name not in ("budget", "target")}
-    identity = run.read(run.identity)
+    identity = run.read_identity()
     if identity is None:
-        strange = [p.name for p in run.root.iterdir() if p.name not in ("lock", "spent", "data", "tokenizers")]
-        if strange:
-            raise RunError(
-                f"{run.root}: is not empty and holds no run",
-                got=", ".join(sorted(strange)[:5]),
-                do="choose another --out",
-            )
         record = {
             "format": FORMAT,
             "kind": kind,
