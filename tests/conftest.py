@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import sys
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,3 +174,44 @@ def held_out_loss(model: Any, packer: Any) -> dict[str, float]:
     batch = packer.batch(1000, 4)
     with torch.no_grad():
         return {"loss": float(causal_loss(model, batch, torch.device("cpu"))) / batch.num_targets}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command left: its exit code, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def stepwell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """The function `stepwell(*words) -> Ran(code, out, err)`: the real command, in this process, 80 columns wide."""
+    from stepwell.cli import main
+
+    def run(*words: object) -> Ran:
+        capsys.readouterr()
+        monkeypatch.setenv("COLUMNS", "80")
+        monkeypatch.setattr(sys, "argv", ["stepwell", *map(str, words)])
+        monkeypatch.setattr(sys.modules[main.__module__], "BEGAN", time.monotonic())  # as in a process of its own
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        return Ran(int(end.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a short `train` on small text; to be read only, a test that damages it makes a copy."""
+    from stepwell import api
+
+    root = tmp_path_factory.mktemp("trained")
+    (root / "text.txt").write_text(make_text("mixed", 60_000), encoding="utf-8")
+    small = ["tokenizer.vocab_size=400", "model.num_layers=1", "model.d_model=32", "model.num_heads=2",
+             "model.num_kv_heads=1", "model.head_dim=16", "model.d_ff=64", "model.max_seq_len=64",
+             "study.sample_tokens=20"]  # fmt: skip
+    api.train(text=root / "text.txt", steps=20, out=root / "run", set=small)
+    return root / "run"
