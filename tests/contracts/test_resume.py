@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stepwell.checkpoints import load_checkpoint
 from stepwell.errors import Stopped
 from stepwell.models import MODELS
 from stepwell.runs import read_lines
@@ -47,6 +48,12 @@ def weights(directory: Path, name: str) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(folder.glob("*.safetensors"))}
 
 
+def state(directory: Path, name: str) -> dict[str, Any] | None:
+    """Everything else that a checkpoint remembers, but for the time."""
+    trainer = load_checkpoint(directory / "checkpoints" / name).trainer
+    return None if trainer is None else {key: value for key, value in trainer.items() if key != "seconds"}
+
+
 def told(directory: Path) -> list[dict[str, Any]]:
     """What metrics.jsonl says, without what depends on the clock and without notes about going on."""
     clock = ("seconds", "tokens_per_second")
@@ -58,6 +65,7 @@ def assert_same(directory: Path, other: Path) -> None:
     for name in ("best", "stable", f"step-{STEPS:06d}"):
         assert weights(directory, name)
         assert weights(directory, name) == weights(other, name), name
+        assert state(directory, name) == state(other, name), name
     assert told(directory) == told(other)
 
 
@@ -124,6 +132,18 @@ def test_the_seed_of_dropout_matters(settings, make_trainer, left_alone, tmp_pat
     """Otherwise the tests above would hold for a run without randomness."""
     make_trainer(tmp_path, **settings, seed=1).run()
     assert weights(tmp_path, "best") != weights(left_alone, "best")
+
+
+def test_patience_is_not_forgotten(settings, make_trainer, tmp_path):
+    """Measurements that are no better are counted across a stop."""
+    patient = {"training": {**settings["training"], "steps": 40, "evaluate_every_steps": 2, "patience": 3}}
+    patient["evaluate"] = lambda model: {"loss": 1.0}
+    whole = make_trainer(tmp_path / "whole", **patient).run()
+    asked = iter([False] * 4 + [True] + [False] * 40)
+    parts = go_on(lambda: make_trainer(tmp_path / "parts", stop_requested=lambda: next(asked), **patient))
+    assert whole.stopped_because == parts.stopped_because == "patience"
+    assert whole.progress.span == parts.progress.span
+    assert told(tmp_path / "parts") == told(tmp_path / "whole")
 
 
 def test_rounds_that_began_elsewhere_go_on_bit_for_bit_too(settings, make_trainer, left_alone, tmp_path):
