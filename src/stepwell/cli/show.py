@@ -228,7 +228,7 @@ def read_prompts(path: Path | None) -> list[str]:
     """
     assert path is not None
     try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as fault:
         raise UsageError(f"{path}: cannot be read", got=str(fault)) from None
     if not lines:
@@ -236,9 +236,12 @@ def read_prompts(path: Path | None) -> list[str]:
     if path.suffix != ".jsonl":
         return lines
     try:
-        return [str(json_module.loads(line)["prompt"]) for line in lines]
+        prompts = [json_module.loads(line)["prompt"] for line in lines]
     except (ValueError, KeyError, TypeError) as fault:
         raise UsageError(f"{path}: is not jsonl with `prompt`", got=repr(fault)) from None
+    if strange := [prompt for prompt in prompts if not isinstance(prompt, str)]:
+        raise UsageError(f"{path}: a prompt is not text", got=repr(strange[0]))
+    return prompts
 
 
 def score_result(result: dict[str, Any], *, json: bool) -> None:
