@@ -260,7 +260,7 @@ def score_result(result: dict[str, Any], *, json: bool) -> None:
     table.add_column("probability", justify="right")
     for token in result["tokens"]:
         probability = math.exp(token["logprob"])
-        shown = _plain(repr(token["token"])[1:-1])
+        shown = _plain(token["token"].replace("\n", "\\n").replace("\t", "\\t"))
         percent = f"{probability:.2%}" if probability >= 1e-4 else "<0.01%"
         table.add_row(f"[bold]{shown}[/]", f"{token['logprob']:.3f}", percent)
     console.print(table)
