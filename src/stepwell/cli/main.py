@@ -6,6 +6,7 @@ done, 1 failed, 2 bad usage, 130 stopped by hand. This file leaves out how resul
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 import traceback
@@ -282,6 +283,9 @@ def main() -> None:
     args = [word for word in sys.argv[1:] if word != "--debug"]
     debug = len(args) < len(sys.argv) - 1
     share_cores()
+    for stream in (sys.stdout, sys.stderr):  # a prompt may be no UTF-8, and a terminal may know less than that
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(args=args, prog_name="stepwell", standalone_mode=False)
     except BrokenPipeError:
@@ -295,8 +299,7 @@ def _explain(fault: BaseException, debug: bool) -> int:
     """Words on standard error; returns the exit code."""
     from stepwell.cli import show
 
-    if isinstance(fault, KeyboardInterrupt):
-        typer.echo("stopped by hand; run the same command again to go on", err=True)
+    if isinstance(fault, (KeyboardInterrupt, typer.Abort)):
         return 130
     if debug:
         traceback.print_exception(fault)
@@ -304,7 +307,8 @@ def _explain(fault: BaseException, debug: bool) -> int:
         show.error(fault)
         return fault.exit_code
     if hasattr(fault, "format_message"):  # the parser's own errors
-        show.usage(fault)
+        if fault.format_message():  # without one it has shown the help already
+            show.usage(fault)
         return 2
     if not debug:
         show.unexpected(fault)

@@ -61,8 +61,8 @@ def usage(fault: BaseException) -> None:
 
 def unexpected(fault: BaseException) -> None:
     """A fault of ours."""
-    console = _console(stderr=True)
-    console.print(f"[bold red]stepwell:[/] something went wrong inside: {_plain(f'{type(fault).__name__}: {fault}')}")
+    console, words = _console(stderr=True), _plain(f"{type(fault).__name__}: {fault}")
+    console.print(f"[bold red]stepwell:[/] something went wrong inside: {words}", soft_wrap=True)
     console.print("  [dim]do:     [/]run the same command with --debug and report what it prints")
 
 
