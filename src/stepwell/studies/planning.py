@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepwell.config import build, counted, format_duration
-from stepwell.hardware import Machine, available_memory
+from stepwell.hardware import Machine
 from stepwell.models import DecoderConfig
 from stepwell.progress import Fact, Stage, Watcher
 from stepwell.recipes import (
@@ -121,7 +121,7 @@ def plan_run(
             tokens=plan.tokens,
             steps=steps,
             precision=machine.precision,
-            memory_bytes=available_memory(),
+            memory_bytes=machine.memory_bytes / 2,  # not what is free now: the choice must repeat
             optimizer=optimizer,
         )
     )
