@@ -82,7 +82,7 @@ class Study:
         while (reason := self._reason_to_stop()) is None:
             change = self._next_change()
             if change is None:
-                return "nothing_left"
+                return "budget_spent" if self._untried() else "nothing_left"
             line = self._retrain(change) if change.retrains else self._decode_again(change)
             self.journal.add(line)
             self._forget(line["round"])
@@ -120,23 +120,27 @@ class Study:
         """The most urgent remedy for the best round that was not tried and pays; decoding when no training does."""
         if self.best is None:
             return Change(FIRST_PLAN, {}, goes_on=False)
+        fitting = [change for change in self._untried() if not change.retrains or self._has_time_for(change)]
+        return min(fitting, key=lambda change: not change.retrains, default=None)
+
+    def _untried(self) -> list[Change]:
+        """Every remedy for the best round that was not tried on it, the most urgent first."""
+        assert self.best is not None
         tried = {line["key"] for line in self.journal.lines}
         proposed = propose(self.journal.findings(), self.best.recipe)
-        ready = [c for c in proposed if self._key(c) not in tried and self._is_comparable(c)]
-        fitting = [change for change in ready if not change.retrains or self._has_time_for(change)]
-        return min(fitting, key=lambda change: not change.retrains, default=None)
+        return [change for change in proposed if self._key(change) not in tried and self._is_comparable(change)]
 
     def _is_comparable(self, change: Change) -> bool:
         """Values per token of two tokenizers say nothing about each other."""
         return self.metric.per == "byte" or "tokenizer.vocab_size" not in change.values
 
     def _has_time_for(self, change: Change) -> bool:
-        """A round that begins anew must see about as many tokens as the best one did."""
+        """A round must come as far as the best one did: through its decay again, or all the way when it begins anew."""
         assert self.best is not None
-        slot = self._slot_seconds()
-        if change.goes_on and self.best.trial.stable is not None:
-            return slot >= SHORTEST_ROUND_SECONDS
-        return slot >= 0.9 * self.best.trial.tokens / self.best.trial.tokens_per_second
+        best, slot = self.best.trial, self._slot_seconds()
+        goes_on = change.goes_on and best.stable is not None
+        share = 1 - best.stable_step / best.steps if goes_on else 1.0
+        return slot >= max(SHORTEST_ROUND_SECONDS, 0.95 * share * best.tokens / best.tokens_per_second)
 
     def _key(self, change: Change) -> str:
         """Names a change of the best round, so that it is tried once."""

@@ -206,7 +206,7 @@ def test_a_metric_per_token_compares_no_two_vocabularies(make_stage: MakeStage, 
 def test_a_shorter_round_than_it_takes_is_not_begun_anew(make_stage: MakeStage) -> None:
     """A fresh model must see about as many tokens as the best one did: here that would take 400 s, and 100 are left."""
     stage = make_stage([{"bits": 2.0, "findings": ("tokenizer_misfit",), "seconds": 500.0}], training={"steps": 4000})
-    assert stage.study().play() == "nothing_left"
+    assert stage.study().play() == "budget_spent"
     assert len(stage.played) == 1
 
 
