@@ -67,6 +67,7 @@ def test_help_and_version(stepwell: Command) -> None:
     assert bare.err == ""
 
 
+@pytest.mark.slow
 def test_train_twice_gives_the_same_bytes(trained_run: Path, tmp_path: Path) -> None:
     again = api.train(text=trained_run.parent / "text.txt", steps=20, out=tmp_path / "again", set=SMALL)
     for name in ("best", "step-000020"):
@@ -76,6 +77,7 @@ def test_train_twice_gives_the_same_bytes(trained_run: Path, tmp_path: Path) -> 
     assert again["low"] < again["value"] < again["high"]
 
 
+@pytest.mark.slow
 def test_train_with_another_seed_gives_other_bytes(trained_run: Path, tmp_path: Path) -> None:
     api.train(text=trained_run.parent / "text.txt", steps=20, out=tmp_path / "other", set=[*SMALL, "seed=1"])
     folder = Path("rounds") / "01" / "checkpoints" / "step-000020"
@@ -93,6 +95,7 @@ def test_train_again_in_the_same_place_is_done_at_once(stepwell: Command, traine
     assert "20 steps" in shown.out
 
 
+@pytest.mark.slow
 def test_a_run_from_the_resolved_recipe_of_another(trained_run: Path, tmp_path: Path) -> None:
     api.train(trained_run / "recipe.yaml", out=tmp_path / "again")
     folder = Path("rounds") / "01" / "checkpoints" / "step-000020"
@@ -216,6 +219,7 @@ def test_a_checkpoint_and_its_run_are_the_same_model(trained_run: Path) -> None:
     assert api.score(trained_run, "the river")["logprob"] == api.score(best, "the river")["logprob"]
 
 
+@pytest.mark.slow
 def test_doctor(stepwell: Command) -> None:
     found = json_of(stepwell("doctor", "--json"))
     assert {
