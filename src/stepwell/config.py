@@ -142,6 +142,8 @@ def _explain(cls: type[Config], error: ValidationError, where: str, skip: Collec
         return ConfigError(
             f"{where}: {path}: unknown field{more}", got=name, wanted=f"one of {', '.join(known)}", do=do
         )
+    if fault["type"] == "value_error" and isinstance(fault["input"], Mapping):  # fields that do not fit each other
+        return ConfigError(f"{where}: {path or 'values'}: do not fit together{more}", wanted=_wanted(fault["msg"]))
     got = None if fault["type"] == "missing" else repr(fault["input"])
     return ConfigError(f"{where}: {path or 'recipe'}: wrong value{more}", got=got, wanted=_wanted(fault["msg"]))
 
