@@ -124,6 +124,32 @@ def test_very_few_steps(trained_run: Path, tmp_path: Path, steps: int) -> None:
     assert math.isfinite(result["value"])
 
 
+def test_a_text_with_fewer_tokens_than_asked_for(tmp_path: Path) -> None:
+    """Few different words give few pairs to merge: the vocabulary is as large as the text makes it."""
+    import random
+
+    rng = random.Random(0)
+    words = ["aa", "ab", "ba", "bb"]
+    pages = [" ".join(rng.choice(words) for _ in range(60)) for _ in range(200)]
+    (tmp_path / "few.txt").write_text("\n\n".join(pages), encoding="utf-8")
+    tiny = [value for value in SMALL if not value.startswith("tokenizer")]
+    api.train(text=tmp_path / "few.txt", steps=2, out=tmp_path / "run", set=[*tiny, "tokenizer.vocab_size=20000"])
+    recipe = (tmp_path / "run" / "recipe.yaml").read_text(encoding="utf-8")
+    assert "all that the text gives of 20,000" in recipe
+    completion = api.predict(tmp_path / "run", "aa", {"max_tokens": 3})[0][0]
+    assert len(completion.token_ids) <= 3
+    again = api.train(tmp_path / "run" / "recipe.yaml", out=tmp_path / "run")
+    assert again["steps"] == 2
+
+
+@pytest.mark.slow
+def test_steps_that_the_user_set_shape_what_is_derived(trained_run: Path, tmp_path: Path) -> None:
+    """A warm-up that was derived for another length would not fit."""
+    planned = api.plan(text=trained_run.parent / "text.txt", out=tmp_path / "run", set=[*SMALL, "training.steps=15"])
+    assert planned["training"]["steps"] == 15
+    assert planned["training"]["schedule"]["warmup_steps"] < 15
+
+
 def test_predict_streams_the_prompt_and_what_follows(stepwell: Command, trained_run: Path) -> None:
     words = ["predict", trained_run, "--prompt", PROMPT, "--max-tokens", 8, "--seed", 3]
     shown = stepwell(*words)

@@ -93,8 +93,8 @@ class Recipe(Config):
         lowest, highest = METRIC_RANGES[self.metric]
         if self.target is not None and not lowest < self.target < highest:
             raise ValueError(f"a target that {self.metric} can reach: between {lowest:g} and {highest:g}")
-        if self.model.vocab_size < self.tokenizer.vocab_size:
-            raise ValueError(f"model.vocab_size of at least tokenizer.vocab_size ({self.tokenizer.vocab_size})")
+        if self.model.vocab_size != self.tokenizer.vocab_size:
+            raise ValueError(f"a model.vocab_size that is tokenizer.vocab_size ({self.tokenizer.vocab_size})")
         return self
 
     @property

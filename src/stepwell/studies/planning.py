@@ -75,7 +75,12 @@ def open_draft(draft: Draft, run: RunDirectory, watch: Watcher) -> tuple[Draft, 
         }
     )
     config = build(ByteBPEConfig, draft.tree["tokenizer"], where="recipe: tokenizer")
-    return draft, tokenize_corpus(text, config, run, watch)
+    corpus = tokenize_corpus(text, config, run, watch)
+    reached = corpus.tokenizer.vocab_size
+    if reached < config.vocab_size:
+        watch(Fact(f"the text has pairs to merge for a vocabulary of {reached:,} only"))
+        draft = draft.plus({"tokenizer": {"vocab_size": reached}}, f"all that the text gives of {config.vocab_size:,}")
+    return draft, corpus
 
 
 def plan_run(
@@ -119,7 +124,7 @@ def plan_run(
         derive_training(
             model,
             tokens=plan.tokens,
-            steps=steps,
+            steps=steps or draft.get("training.steps"),
             precision=machine.precision,
             memory_bytes=machine.memory_bytes / 2,  # not what is free now: the choice must repeat
             optimizer=optimizer,
