@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stepwell.config import build
+from stepwell.config import build, merge
 from stepwell.data import DataConfig
 from stepwell.errors import DataError, UsageError
 from stepwell.inference import SamplingParams
@@ -128,7 +128,7 @@ def train(
     if steps is not None and steps < 1:
         raise UsageError("steps: must be at least 1", got=str(steps))
     start = time.monotonic() if began is None else began
-    draft, folder = _request(recipe, text, data, task, metric, None, budget, out, set, kind="train")
+    draft, folder = _request(recipe, text, data, task, metric, None, budget, out, set, kind="train", steps=steps)
     result = train_once(draft, folder, steps=steps, began=start, watch=watch, stop_requested=stop_requested)
     return {**result, "out": str(folder)}
 
@@ -331,18 +331,21 @@ def _request(
     assignments: Sequence[str],
     *,
     kind: str,
+    steps: int | None = None,
 ) -> tuple[Draft, Path]:
     """What the user said, checked, and the directory it belongs to."""
     flags: dict[str, Any] = {"task": task, "metric": metric, "target": target}
     flags = {name: value for name, value in flags.items() if value is not None}
     if budget is not None:
         flags["budget"] = budget if isinstance(budget, str) else f"{budget}s"
+    if steps is not None:
+        flags["training"] = {"steps": steps}
     sources = _several(text) + _several(data)
     if sources:
         flags["data"] = {"sources": sources}
     known = None if out is None else RunDirectory(Path(out)).read_identity()
     if known is not None and recipe is None and not sources:
-        flags = {**known["request"], "budget": known.get("budget"), **flags}
+        flags = merge(known["request"], {"budget": known.get("budget")}, flags)
         flags = {name: value for name, value in flags.items() if value is not None}
     draft = begin_draft(None if recipe is None else Path(recipe), flags=flags, assignments=assignments)
     if out is not None:

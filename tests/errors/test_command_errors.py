@@ -325,6 +325,44 @@ def test_text_that_has_changed_since(stepwell: Command, novel: Path) -> None:
     failed(stepwell(*train), 1, "the text has changed", "--out")
 
 
+def test_the_same_command_without_out_goes_on_where_it_was(
+    stepwell: Command, novel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C says "run the same command again": it must find the run that it began."""
+    from stepwell.cli import arguments
+
+    train = ["train", "--text", novel, "--steps", 6, "--set", *TINY]
+    polled = []
+    monkeypatch.setattr(arguments.StopSignal, "__call__", lambda self: polled.append(1) or len(polled) >= 3)
+    stopped = stepwell(*train)
+    assert stopped.code == 130
+    assert "run the same command again to go on" in stopped.err
+    assert "Traceback" not in stopped.err
+    monkeypatch.undo()
+    monkeypatch.chdir(novel.parent)
+    assert stepwell(*train).code == 0
+    assert [path.name for path in (novel.parent / "runs").iterdir()] == ["novel"]
+    lines = (novel.parent / "runs" / "novel" / "rounds" / "01" / "metrics.jsonl").read_text(encoding="utf-8")
+    assert '"event": "resumed", "detail": "at step 3"' in lines
+    assert stepwell("train", "--out", "runs/novel", "--steps", 6).code == 0  # the rest of the request is known there
+
+
+def test_ctrl_c_while_nothing_polls_says_how_to_go_on(
+    stepwell: Command, novel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stepwell.studies.planning.read_text", interrupted)
+    ran = stepwell("run", "--text", novel, "--out", "out")
+    assert (ran.code, ran.out) == (130, "")
+    assert "run the same command again to go on" in ran.err
+    assert "Traceback" not in ran.err
+    ran = stepwell("plan", "--text", novel, "--out", "plan")  # nothing to go on with, but no traceback either
+    assert (ran.code, ran.out) == (130, "")
+    assert "Traceback" not in ran.err
+
+
 def test_debug_shows_the_traceback_and_nothing_else_does(stepwell: Command) -> None:
     shown = stepwell("run", "--text", "none.txt", "--debug")
     assert shown.code == 1
