@@ -228,6 +228,23 @@ def test_a_short_budget_holds_and_a_target_ends_it(
     assert again["seconds"] < 30 + 15
 
 
+def test_a_run_that_ended_while_it_was_planned_is_planned_again(
+    tmp_path: Path, small_text: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recipe in the directory means that the plan is whole; half a plan must not be gone on with."""
+
+    def ended(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "novel.txt").write_text(small_text("en", 60_000), encoding="utf-8")
+    monkeypatch.setattr("stepwell.studies.sessions.kneser_ney_baseline", ended)
+    with pytest.raises(KeyboardInterrupt):
+        api.run(text=tmp_path / "novel.txt", budget="60s", out=tmp_path / "out", set=SMALL)
+    assert not (tmp_path / "out" / "recipe.yaml").exists()
+    assert not (tmp_path / "out" / "journal.jsonl").exists()
+    assert (tmp_path / "out" / "run.json").exists()
+
+
 def test_a_plan_is_what_a_run_would_do(stepwell: Command, tmp_path: Path, small_text: Callable[..., str]) -> None:
     (tmp_path / "novel.txt").write_text(small_text("mixed", 80_000), encoding="utf-8")
     words = ["plan", "--text", tmp_path / "novel.txt", "--budget", "5m", "--out", tmp_path / "out", "--set", *SMALL]

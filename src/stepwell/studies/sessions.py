@@ -10,7 +10,7 @@ import datetime
 import json
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from stepwell.studies.budget import Budget, next_slot, num_slots
 from stepwell.studies.corpus import Corpus, describe, open_corpus
 from stepwell.studies.planning import Planned, outlook, plan_run
 from stepwell.studies.report import write_report
-from stepwell.studies.study import Study
+from stepwell.studies.study import SHORTEST_ROUND_SECONDS, Study
 from stepwell.studies.summary import kneser_ney_baseline, sum_up
 from stepwell.studies.trial import Trial, run_trial
 
@@ -182,20 +182,25 @@ def _plan_loop(
 ) -> tuple[Recipe, Corpus]:
     planned = plan_run(draft, run, machine, watch, seconds=_for_training(budget), steps=None)
     recipe, corpus = planned.recipe, planned.corpus
-    _write_plan(run, planned, recipe, machine, corpus)
-    facts = run.read(run.facts) or {}
-    facts["baselines"] = [kneser_ney_baseline(corpus, recipe.study.validation_bytes)]
-    write_atomically(run.facts, to_json(facts, indent=2))
-    reached = facts["baselines"][0]["bits_per_byte"]
+    baseline = kneser_ney_baseline(corpus, recipe.study.validation_bytes)
+    reached = baseline["bits_per_byte"]
     watch(Fact(f"to beat: a Kneser-Ney 5-gram over the same bytes has {reached:.3f} bits per byte"))
     if draft.get("training.steps") is None:
         slot = next_slot(_for_training(budget), num_slots(budget.seconds or 0.0))
-        recipe = fit_steps(recipe, planned.steps_in(slot), since=0)
-        write_atomically(run.recipe, write_recipe(recipe, planned.origins))
+        recipe = fit_steps(recipe, planned.steps_in(max(slot, SHORTEST_ROUND_SECONDS)), since=0)
+    _write_plan(run, planned, recipe, machine, corpus, baselines=[baseline])
     return recipe, corpus
 
 
-def _write_plan(run: RunDirectory, planned: Planned, recipe: Recipe, machine: Machine, corpus: Corpus) -> None:
+def _write_plan(
+    run: RunDirectory,
+    planned: Planned,
+    recipe: Recipe,
+    machine: Machine,
+    corpus: Corpus,
+    baselines: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write facts and recipe, the recipe last: where it stands, the plan is whole and a run goes on from it."""
     facts = describe(corpus, recipe.tokenizer) | {
         "machine": machine.as_dict(),
         "environment": environment(),
@@ -205,6 +210,7 @@ def _write_plan(run: RunDirectory, planned: Planned, recipe: Recipe, machine: Ma
             "tokens": round(planned.plan.tokens),
             "tokens_per_second": round(planned.speed.train_tokens_per_second) if planned.speed else None,
         },
+        "baselines": list(baselines),
     }
     write_atomically(run.facts, to_json(facts, indent=2))
     write_atomically(run.recipe, write_recipe(recipe, planned.origins))
