@@ -24,6 +24,9 @@ from stepwell.errors import UsageError
 Precision = Literal["float32", "bfloat16"]
 Device = Literal["cpu", "cuda", "mps"]
 
+BUSY_PERCENT = 15.0
+"""Other programs are at work when they take more than this share of all cores."""
+
 WORTH_IT = 1.3
 """Half precision must be this much faster than float32 in a matrix product to be taken."""
 
@@ -63,14 +66,22 @@ class Machine:
         return asdict(self)
 
 
-def share_cores() -> None:
-    """Let threads that wait for each other spin only briefly, then sleep; to be called before torch is loaded.
+def share_cores(look_seconds: float = 0.1) -> None:
+    """Decide how threads wait for each other, by what else runs here; to be called before torch is loaded.
 
-    On an idle machine this costs nothing that could be measured; as soon as another program wants a core, spinning on
-    makes every step many times slower (benchmarks/LOG.md). What the user set is left alone.
+    Spinning is a third faster for small models on a quiet machine, and several times slower beside another program
+    (benchmarks/LOG.md). So threads sleep at once where others are at work now, and spin briefly where nobody is. What
+    the user set is left alone.
+
+    Args:
+        look_seconds: how long to look at what the other programs take, while this one waits.
     """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
+        return
+    if psutil.cpu_percent(interval=look_seconds) > BUSY_PERCENT:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    else:
+        os.environ["GOMP_SPINCOUNT"] = "100000"
 
 
 def cache_directory() -> Path:
