@@ -17,18 +17,6 @@ if TYPE_CHECKING:
         verify,
     )
 
-_NAMES = [
-    "Loaded",
-    "checkpoint_step",
-    "load_checkpoint",
-    "newest_good",
-    "prune",
-    "read_optimizer",
-    "resolve_checkpoint",
-    "save_checkpoint",
-    "verify",
-]
-
 __all__ = [
     "Loaded",
     "checkpoint_step",
@@ -41,4 +29,4 @@ __all__ = [
     "verify",
 ]
 
-__getattr__ = open_late(__name__, dict.fromkeys(_NAMES, "store"))
+__getattr__ = open_late(__name__, dict.fromkeys(__all__, "store"))
