@@ -45,13 +45,15 @@ def recipe_with(**values: Any) -> Recipe:
     return build(Recipe, merge(WHOLE, values), where="test")
 
 
-def scores_of(bits: float, noise: float = 0.0, seed: int = 0, documents: int = 60) -> LanguageModelingScores:
+def scores_of(
+    bits: float, noise: float = 0.0, seed: int = 0, documents: int = 60, right: float = 200.0
+) -> LanguageModelingScores:
     """Scores of made-up documents that differ in difficulty; `noise` is what this model alone adds, as a share."""
     hardness = np.random.default_rng(99).normal(1.0, 0.2, documents)
     own = np.random.default_rng(seed).normal(0.0, noise, documents)
     size = np.full(documents, 1000)
     nats = bits * np.log(2) * size * hardness / hardness.mean() * (1 + own - own.mean())
-    return LanguageModelingScores(nats, size // 2, size, np.full(documents, 200.0))
+    return LanguageModelingScores(nats, size // 2, size, np.full(documents, right))
 
 
 def trial_with(**fields: Any) -> Trial:
@@ -88,6 +90,7 @@ class Outcome:
     bits: float
     findings: tuple[str, ...] = ()
     noise: float = 0.0
+    right: float = 200.0
     stable: bool = True
     seconds: float | None = None
     raises: type[BaseException] | None = None
@@ -130,7 +133,7 @@ class Stage:
         model = build_model(recipe.model)
         for name in ("best", "stable")[: 1 + outcome.stable]:
             save_checkpoint(folder / "checkpoints" / name, model, corpus.tokenizer, provenance={"step": 5})
-        scores = scores_of(outcome.bits, outcome.noise, seed=number)
+        scores = scores_of(outcome.bits, outcome.noise, seed=number, right=outcome.right)
         np.savez(folder / "scores.npz", **{n: getattr(scores, n) for n in ("nats", "tokens", "bytes", "correct")})
         append_line(folder / "metrics.jsonl", {"kind": "step", "step": recipe.training.steps, "learning_rate": 1.0})
         summary = {

@@ -100,6 +100,16 @@ def test_the_same_tiny_gain_on_every_document_is_kept(make_stage: MakeStage) -> 
     assert second["accepted"] is True
 
 
+@pytest.mark.parametrize(("right", "kept"), [(220.0, True), (180.0, False)])
+def test_more_accuracy_is_a_gain(make_stage: MakeStage, right: float, kept: bool) -> None:
+    """Whatever the bits do: the metric decides."""
+    stage = make_stage([{"bits": 2.0, "findings": KEEP_GOING}, {"bits": 2.0, "right": right}], metric="accuracy")
+    stage.study().play()
+    second = journal(stage)[1]
+    assert second["gain"] == pytest.approx((right - 200) / 500)
+    assert second["accepted"] is kept
+
+
 @pytest.mark.parametrize("target", [1.9, 2.0])
 def test_the_target_ends_it(make_stage: MakeStage, target: float) -> None:
     stage = make_stage([{"bits": 2.1, "findings": KEEP_GOING}, {"bits": 1.9 - 1e-9, "findings": KEEP_GOING}],
