@@ -355,6 +355,8 @@ def _request(
 
 def _name(source: str) -> str:
     """A short name for a run, after its first source."""
+    if source.startswith("hf://"):
+        source = source.removeprefix("hf://").partition(":")[0]
     last = source.rstrip("/").rpartition("/")[2].rpartition(":")[2]
     stem = last.split(".")[0].strip("*") or "run"
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem)

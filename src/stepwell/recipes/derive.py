@@ -131,6 +131,7 @@ def derive_training(
     precision: str,
     memory_bytes: float,
     optimizer: str = "muon",
+    batch_tokens: int | None = None,
 ) -> Derived:
     """The training section for one run.
 
@@ -141,8 +142,9 @@ def derive_training(
         precision: the machine's measured choice.
         memory_bytes: what activations may take.
         optimizer: its kind, when the user chose one.
+        batch_tokens: of an update, when the user chose it.
     """
-    batch = max(model.max_seq_len, derive_batch_tokens(tokens))
+    batch = batch_tokens or max(model.max_seq_len, derive_batch_tokens(tokens))
     steps = steps or max(20, round(tokens / batch))
     rows = max(1, batch // model.max_seq_len)
     warmup = min(steps - 1, max(1, min(40, steps // 10)))

@@ -41,6 +41,8 @@ class StudyConfig(Config):
         watch_bytes: held-out text that is measured while training goes on, at most, in bytes.
         prompts: beginnings that every round completes; taken from held-out text when empty.
         sample_tokens: length of those completions.
+        fixed: recipe paths that no round may change (`model.num_layers`); the loop begins from your values and may
+            change any other.
     """
 
     max_rounds: Annotated[int, Field(ge=1)] = 8
@@ -49,6 +51,7 @@ class StudyConfig(Config):
     watch_bytes: Annotated[int, Field(ge=1000)] = 30_000
     prompts: tuple[str, ...] = ()
     sample_tokens: Annotated[int, Field(ge=1)] = 100
+    fixed: tuple[str, ...] = ()
 
 
 class Recipe(Config):

@@ -128,6 +128,7 @@ def plan_run(
             precision=machine.precision,
             memory_bytes=machine.memory_bytes / 2,  # not what is free now: the choice must repeat
             optimizer=optimizer,
+            batch_tokens=draft.get("training.global_batch_tokens"),
         )
     )
     recipe = draft.finish()

@@ -128,11 +128,14 @@ class Study:
         assert self.best is not None
         tried = {line["key"] for line in self.journal.lines}
         proposed = propose(self.journal.findings(), self.best.recipe)
-        return [change for change in proposed if self._key(change) not in tried and self._is_comparable(change)]
+        return [change for change in proposed if self._key(change) not in tried and self._is_allowed(change)]
 
-    def _is_comparable(self, change: Change) -> bool:
-        """Values per token of two tokenizers say nothing about each other."""
-        return self.metric.per == "byte" or "tokenizer.vocab_size" not in change.values
+    def _is_allowed(self, change: Change) -> bool:
+        """Whether it leaves alone what the recipe fixes; and per-token values of two tokenizers do not compare."""
+        fixed = set(self.recipe.study.fixed)
+        if self.metric.per == "token":
+            fixed.add("tokenizer.vocab_size")
+        return fixed.isdisjoint(change.values)
 
     def _has_time_for(self, change: Change) -> bool:
         """A round must come as far as the best one did: through its decay again, or all the way when it begins anew."""
@@ -249,6 +252,7 @@ class Study:
         changed = differences(before, recipe)
         self.watch(RoundStarted(number, change.finding.name, describe(changed)))
         loaded = load_checkpoint(self.run.best)
+        loaded.model.to(self.machine.device)
         prompts = prompts_of(recipe, self.corpus)
         _, old = speak(loaded.model, loaded.tokenizer, prompts, before)
         samples, new = speak(loaded.model, loaded.tokenizer, prompts, recipe)

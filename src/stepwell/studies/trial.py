@@ -7,6 +7,7 @@ they are good enough (`study.py`).
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import yaml
 from stepwell.checkpoints import load_checkpoint
 from stepwell.config import build
 from stepwell.data import Packer
+from stepwell.errors import RunError
 from stepwell.evaluation import (
     Interval,
     LanguageModelingScores,
@@ -139,7 +141,7 @@ def run_trial(
         stop_requested=stop_requested,
     )
     trained = trainer.run()
-    return judge(number, recipe, corpus, run, trained.best, watch)
+    return judge(number, recipe, corpus, run, machine, trained.best, watch)
 
 
 def watcher_of(recipe: Recipe, corpus: Corpus) -> Evaluate:
@@ -156,22 +158,31 @@ def watcher_of(recipe: Recipe, corpus: Corpus) -> Evaluate:
     return evaluate
 
 
-def judge(number: int, recipe: Recipe, corpus: Corpus, run: RunDirectory, checkpoint: Path, watch: Watcher) -> Trial:
+def judge(
+    number: int,
+    recipe: Recipe,
+    corpus: Corpus,
+    run: RunDirectory,
+    machine: Machine,
+    checkpoint: Path,
+    watch: Watcher,
+) -> Trial:
     """Measure a trained model on the validation text and let it complete the prompts."""
     watch(Stage("evaluate", "validation text"))
-    loaded = load_checkpoint(checkpoint)
-    scores = evaluate_language_modeling(
-        loaded.model, corpus.judged(recipe.study.validation_bytes), precision=recipe.training.precision
+    model, precision, study = (
+        load_checkpoint(checkpoint).model.to(machine.device),
+        recipe.training.precision,
+        recipe.study,
     )
-    train = evaluate_language_modeling(
-        loaded.model, thinned(corpus.train, recipe.study.watch_bytes), precision=recipe.training.precision
-    )
+    scores = evaluate_language_modeling(model, corpus.judged(study.validation_bytes), precision=precision)
+    train = evaluate_language_modeling(model, thinned(corpus.train, study.watch_bytes), precision=precision)
     watch(Stage("predict", "samples"))
-    samples, repetition = speak(loaded.model, corpus.tokenizer, prompts_of(recipe, corpus), recipe)
+    samples, repetition = speak(model, corpus.tokenizer, prompts_of(recipe, corpus), recipe)
     folder = run.round(number)
     np.savez(folder / "scores.npz", **{name: getattr(scores, name) for name in ("nats", "tokens", "bytes", "correct")})
     steps = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "step"]
-    first, last = steps[0], steps[-1]
+    last = steps[-1]
+    first = steps[0] if len(steps) > 1 else {"tokens": 0, "seconds": 0.0}
     stable = run.read(folder / "checkpoints" / "stable" / "provenance.json")
     summary = {
         "train_bits_per_byte": bootstrap(train, "bits_per_byte", resamples=1).value,
@@ -188,12 +199,21 @@ def judge(number: int, recipe: Recipe, corpus: Corpus, run: RunDirectory, checkp
 
 
 def read_trial(number: int, run: RunDirectory) -> Trial:
-    """A finished trial, from its folder."""
+    """A finished trial, from its folder.
+
+    Raises:
+        RunError: when a file of it is damaged.
+    """
     folder = run.round(number)
     recipe = build(Recipe, yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")), where=str(folder))
     summary = run.read(folder / "judged.json") or {}
-    with np.load(folder / "scores.npz") as arrays:
-        scores = LanguageModelingScores(**{name: arrays[name] for name in arrays.files})
+    try:
+        with np.load(folder / "scores.npz") as arrays:
+            scores = LanguageModelingScores(**{name: arrays[name] for name in arrays.files})
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise RunError(
+            f"{folder / 'scores.npz'}: is damaged or missing", got=str(error), do="start again with another --out"
+        ) from None
     stable = folder / "checkpoints" / "stable"
     return Trial(
         round=number,

@@ -213,6 +213,13 @@ def test_a_metric_per_token_compares_no_two_vocabularies(make_stage: MakeStage, 
     assert "tokenizer_misfit" not in [line["diagnosis"] for line in journal(stage)]
 
 
+def test_what_the_recipe_fixes_no_round_changes(make_stage: MakeStage) -> None:
+    rounds = [{"bits": 2.0, "findings": ("tokenizer_misfit", "underfitting")}, {"bits": 1.5}]
+    stage = make_stage(rounds, study={"fixed": ["tokenizer.vocab_size"]})
+    stage.study().play()
+    assert [line["diagnosis"] for line in journal(stage)][:2] == ["first_plan", "underfitting"]
+
+
 def test_a_shorter_round_than_it_takes_is_not_begun_anew(make_stage: MakeStage) -> None:
     """A fresh model must see about as many tokens as the best one did: here that would take 400 s, and 100 are left."""
     stage = make_stage([{"bits": 2.0, "findings": ("tokenizer_misfit",), "seconds": 500.0}], training={"steps": 4000})
