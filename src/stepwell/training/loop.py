@@ -179,6 +179,7 @@ class Trainer:
         if patience is not None and state.worse >= patience and state.step < state.decay_start:
             span = begin_decay(self.config.schedule, state.step, most=state.steps - state.step)
             self._shorten(span.decay_start, span.steps, "patience")
+        self._save("measured")
 
     def _mind_the_clock(self) -> None:
         """Begin the decay earlier when the steps that are left would not fit into the time that is left."""
@@ -198,7 +199,7 @@ class Trainer:
         state.decay_start, state.steps = decay_start, steps
 
     def _roll_back(self, loss: float) -> None:
-        """Return to the last checkpoint with half the rate."""
+        """Return to the last measurement with half the rate: its step depends on no clock, so a rerun does the same."""
         before = self.progress
         rollbacks, at = before.rollbacks + 1, before.step + 1
         if rollbacks > MAX_ROLLBACKS:
@@ -207,10 +208,7 @@ class Trainer:
                 got=f"{loss} at step {at}, after {MAX_ROLLBACKS} rollbacks",
                 do="lower training.optimizer.learning_rate, or use training.precision=float32",
             )
-        folder, _ = newest_good(self.checkpoints)
-        if folder is None:
-            raise TrainingError(f"{self.checkpoints}: no whole checkpoint to roll back to", got=f"loss {loss}")
-        self._load(folder)
+        self._load(self.checkpoints / "measured")
         state = self.progress
         state.rollbacks, state.rate_scale = rollbacks, before.rate_scale / 2
         state.best_loss, state.best_step = before.best_loss, before.best_step  # that checkpoint is still the best
@@ -241,6 +239,7 @@ class Trainer:
             )
             self.progress.decay_start = max(self.progress.decay_start, self.progress.step)
         write_atomically(self.metrics, "")
+        self._save("measured")
         self._save()
 
     def _load(self, folder: Path, own: bool = True) -> None:

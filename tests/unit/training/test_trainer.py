@@ -76,12 +76,25 @@ def test_after_a_nan_the_run_goes_on_from_the_last_checkpoint_with_half_the_rate
 
 
 def test_a_rollback_goes_back_to_where_the_weights_were_saved(make_trainer, tmp_path):
-    """Nothing but the first checkpoint was saved, so the run is one at half the rate from there."""
-    make_trainer(tmp_path / "a", built=troubled({5 * PASSES + 2: NAN})).run()
-    make_trainer(tmp_path / "b", training={"optimizer.learning_rate": 0.005}, built=troubled({})).run()
+    """Nothing was measured yet, so the run is one at half the rate from the beginning."""
+    rarely = {"evaluate_every_steps": 100}
+    make_trainer(tmp_path / "a", training=rarely, built=troubled({5 * PASSES + 2: NAN})).run()
+    slower = {"optimizer.learning_rate": 0.005, **rarely}
+    make_trainer(tmp_path / "b", training=slower, built=troubled({})).run()
     first, second = (load_checkpoint(tmp_path / name / "checkpoints" / "step-000012").model for name in "ab")
     for name, parameter in first.named_parameters():
         torch.testing.assert_close(parameter, second.get_parameter(name))
+
+
+def test_a_rollback_does_not_depend_on_when_checkpoints_were_saved(make_trainer, tmp_path):
+    trouble = {6 * PASSES + 1: NAN}
+    for name, seconds in (("often", 0), ("never", 1e9)):
+        make_trainer(tmp_path / name, training={"checkpoint_every_seconds": seconds}, built=troubled(trouble)).run()
+    first, second = (
+        load_checkpoint(tmp_path / name / "checkpoints" / "step-000012").model for name in ("often", "never")
+    )
+    for name, parameter in first.named_parameters():
+        assert torch.equal(parameter, second.get_parameter(name))
 
 
 def test_a_spike_is_rolled_back_too(make_trainer, tmp_path):
