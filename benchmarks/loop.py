@@ -29,7 +29,19 @@ CASES = {
 
 def run_case(name: str, out: Path) -> dict[str, object]:
     source, budget = CASES[name]
-    command = [sys.executable, "-m", "stepwell", "run", "--text", source, "--budget", budget, "--out", str(out), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "stepwell",
+        "run",
+        "--text",
+        source,
+        "--budget",
+        budget,
+        "--out",
+        str(out),
+        "--json",
+    ]
     began = time.monotonic()
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     wall = time.monotonic() - began

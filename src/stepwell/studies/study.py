@@ -217,8 +217,9 @@ class Study:
 
     def _forget(self, number: int) -> None:
         """Remove the checkpoints of a finished round that no later one can need."""
-        for folder in (self.run.round(number) / "checkpoints").glob("step-*"):
-            shutil.rmtree(folder, ignore_errors=True)
+        for folder in (self.run.round(number) / "checkpoints").glob("*"):
+            if folder.name not in ("best", "stable"):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def corpus_of(self, recipe: Recipe) -> Corpus:
         """The text in a recipe's tokens."""

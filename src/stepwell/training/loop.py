@@ -209,6 +209,7 @@ class Trainer:
                 do="lower training.optimizer.learning_rate, or use training.precision=float32",
             )
         self._load(self.checkpoints / "measured")
+        self._cut_metrics(self.progress.step)
         state = self.progress
         state.rollbacks, state.rate_scale = rollbacks, before.rate_scale / 2
         state.best_loss, state.best_step = before.best_loss, before.best_step  # that checkpoint is still the best
@@ -294,7 +295,7 @@ class Trainer:
         self.watch(Fact(f"{event.replace('_', ' ')}: {detail}", warning=warning))
 
     def _cut_metrics(self, step: int) -> None:
-        """Forget the lines after the checkpoint that the run goes on from."""
+        """Forget the lines after the step that the run goes on from."""
         kept = [record for record in read_lines(self.metrics) if record["step"] <= step]
         write_atomically(self.metrics, "".join(to_json(record) + "\n" for record in kept))
 

@@ -57,7 +57,7 @@ PASSES = 3
 
 
 @pytest.mark.parametrize("bad", [NAN, float("inf")])
-def test_after_a_nan_the_run_goes_on_from_the_last_checkpoint_with_half_the_rate(make_trainer, tmp_path, bad):
+def test_after_a_nan_the_run_goes_on_from_the_last_measurement_with_half_the_rate(make_trainer, tmp_path, bad):
     said: list[Any] = []
     trained = make_trainer(tmp_path, training=EACH_STEP, built=troubled({5 * PASSES + 2: bad}), watch=said.append).run()
     assert trained.progress.step == 12
@@ -65,11 +65,11 @@ def test_after_a_nan_the_run_goes_on_from_the_last_checkpoint_with_half_the_rate
     assert trained.progress.rate_scale == 0.5
     (event,) = records(tmp_path, "event")
     assert event["event"] == "rolled_back"
-    assert event["step"] == 5
+    assert event["step"] == 4
     assert "step 6" in event["detail"]
     steps = records(tmp_path, "step")
     assert [record["step"] for record in steps] == list(range(1, 13))
-    assert [record["learning_rate"] for record in steps[2:6]] == pytest.approx([0.01, 0.01, 0.01, 0.005])
+    assert [record["learning_rate"] for record in steps[2:6]] == pytest.approx([0.01, 0.01, 0.005, 0.005])
     assert any(isinstance(e, Fact) and e.warning and "rolled back" in e.text for e in said)
     for name in ("best", "stable", "step-000012"):
         assert all(p.isfinite().all() for p in load_checkpoint(tmp_path / "checkpoints" / name).model.parameters())
@@ -111,7 +111,7 @@ def test_a_loss_that_never_is_finite_ends_the_run(make_trainer, tmp_path):
     trainer = make_trainer(tmp_path, training=EACH_STEP, built=troubled(always))
     with pytest.raises(TrainingError, match="does not stay finite") as caught:
         trainer.run()
-    assert "nan at step 6" in str(caught.value)
+    assert "nan at step 5" in str(caught.value)
     assert "learning_rate" in str(caught.value)
     rollbacks = records(tmp_path, "event")
     assert [event["event"] for event in rollbacks] == ["rolled_back"] * MAX_ROLLBACKS
@@ -258,7 +258,7 @@ def test_metrics_say_what_happened(make_trainer, tmp_path):
 
 def test_what_is_kept(make_trainer, tmp_path):
     make_trainer(tmp_path, training={"keep_checkpoints": 3, **EACH_STEP}).run()
-    assert folders(tmp_path) == ["best", "stable", "step-000010", "step-000011", "step-000012"]
+    assert folders(tmp_path) == ["best", "measured", "stable", "step-000010", "step-000011", "step-000012"]
     best = load_checkpoint(tmp_path / "checkpoints" / "best")
     assert best.trainer is None
     assert best.provenance == {"test": 1, "step": 12, "tokens": records(tmp_path, "step")[-1]["tokens"]}
@@ -278,7 +278,7 @@ def test_stopping_by_hand_saves_and_says_how_to_go_on(make_trainer, tmp_path):
     with pytest.raises(Stopped, match="run the same command again") as caught:
         trainer.run()
     assert caught.value.exit_code == 130
-    assert folders(tmp_path) == ["step-000000", "step-000001"]
+    assert folders(tmp_path) == ["measured", "step-000000", "step-000001"]
     assert make_trainer(tmp_path).run().progress.step == 12
     assert [event["event"] for event in records(tmp_path, "event")] == ["resumed"]
 
@@ -287,7 +287,7 @@ def test_another_run_in_the_directory_is_refused(make_trainer, tmp_path):
     make_trainer(tmp_path).run()
     with pytest.raises(RunError, match="holds another training run"):
         make_trainer(tmp_path, identity={"test": 2})
-    assert folders(tmp_path) == ["best", "stable", "step-000000", "step-000012"]
+    assert folders(tmp_path) == ["best", "measured", "stable", "step-000000", "step-000012"]
 
 
 def test_an_identity_may_hold_any_plain_values(make_trainer, tmp_path):
@@ -301,7 +301,7 @@ def test_what_killed_processes_left_is_removed(make_trainer, tmp_path):
     for draft in (tmp_path / ".metrics.jsonl.1.stepwell-draft", tmp_path / "checkpoints" / ".best.1.stepwell-draft"):
         draft.mkdir()
     make_trainer(tmp_path).run()
-    assert folders(tmp_path) == ["best", "stable", "step-000000", "step-000012"]
+    assert folders(tmp_path) == ["best", "measured", "stable", "step-000000", "step-000012"]
     assert not list(tmp_path.glob(".*"))
 
 
@@ -315,7 +315,7 @@ def test_a_damaged_newest_checkpoint_does_not_push_out_good_ones(make_trainer, t
     train(3)
     (tmp_path / "checkpoints" / "step-000005" / "model.safetensors").write_bytes(b"")
     train(1, keep=1)
-    assert folders(tmp_path) == ["best", "step-000003"]
+    assert folders(tmp_path) == ["best", "measured", "step-000003"]
 
 
 def test_going_on_from_the_stable_checkpoint_is_the_longer_run(make_trainer, tmp_path):
