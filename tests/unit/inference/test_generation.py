@@ -103,7 +103,7 @@ def test_a_character_that_max_tokens_cuts_is_left_out(tiny_model, byte_tokenizer
     says = byte_tokenizer.encode("井").tolist()[:2]
     completion, pieces = recite(tiny_model, byte_tokenizer, says, max_tokens=2)
     assert completion.text == ""
-    assert [piece.text for piece in pieces] == ["", "\ufffd"]
+    assert [piece.text for piece in pieces] == ["", ""]
 
 
 def test_a_stream_joined_is_the_completion(tiny_model, byte_tokenizer):
