@@ -20,6 +20,11 @@ from stepwell.recipes import Recipe
 from stepwell.runs import RunDirectory
 from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer
 
+TOKENIZER_BYTES = 20_000_000
+"""A tokenizer learns from at most so much text, every k-th document; more changes its merges little and takes long."""
+
+COUNTED_AT_ONCE = 1 << 24
+
 RARE = 10
 """A token that the training text holds fewer times than this can hardly be learned."""
 
@@ -53,15 +58,22 @@ class Corpus:
 
     def rare_ratio(self) -> float:
         """Share of the vocabulary, single bytes aside, that the training text holds fewer than ten times."""
-        counts = np.bincount(np.asarray(self.train.token_ids), minlength=self.tokenizer.vocab_size)
+        counts = np.zeros(self.tokenizer.vocab_size, np.int64)
+        for start in range(0, self.train.num_tokens, COUNTED_AT_ONCE):
+            part = np.asarray(self.train.token_ids[start : start + COUNTED_AT_ONCE])
+            counts += np.bincount(part, minlength=len(counts))
         merged = counts[257:]
         return float((merged < RARE).mean()) if len(merged) else 0.0
 
 
+def stride_of(num_bytes: int, max_bytes: int) -> int:
+    """Every how many documents one is taken so that the taken ones hold about `max_bytes`."""
+    return max(1, -(-num_bytes // max_bytes))
+
+
 def thinned(split: TokenSplit, max_bytes: int) -> TokenSplit:
     """Every k-th document of a split, so that they hold at most so many bytes (at least one document)."""
-    stride = max(1, int(np.ceil(split.num_bytes.sum() / max_bytes)))
-    chosen = np.arange(0, split.num_documents, stride)
+    chosen = np.arange(0, split.num_documents, stride_of(int(split.num_bytes.sum()), max_bytes))
     documents = [split.document(int(index)) for index in chosen]
     offsets = np.cumsum([0, *(len(document) for document in documents)])
     return TokenSplit(np.concatenate(documents), offsets, split.num_bytes[chosen])
@@ -96,7 +108,8 @@ def tokenize_corpus(text: PreparedText, config: ByteBPEConfig, run: RunDirectory
             watch(Fact(f"{error.what}; it is trained again", warning=True))
     if tokenizer is None:
         watch(Stage("tokenizer", f"{config.vocab_size:,} tokens"))
-        tokenizer = train_tokenizer(text.texts("train"), config)
+        texts = text.texts("train")
+        tokenizer = train_tokenizer(texts[:: stride_of(int(texts.offsets[-1]), TOKENIZER_BYTES)], config)
         tokenizer.save(path)
     return Corpus(text, tokenizer, tokenize_text(text, tokenizer, run.data, watch))
 

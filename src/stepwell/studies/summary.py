@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from stepwell.checkpoints import load_checkpoint
 from stepwell.data import TokenSplit
 from stepwell.evaluation import bootstrap, evaluate_kneser_ney, evaluate_language_modeling, summarize
@@ -17,8 +15,11 @@ from stepwell.models import LanguageModel
 from stepwell.progress import Stage
 from stepwell.recipes import Recipe
 from stepwell.runs import to_json, write_atomically
-from stepwell.studies.corpus import Corpus
+from stepwell.studies.corpus import Corpus, stride_of, thinned
 from stepwell.studies.study import Study
+
+COUNTED_BYTES = 20_000_000
+"""The n-gram model counts at most so much training text."""
 
 
 def sum_up(study: Study, reason: str) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def sum_up(study: Study, reason: str) -> dict[str, Any]:
     study.watch(Stage("evaluate", "test text, once"))
     model = load_checkpoint(run.best).model.to(study.machine.device)
     corpus = study.corpus_of(recipe)
-    test = corpus.tokens.split("test")
+    test, at_most = corpus.tokens.split("test"), recipe.study.validation_bytes
     spoken = [line for line in journal.lines if line["accepted"] and line["samples"]]
     result = {
         "task": recipe.task,
@@ -48,8 +49,8 @@ def sum_up(study: Study, reason: str) -> dict[str, Any]:
         "target_met": None if study.recipe.target is None else study.target_met(),
         "stopped_because": reason,
         "rounds": len(journal.lines),
-        "validation": measure(model, corpus.judged(recipe.study.validation_bytes), recipe),
-        "test": measure(model, test, recipe) if test.num_documents else None,
+        "validation": measure(model, corpus.judged(at_most), recipe),
+        "test": measure(model, thinned(test, at_most), recipe) if test.num_documents else None,
         "best": {
             "round": study.best.trial.round,
             "path": "best",
@@ -71,10 +72,13 @@ def measure(model: LanguageModel, split: TokenSplit, recipe: Recipe) -> dict[str
 
 
 def kneser_ney_baseline(corpus: Corpus, max_bytes: int) -> dict[str, Any]:
-    """What a 5-gram over bytes reaches on the documents that judge every round."""
+    """What a 5-gram over bytes reaches on the documents that judge every round; of a large text it counts a part."""
     train, validation = corpus.text.texts("train"), corpus.text.texts("validation")
-    stride = max(1, int(np.ceil(int(validation.offsets[-1]) / max_bytes)))
+    step, stride = stride_of(int(train.offsets[-1]), COUNTED_BYTES), stride_of(int(validation.offsets[-1]), max_bytes)
     scores = evaluate_kneser_ney(
-        train, validation[::stride], train_ends=train.ends, validation_ends=validation.ends[::stride]
+        train[::step],
+        validation[::stride],
+        train_ends=train.ends[::step],
+        validation_ends=validation.ends[::stride],
     )
     return {"name": "kneser_ney_5", "bits_per_byte": bootstrap(scores, "bits_per_byte").value}
