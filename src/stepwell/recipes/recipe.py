@@ -37,7 +37,7 @@ class StudyConfig(Config):
     Attributes:
         max_rounds: the loop ends after so many rounds, whatever is left of the budget.
         resamples: bootstrap draws.
-        validation_bytes: held-out text that a round is judged by, at most, in bytes; the test text is read up to this too.
+        validation_bytes: held-out text that a round is judged by, at most, in bytes; so much of the test text is read.
         watch_bytes: held-out text that is measured while training goes on, at most, in bytes.
         prompts: beginnings that every round completes; taken from held-out text when empty.
         sample_tokens: length of those completions.
