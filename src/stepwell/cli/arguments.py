@@ -56,6 +56,7 @@ class StopSignal:
     def __init__(self) -> None:
         self.asked = False
         self._polled = 0.0
+        self._struck = False
 
     def __call__(self) -> bool:
         """Whether a stop was asked for; training asks after every step."""
@@ -64,9 +65,10 @@ class StopSignal:
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         patient = time.monotonic() - self._polled < PATIENCE_SECONDS
-        if self.asked or not patient:
+        self._struck = self.asked or not patient
+        self.asked = True  # also when a library swallows the exception: whoever polls next will stop
+        if self._struck:
             raise KeyboardInterrupt
-        self.asked = True
 
     @contextmanager
     def listening(self) -> Iterator[StopSignal]:
@@ -78,8 +80,10 @@ class StopSignal:
         before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield self
-        except KeyboardInterrupt:  # typer would turn it into a silent exit
-            raise Stopped("stopped by hand", do="run the same command again to go on") from None
+        except (KeyboardInterrupt, Exception) as fault:
+            if self._struck and not isinstance(fault, Stopped):  # libraries turn an interrupt into faults of any kind
+                raise Stopped("stopped by hand", do="run the same command again to go on") from None
+            raise
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

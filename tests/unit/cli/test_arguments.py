@@ -76,3 +76,19 @@ def test_signals_are_given_back() -> None:
     with pytest.raises(ValueError), StopSignal().listening():
         raise ValueError
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_an_interrupt_that_a_library_turned_into_another_fault_is_still_a_stop() -> None:
+    def library() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise TypeError("expected a file") from None
+
+    with pytest.raises(Stopped), StopSignal().listening():
+        library()
+
+
+def test_a_fault_without_a_signal_stays_what_it_is() -> None:
+    with pytest.raises(TypeError, match="mine"), StopSignal().listening():
+        raise TypeError("mine")
