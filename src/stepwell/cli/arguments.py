@@ -81,7 +81,8 @@ class StopSignal:
         try:
             yield self
         except (KeyboardInterrupt, Exception) as fault:
-            if self._struck and not isinstance(fault, Stopped):  # libraries turn an interrupt into faults of any kind
+            turned = self._struck and not isinstance(fault, Stopped)  # a library may make any fault of an interrupt
+            if turned or isinstance(fault, KeyboardInterrupt):
                 raise Stopped("stopped by hand", do="run the same command again to go on") from None
             raise
         finally:

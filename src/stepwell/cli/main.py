@@ -282,7 +282,8 @@ def main() -> None:
 
     args = [word for word in sys.argv[1:] if word != "--debug"]
     debug = len(args) < len(sys.argv) - 1
-    share_cores()
+    if args and not {"--help", "-h", "--version"} & set(args):
+        share_cores()
     for stream in (sys.stdout, sys.stderr):  # a prompt may be no UTF-8, and a terminal may know less than that
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
