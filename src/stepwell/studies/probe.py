@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass
 
 import psutil
-import torch
 
 from stepwell.data import Packer
 from stepwell.hardware import Machine
@@ -107,8 +106,3 @@ class Speedometer:
 
     def _shape(self, depth: int) -> DecoderConfig:
         return decoder_sized(depth, vocab_size=self._corpus.tokenizer.vocab_size, max_seq_len=MAX_SEQ_LEN)
-
-
-def use_threads(machine: Machine) -> None:
-    """Give torch the machine's threads."""
-    torch.set_num_threads(machine.threads)
