@@ -5,6 +5,7 @@ from stepwell.nn.decoding import DecodingState, KeyValueCache
 from stepwell.nn.initialization import SCHEMES, ResidualScheme, Scheme, initialize
 from stepwell.nn.mlp import MLP, Activation
 from stepwell.nn.norms import RMSNorm
+from stepwell.nn.pieces import Pieces
 from stepwell.nn.rotary import Rotary
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Attention",
     "DecodingState",
     "KeyValueCache",
+    "Pieces",
     "RMSNorm",
     "ResidualScheme",
     "Rotary",
