@@ -7,19 +7,35 @@ from stepwell.nn.mlp import MLP, Activation
 from stepwell.nn.norms import RMSNorm
 from stepwell.nn.pieces import Pieces
 from stepwell.nn.rotary import Rotary
+from stepwell.nn.rotary_scaling import (
+    ROTARY_SCALINGS,
+    DynamicScaling,
+    LinearScaling,
+    Llama3Scaling,
+    RotaryScaling,
+    RotaryScalingKind,
+    YarnScaling,
+)
 
 __all__ = [
     "MLP",
+    "ROTARY_SCALINGS",
     "SCHEMES",
     "Activation",
     "Attention",
     "DecodingState",
+    "DynamicScaling",
     "KeyValueCache",
+    "LinearScaling",
+    "Llama3Scaling",
     "Pieces",
     "RMSNorm",
     "ResidualScheme",
     "Rotary",
+    "RotaryScaling",
+    "RotaryScalingKind",
     "Scheme",
+    "YarnScaling",
     "document_mask",
     "initialize",
 ]

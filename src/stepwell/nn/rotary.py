@@ -1,8 +1,9 @@
 """Rotary position embedding (Su et al., 2021, "RoFormer").
 
 Each pair of query and key channels is turned by an angle that grows with the position, so their dot product depends
-on the distance alone. The tables of cosines and sines are made once for `max_seq_len` positions and sliced. This
-file leaves out the scalings that stretch a model beyond the length it was trained at.
+on the distance alone. The tables of cosines and sines are made when they are first needed, as long as they are needed,
+so a model that could read 128 thousand tokens costs nothing until it does. This file leaves out how the turning is
+stretched beyond the length a model was trained at (`rotary_scaling`), and pairs of neighbouring channels.
 """
 
 from __future__ import annotations
@@ -10,25 +11,45 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from stepwell.nn.rotary_scaling import RotaryScaling, rotary_frequencies
+
+_SHORTEST_TABLE = 256
+
 
 class Rotary(nn.Module):
     """Tables of cosines and sines, and the turning itself.
 
     Args:
-        head_dim: channels of one head, even.
-        max_seq_len: number of positions in the tables.
+        head_dim: channels E of one head.
+        max_seq_len: number of positions that can be asked for.
         theta: base of the wavelengths, above 1.
+        ratio: part of the channels that is turned, the first ones, in (0, 1]; the rest pass as they are (GPT-NeoX).
+        scaling: how the frequencies are stretched; None for not at all.
+
+    Raises:
+        ValueError: when the number of turned channels is odd or zero.
     """
 
-    cos: Tensor
-    sin: Tensor
-
-    def __init__(self, head_dim: int, max_seq_len: int, theta: float = 10_000.0) -> None:
+    def __init__(
+        self,
+        head_dim: int,
+        max_seq_len: int,
+        theta: float = 10_000.0,
+        *,
+        ratio: float = 1.0,
+        scaling: RotaryScaling | None = None,
+    ) -> None:
         super().__init__()
-        frequencies = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-        angles = torch.outer(torch.arange(max_seq_len, dtype=torch.float64), frequencies)
-        self.register_buffer("cos", angles.cos().float(), persistent=False)
-        self.register_buffer("sin", angles.sin().float(), persistent=False)
+        self.size = int(head_dim * ratio)
+        if self.size < 2 or self.size % 2:
+            raise ValueError(
+                f"rotary positions turn pairs of channels: {ratio} of {head_dim} channels are {self.size}; "
+                "choose an even number of at least 2"
+            )
+        self.max_seq_len, self.theta, self.scaling = max_seq_len, theta, scaling
+        # Not buffers: they follow the device of the input by themselves, and a model that is built without memory
+        # (device "meta") or cast to bfloat16 keeps exact tables.
+        self._tables: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """Turn queries or keys by their positions.
@@ -38,9 +59,31 @@ class Rotary(nn.Module):
             start: position of the first of the T tokens; start + T is at most max_seq_len.
 
         Returns:
-            (B, H, T, E), in x's precision. The first half of the channels pairs with the second half.
+            (B, H, T, E), in x's precision. The first half of the turned channels pairs with their second half.
+
+        Raises:
+            IndexError: when start + T is past max_seq_len.
         """
         stop = start + x.shape[-2]
-        cos, sin = self.cos[start:stop].to(x.dtype), self.sin[start:stop].to(x.dtype)
-        first, second = x.chunk(2, dim=-1)
-        return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+        cos, sin = (table[start:stop].to(x.dtype) for table in self._reaching(stop, x.device))
+        turned, rest = x[..., : self.size], x[..., self.size :]
+        first, second = turned.chunk(2, dim=-1)
+        turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+        return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned
+
+    def _reaching(self, stop: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Tables of at least `stop` positions, float32 on the device."""
+        if self._tables is None or self._tables[0].shape[0] < stop or self._tables[0].device != device:
+            self._tables = self._tables_of(stop, device)
+        return self._tables
+
+    def _tables_of(self, stop: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        if stop > self.max_seq_len:
+            raise IndexError(f"rotary positions reach {self.max_seq_len} tokens, {stop} were asked for")
+        length = min(self.max_seq_len, max(_SHORTEST_TABLE, 1 << (stop - 1).bit_length()))
+        with torch.inference_mode(False):  # tables made while predicting serve a later training step too
+            frequencies = rotary_frequencies(self.size, self.theta, self.max_seq_len, self.scaling)
+            angles = torch.outer(torch.arange(length, dtype=torch.float64, device="cpu"), frequencies)
+            length_factor = 1.0 if self.scaling is None else self.scaling.length_factor()
+            cos, sin = (length_factor * angles.cos()).float(), (length_factor * angles.sin()).float()
+            return cos.to(device), sin.to(device)
