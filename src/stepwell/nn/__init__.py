@@ -1,11 +1,22 @@
 """Layers: plain modules that can be read and used alone."""
 
-from stepwell.nn.attention import Attention, document_mask
+from stepwell.nn.activations import ACTIVATIONS, ActivationName
+from stepwell.nn.attention import Attention, CrossAttention, attend
 from stepwell.nn.decoding import DecodingState, KeyValueCache
 from stepwell.nn.initialization import SCHEMES, ResidualScheme, Scheme, initialize
-from stepwell.nn.mlp import MLP, Activation
+from stepwell.nn.masks import attention_mask
+from stepwell.nn.mlp import MLP
 from stepwell.nn.norms import RMSNorm
 from stepwell.nn.pieces import Pieces
+from stepwell.nn.positions import (
+    LearnedPositions,
+    RelativeBias,
+    SinusoidalLayout,
+    alibi_bias,
+    alibi_slopes,
+    document_positions,
+    sinusoidal_positions,
+)
 from stepwell.nn.rotary import Rotary
 from stepwell.nn.rotary_scaling import (
     ROTARY_SCALINGS,
@@ -18,24 +29,34 @@ from stepwell.nn.rotary_scaling import (
 )
 
 __all__ = [
+    "ACTIVATIONS",
     "MLP",
     "ROTARY_SCALINGS",
     "SCHEMES",
-    "Activation",
+    "ActivationName",
     "Attention",
+    "CrossAttention",
     "DecodingState",
     "DynamicScaling",
     "KeyValueCache",
+    "LearnedPositions",
     "LinearScaling",
     "Llama3Scaling",
     "Pieces",
     "RMSNorm",
+    "RelativeBias",
     "ResidualScheme",
     "Rotary",
     "RotaryScaling",
     "RotaryScalingKind",
     "Scheme",
+    "SinusoidalLayout",
     "YarnScaling",
-    "document_mask",
+    "alibi_bias",
+    "alibi_slopes",
+    "attend",
+    "attention_mask",
+    "document_positions",
     "initialize",
+    "sinusoidal_positions",
 ]
