@@ -7,7 +7,7 @@ binary search, all in NumPy. This file leaves out pruning and the ARPA format.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
+Float32Array = NDArray[np.float32]
 
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 """For counts of 1, 2 and more, where there are too few n-grams to estimate discounts from (as in KenLM)."""
@@ -105,6 +106,99 @@ class KneserNey:
             probabilities[ends] = np.where(hits >= 0, table.probabilities[hits], backoff * probabilities[ends])
             prefixes = found
         return np.log(probabilities)
+
+    def predict(self, contexts: IntArray) -> Float32Array:
+        """Log-probabilities of every symbol after each of many contexts.
+
+        Every symbol that followed some end of a context in the text has a probability of its own; all others share the
+        unigrams, weighed down by what each longer history left over. So a table of unigrams times a number for each
+        context is filled first, and what was seen is written over it, short histories before long ones.
+
+        Args:
+            contexts: (N, order - 1) symbols, the last one nearest; the begin symbol is vocab_size, and -1 stands where
+                there is nothing further back.
+
+        Returns:
+            (N, V) nats.
+        """
+        if not self._tables:
+            raise ValueError("fit the model before predicting")
+        histories = self._histories(contexts)
+        # What histories of each length and all longer ones leave over, for the n-grams that are shorter.
+        left = np.ones((self.order + 1, len(contexts)))
+        for length, table in reversed(list(enumerate(self._tables))):
+            known = histories[length] >= 0 if table.keys.size else np.zeros(len(contexts), np.bool_)
+            left[length] = left[length + 1]
+            left[length, known] *= table.backoff[histories[length][known]]
+        probabilities = np.multiply.outer(left[1].astype(np.float32), self._unigrams().astype(np.float32))
+        for length, table in enumerate(self._tables[1:], start=1):
+            rows, ngrams = _continuations(table.keys, histories[length], self.vocab_size)
+            symbols = table.keys[ngrams] % (self.vocab_size + 1)
+            probabilities[rows, symbols] = table.probabilities[ngrams] * left[length + 1, rows]
+        return np.log(probabilities, out=probabilities)
+
+    def _histories(self, contexts: IntArray) -> list[IntArray]:
+        """Numbers of the last 0, 1, ..., order - 1 symbols of each context as n-grams: (N,) each, -1 where unseen."""
+        num, size = contexts.shape
+        histories = [np.zeros(num, np.int64)]
+        numbers = np.where(contexts == -1, -1, 0)  # of the n-gram that begins at each place and is one symbol longer
+        for length, table in enumerate(self._tables[:size], start=1):
+            numbers = numbers[:, : size - length + 1]
+            last = contexts[:, length - 1 :]
+            found = _find(table.keys, numbers, last, self.vocab_size) if table.keys.size else np.full_like(numbers, -1)
+            numbers = np.where(numbers >= 0, found, -1)
+            histories.append(numbers[:, -1])
+        return histories
+
+    def _unigrams(self) -> FloatArray:
+        """Probability of every symbol after nothing known."""
+        table = self._tables[0]
+        probabilities = np.full(self.vocab_size, 1 / self.vocab_size)
+        if table.keys.size:
+            probabilities *= table.backoff[0]
+            symbols = table.keys < self.vocab_size  # all but the begin symbol, which is never predicted
+            probabilities[table.keys[symbols]] = table.probabilities[symbols]
+        return probabilities
+
+    def arrays(self) -> dict[str, NDArray[np.number]]:
+        """All that was learned, by name (`2.keys`), for `restore`."""
+        return {
+            f"{length}.{name}": getattr(table, name)
+            for length, table in enumerate(self._tables, start=1)
+            for name in _Table._fields
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[np.number]]) -> None:
+        """Take over what another model of this vocabulary and order learned.
+
+        Args:
+            arrays: of its `arrays`.
+
+        Raises:
+            ValueError: when they are not those of such a model.
+        """
+        wanted = {f"{length}.{name}" for length in range(1, self.order + 1) for name in _Table._fields}
+        if wanted != arrays.keys():
+            raise ValueError(f"missing {sorted(wanted - arrays.keys())}, extra {sorted(arrays.keys() - wanted)}")
+        tables = [
+            _Table(
+                arrays[f"{length}.keys"].astype(np.int64, copy=False),
+                arrays[f"{length}.probabilities"].astype(np.float64, copy=False),
+                arrays[f"{length}.backoff"].astype(np.float64, copy=False),
+            )
+            for length in range(1, self.order + 1)
+        ]
+        num_prefixes = 1
+        for length, table in enumerate(tables, start=1):
+            highest = num_prefixes * (self.vocab_size + 1)
+            if not (
+                table.keys.shape == table.probabilities.shape
+                and table.backoff.shape == (num_prefixes,)
+                and (not table.keys.size or 0 <= table.keys[0] <= table.keys[-1] < highest)
+            ):
+                raise ValueError(f"n-grams of {length} symbols do not fit a vocabulary of {self.vocab_size}")
+            num_prefixes = len(table.keys)
+        self._tables = tables
 
     def _with_begin(self, sequence: ArrayLike) -> IntArray:
         symbols = np.asarray(sequence, dtype=np.int64).reshape(-1)
@@ -202,6 +296,24 @@ def _discounts(counts: IntArray) -> tuple[float, float, float]:
     y = n1 / (n1 + 2 * n2)
     one, two, three = 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3
     return (one, two, three) if two > 0 and three > 0 else FALLBACK_DISCOUNTS
+
+
+def _continuations(keys: IntArray, histories: IntArray, vocab_size: int) -> tuple[IntArray, IntArray]:
+    """All n-grams that begin with a history.
+
+    Args:
+        keys: (U,) sorted, as in `_Table`.
+        histories: (N,) numbers of n-grams of one symbol less, -1 where unseen.
+        vocab_size: V.
+
+    Returns:
+        (M,) which of the histories, ascending, and (M,) number of the n-gram.
+    """
+    rows = np.flatnonzero(histories >= 0)
+    first, stop = np.searchsorted(keys, np.multiply.outer([0, 1], vocab_size + 1) + histories[rows] * (vocab_size + 1))
+    counts = stop - first
+    ends = counts.cumsum()
+    return np.repeat(rows, counts), np.arange(counts.sum()) + np.repeat(first - ends + counts, counts)
 
 
 def _find(keys: IntArray, prefixes: IntArray, last: IntArray, vocab_size: int) -> IntArray:

@@ -14,6 +14,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from stepwell.nn.positions import document_positions
+
 
 @dataclass(frozen=True)
 class Pieces:
@@ -42,16 +44,12 @@ class Pieces:
             chunk_len: documents are cut into chunks of so many tokens, counted from where they begin; the last chunk
                 of a document may be shorter. None to leave them whole.
         """
-        rows, length = document_ids.shape
-        places = torch.arange(length, device=document_ids.device).expand(rows, length)
-        begins = torch.ones_like(document_ids, dtype=torch.bool)
-        begins[:, 1:] = document_ids[:, 1:] != document_ids[:, :-1]
-        position = places - torch.where(begins, places, 0).cummax(dim=1).values
-        first_chunk = begins
+        position = document_positions(document_ids)
+        first_chunk = position == 0
         if chunk_len is not None:
             position = position % chunk_len
-            begins = position == 0
-        number = begins.flatten().cumsum(0).view(rows, length) - 1
+        begins = position == 0
+        number = begins.flatten().cumsum(0).view_as(position) - 1
         previous = torch.where(first_chunk[begins], -1, number[begins] - 1)
         return cls(number, position, number.flatten().bincount(), previous)
 
