@@ -10,11 +10,13 @@ from stepwell.models import MODELS, DecoderConfig, LanguageModel, build_model
 
 SIZES = {"vocab_size": 257, "max_seq_len": 16, "num_layers": 2, "d_model": 32, "head_dim": 8, "d_ff": 48}
 
+BIASES = {"qkv_bias": True, "out_bias": True, "mlp_bias": True}
+
 TINY: dict[str, dict[str, Config]] = {
     "decoder": {
         "multi-head": DecoderConfig(**SIZES, num_heads=4, num_kv_heads=4),
-        "grouped": DecoderConfig(**SIZES, num_heads=4, num_kv_heads=2, activation="swiglu", tie_embeddings=True),
-        "multi-query": DecoderConfig(**SIZES, num_heads=4, num_kv_heads=1, qk_norm=False, bias=True, dropout=0.5),
+        "grouped": DecoderConfig(**SIZES, num_heads=4, num_kv_heads=2, activation="silu", gated=True, tie_embeddings=True),
+        "multi-query": DecoderConfig(**SIZES, num_heads=4, num_kv_heads=1, qk_norm="none", **BIASES, dropout=0.5),
     },
 }
 """For each kind of the catalog its variants. Whoever adds an architecture adds a row, and gets the suite for it."""

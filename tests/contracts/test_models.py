@@ -30,7 +30,7 @@ def test_the_gradient_reaches_every_parameter(tiny_model):
     model.zero_grad(set_to_none=True)
     causal_loss(model, batch(), CPU).backward()
     model.eval()
-    tables = {id(parameter) for parameter in model.vocabulary_parameters()}
+    tables = {id(parameter) for parameter in model.lookup_parameters()}
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name

@@ -142,7 +142,7 @@ def load_checkpoint(path: Path) -> Loaded:
         kind = config_tree.get("kind")
         if kind not in MODELS:
             raise CheckpointError(f"{folder}/config.json: unknown model", got=str(kind), wanted=", ".join(MODELS))
-        config = build(MODELS[kind][0], config_tree, where=f"{folder}/config.json")
+        config = build(MODELS[kind].config, config_tree, where=f"{folder}/config.json")
         model = build_model(config)
         _fill(model, load_file(folder / WEIGHTS), folder)
         trainer = folder / "trainer.json"

@@ -1,25 +1,65 @@
 """Every architecture, one row each.
 
-A row names the config, the class that is built from it and the dial that sizes it. Whoever adds an architecture adds
-one file and one row here, and gets the contract suite for it.
+A row names the config, the dial that sizes it, the class that is built from it and how that class learns. Whoever adds
+an architecture adds one file and one row here, and gets the contract suite for it. Nothing here loads a tensor: the
+class behind a row is opened when the first model is built.
 """
 
 from __future__ import annotations
 
-from stepwell.models.decoder import Decoder
-from stepwell.models.decoder_config import DecoderConfig
-from stepwell.models.language_model import LanguageModel
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
-MODELS: dict[str, tuple[type[DecoderConfig], type[Decoder]]] = {
-    "decoder": (DecoderConfig, Decoder),
+from pydantic import Field
+
+from stepwell.models.decoder_config import DecoderConfig, decoder_sized
+from stepwell.models.model_config import ModelConfig
+
+if TYPE_CHECKING:
+    from stepwell.models.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture.
+
+    Attributes:
+        config: what its models are built from.
+        sized: the dial: (depth, vocab_size=V, max_seq_len=T) -> config.
+        opens: `file:class` within this room.
+        learns: by `gradient`, or by `counting` once over the text.
+        objectives: kinds of training objectives it can learn from, the one that suits it first.
+    """
+
+    config: type[ModelConfig]
+    sized: Callable[..., ModelConfig]
+    opens: str
+    learns: Literal["gradient", "counting"] = "gradient"
+    objectives: tuple[str, ...] = ("causal",)
+
+
+MODELS: dict[str, Family] = {
+    "decoder": Family(DecoderConfig, decoder_sized, opens="decoder:Decoder"),
 }
 
+AnyModelConfig = Annotated[DecoderConfig, Field()]
+"""A config of any row, told apart by `kind`."""
 
-def build_model(config: DecoderConfig, seed: int = 0) -> LanguageModel:
+
+def model_class(kind: str) -> type[LanguageModel]:
+    """The class behind a row."""
+    file, _, name = MODELS[kind].opens.partition(":")
+    found: type[LanguageModel] = getattr(importlib.import_module(f"stepwell.models.{file}"), name)
+    return found
+
+
+def build_model(config: ModelConfig, seed: int = 0) -> LanguageModel:
     """Build and initialise the model of a config.
 
     Args:
         config: any config of the catalog; its `kind` names the row.
         seed: decides every initial weight.
     """
-    return MODELS[config.kind][1](config, seed)
+    return model_class(config.kind)(config, seed)

@@ -8,21 +8,25 @@ which class builds which config.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from stepwell.models.decoder_config import DecoderConfig
+from stepwell.models.model_config import ModelConfig
 from stepwell.nn import DecodingState
 
 
 class LanguageModel(nn.Module, ABC):
-    """Predicts each next token from the ones before it.
+    """Predicts tokens from the ones around them.
 
     Attributes:
         config: the frozen config the model was built from.
+        is_causal: whether `hidden` at a position has seen nothing after it, so that it predicts the next token; an
+            encoder sees both sides, and predicts the token at the position itself.
     """
 
-    config: DecoderConfig
+    config: ModelConfig
+    is_causal: ClassVar[bool] = True
 
     @abstractmethod
     def hidden(
@@ -38,11 +42,14 @@ class LanguageModel(nn.Module, ABC):
 
         Returns:
             (B, T, D).
+
+        Raises:
+            UsageError: when there are more than max_seq_len tokens.
         """
 
     @abstractmethod
     def unembed(self, hidden: Tensor) -> Tensor:
-        """Logits of the next token.
+        """Logits of the token to predict.
 
         Args:
             hidden: (..., D).
@@ -56,8 +63,12 @@ class LanguageModel(nn.Module, ABC):
         """An empty state for B sequences of up to max_len tokens (default: max_seq_len)."""
 
     @abstractmethod
-    def vocabulary_parameters(self) -> list[nn.Parameter]:
-        """The matrices with a row for each token (embedding, head): lookups, which optimizers treat apart."""
+    def lookup_parameters(self) -> list[nn.Parameter]:
+        """The matrices with a row for each token or position (embedding, head), which optimizers treat apart."""
+
+    def auxiliary_loss(self) -> Tensor | None:
+        """What training adds to the mean loss of the last forward pass, a scalar; None for nothing."""
+        return None
 
     def forward(self, token_ids: Tensor, document_ids: Tensor | None = None) -> Tensor:
         """Logits of every position: (B, T) -> (B, T, V) float32."""

@@ -1,9 +1,11 @@
 """Layers: plain modules that can be read and used alone."""
 
 from stepwell.nn.activations import ACTIVATIONS, ActivationName
+from stepwell.nn.alignment import Alignment
 from stepwell.nn.attention import Attention, CrossAttention, attend
 from stepwell.nn.decoding import DecodingState, KeyValueCache
-from stepwell.nn.initialization import SCHEMES, ResidualScheme, Scheme, initialize
+from stepwell.nn.experts import MixtureOfExperts, load_balancing_loss
+from stepwell.nn.initialization import SCHEMES, ResidualScheme, Scheme, initialize, initialize_cells
 from stepwell.nn.masks import attention_mask
 from stepwell.nn.mlp import MLP
 from stepwell.nn.norms import RMSNorm
@@ -17,6 +19,7 @@ from stepwell.nn.positions import (
     document_positions,
     sinusoidal_positions,
 )
+from stepwell.nn.recurrent import Memory, Recurrent, RecurrentState
 from stepwell.nn.rotary import Rotary
 from stepwell.nn.rotary_scaling import (
     ROTARY_SCALINGS,
@@ -34,6 +37,7 @@ __all__ = [
     "ROTARY_SCALINGS",
     "SCHEMES",
     "ActivationName",
+    "Alignment",
     "Attention",
     "CrossAttention",
     "DecodingState",
@@ -42,8 +46,12 @@ __all__ = [
     "LearnedPositions",
     "LinearScaling",
     "Llama3Scaling",
+    "Memory",
+    "MixtureOfExperts",
     "Pieces",
     "RMSNorm",
+    "Recurrent",
+    "RecurrentState",
     "RelativeBias",
     "ResidualScheme",
     "Rotary",
@@ -58,5 +66,7 @@ __all__ = [
     "attention_mask",
     "document_positions",
     "initialize",
+    "initialize_cells",
+    "load_balancing_loss",
     "sinusoidal_positions",
 ]

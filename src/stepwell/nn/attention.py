@@ -1,47 +1,122 @@
-"""Causal self-attention: multi-head, grouped and multi-query in one module.
+"""Attention: multi-head, grouped and multi-query, over a text or over another one's memory.
 
-Queries of H heads share the keys and values of K heads (Ainslie et al., 2023, "GQA"); QK-norm (Henry et al., 2020)
-keeps the logits bounded whatever the weights do. One path serves training (a mask keeps documents of a packed row
-apart) and decoding (a cache holds what came before). This file leaves out windows and soft-caps.
+Queries of H heads share the keys and values of K heads (Ainslie et al., 2023, "GQA"). QK-norm (Henry et al., 2020) or a
+soft-cap (Gemma 2) keeps the logits bounded, and sinks (Xiao et al., 2024) give a head somewhere else to look. Masks and
+biases come from outside; this file leaves out positions other than rotary ones.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import dropout, scaled_dot_product_attention
 
 from stepwell.nn.decoding import KeyValueCache
+from stepwell.nn.masks import attention_mask
 from stepwell.nn.norms import RMSNorm
 from stepwell.nn.rotary import Rotary
 
+QKNorm = Literal["none", "head", "projection"]
 
-def document_mask(document_ids: Tensor) -> Tensor:
-    """Who may look at whom in packed rows: the same document, and not ahead.
+
+def attend(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    *,
+    mask: Tensor | None = None,
+    causal: bool = False,
+    bias: Tensor | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+    dropout_ratio: float = 0.0,
+) -> Tensor:
+    """Weighted means of values; memory grows with T + S unless there is a soft-cap or there are sinks.
 
     Args:
-        document_ids: (B, T), the document of each position within its row.
+        queries: (B, H, T, E).
+        keys: (B, K, S, E); K divides H.
+        values: (B, K, S, E).
+        mask: (B or 1, 1, T, S) bool, True where a query may look; each query sees something.
+        causal: without a mask, T = S: hide the future.
+        bias: (1, H, T, S), added to the logits.
+        scale: multiplies the logits; default 1/sqrt(E).
+        softcap: `c tanh(logits / c)`, before mask and bias; above 0.
+        sinks: (H,), a logit for each head that takes weight and gives nothing.
+        dropout_ratio: share of the weights that is dropped, in [0, 1).
 
     Returns:
-        (B, 1, T, T) bool, True where query t may attend to key s.
+        (B, H, T, E).
     """
-    same = document_ids[:, :, None] == document_ids[:, None, :]
-    return same.tril().unsqueeze(1)
+    if bias is not None:
+        if mask is None and causal and bias.shape[-2] > 1:  # a single query stands at the end: it sees every key
+            mask = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).tril()
+        mask = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
+    if softcap is None and sinks is None:
+        return scaled_dot_product_attention(
+            queries,
+            keys,
+            values,
+            attn_mask=None if mask is None else mask.to(queries.dtype) if mask.is_floating_point() else mask,
+            dropout_p=dropout_ratio,
+            is_causal=causal and mask is None and queries.shape[-2] > 1,
+            scale=scale,
+            enable_gqa=keys.shape[1] != queries.shape[1],
+        )
+    if mask is None and causal and queries.shape[-2] > 1:
+        mask = torch.ones(queries.shape[-2], keys.shape[-2], dtype=torch.bool, device=queries.device).tril()
+    return _attend_in_full(queries, keys, values, mask, scale, softcap, sinks, dropout_ratio)
+
+
+def _attend_in_full(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None,
+    scale: float | None,
+    softcap: float | None,
+    sinks: Tensor | None,
+    dropout_ratio: float,
+) -> Tensor:
+    """The softmax written out, for what the fused kernels do not know."""
+    groups = queries.shape[1] // keys.shape[1]
+    keys, values = keys.repeat_interleave(groups, 1), values.repeat_interleave(groups, 1)
+    logits = (queries @ keys.mT) * (queries.shape[-1] ** -0.5 if scale is None else scale)
+    if softcap is not None:
+        logits = softcap * torch.tanh(logits / softcap)
+    logits = logits.float()
+    if mask is not None:
+        logits = logits + mask if mask.is_floating_point() else logits.masked_fill(~mask, float("-inf"))
+    if sinks is not None:
+        elsewhere = sinks.float()[:, None, None].expand(*logits.shape[:-1], 1)
+        weights = torch.cat((logits, elsewhere), -1).softmax(-1)[..., :-1]
+    else:
+        weights = logits.softmax(-1)
+    return dropout(weights.to(values.dtype), dropout_ratio) @ values
 
 
 class Attention(nn.Module):
-    """Causal self-attention over a residual stream.
+    """Self-attention over a residual stream.
 
     Args:
         d_model: width D of the stream.
         num_heads: query heads H.
         num_kv_heads: key and value heads K; divides H.
-        head_dim: channels E of a head, even.
-        rotary: the position embedding, shared by the layers.
-        qk_norm: normalise queries and keys by RMSNorm before they are turned.
-        bias: give the projections a bias.
+        head_dim: channels E of a head.
+        rotary: turns queries and keys by their positions, shared by the layers; None for another kind of positions.
+        causal: hide the future.
+        qk_norm: normalise queries and keys by RMSNorm, each `head` or the whole `projection`, before they are turned.
+        qkv_bias: give queries, keys and values a bias.
+        out_bias: give the output a bias.
+        scale: of the logits; default 1/sqrt(E).
+        softcap: of the logits.
+        sinks: give each head a logit that looks nowhere.
         dropout: probability of dropping an attention weight while training, in [0, 1).
         norm_eps: epsilon of the QK-norm.
+        unit_offset: of the QK-norm (see `RMSNorm`).
     """
 
     def __init__(
@@ -50,32 +125,47 @@ class Attention(nn.Module):
         num_heads: int,
         num_kv_heads: int,
         head_dim: int,
-        rotary: Rotary,
+        rotary: Rotary | None = None,
         *,
-        qk_norm: bool = True,
-        bias: bool = False,
+        causal: bool = True,
+        qk_norm: QKNorm = "head",
+        qkv_bias: bool = False,
+        out_bias: bool = False,
+        scale: float | None = None,
+        softcap: float | None = None,
+        sinks: bool = False,
         dropout: float = 0.0,
         norm_eps: float = 1e-6,
+        unit_offset: bool = False,
     ) -> None:
         super().__init__()
         self.num_heads, self.num_kv_heads, self.head_dim = num_heads, num_kv_heads, head_dim
-        self.dropout = dropout
-        self.rotary = rotary
-        self.qkv = nn.Linear(d_model, (num_heads + 2 * num_kv_heads) * head_dim, bias=bias)
-        self.out = nn.Linear(num_heads * head_dim, d_model, bias=bias)
-        self.query_norm = RMSNorm(head_dim, norm_eps) if qk_norm else nn.Identity()
-        self.key_norm = RMSNorm(head_dim, norm_eps) if qk_norm else nn.Identity()
+        self.causal, self.scale, self.softcap, self.dropout = causal, scale, softcap, dropout
+        self.rotary, self.qk_norm = rotary, qk_norm
+        self.qkv = nn.Linear(d_model, (num_heads + 2 * num_kv_heads) * head_dim, bias=qkv_bias)
+        self.out = nn.Linear(num_heads * head_dim, d_model, bias=out_bias)
+        if qk_norm != "none":
+            widths = (1, 1) if qk_norm == "head" else (num_heads, num_kv_heads)
+            self.query_norm = RMSNorm(widths[0] * head_dim, norm_eps, unit_offset=unit_offset)
+            self.key_norm = RMSNorm(widths[1] * head_dim, norm_eps, unit_offset=unit_offset)
+        self.sinks = nn.Parameter(torch.zeros(num_heads)) if sinks else None
 
     def forward(
-        self, x: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None, layer: int = 0
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        layer: int = 0,
+        bias: Tensor | None = None,
     ) -> Tensor:
         """Attend.
 
         Args:
             x: (B, T, D).
-            mask: (B, 1, T, T) bool from `document_mask`; None for one document a row. Not with a cache.
+            mask: (B or 1, 1, T, S) bool from `attention_mask`; None where that gives None.
             cache: what came before; the T tokens extend it (the caller advances it after the last layer).
             layer: this layer's place in the cache.
+            bias: (1, H, T, S), added to the logits.
 
         Returns:
             (B, T, D).
@@ -83,30 +173,94 @@ class Attention(nn.Module):
         queries, keys, values = self._project(x, start=cache.length if cache is not None else 0)
         if cache is not None:
             keys, values = cache.append(layer, keys, values)
-            mask = _continuation_mask(queries.shape[-2], keys.shape[-2], x.device)
-        attended = scaled_dot_product_attention(
+            if mask is None:
+                mask = attention_mask(queries.shape[2], keys.shape[2], x.device, causal=self.causal)
+        attended = attend(
             queries,
             keys,
             values,
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=mask is None and queries.shape[-2] > 1,
-            enable_gqa=self.num_kv_heads != self.num_heads,
+            mask=mask,
+            causal=self.causal,
+            bias=bias,
+            scale=self.scale,
+            softcap=self.softcap,
+            sinks=self.sinks,
+            dropout_ratio=self.dropout if self.training else 0.0,
         )
         return self.out(attended.transpose(1, 2).flatten(2))
 
     def _project(self, x: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (B, H, T, E), keys and values (B, K, T, E), normalised and turned."""
-        heads = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-        queries, keys, values = heads.split((self.num_heads, self.num_kv_heads, self.num_kv_heads), dim=1)
-        queries = self.rotary(self.query_norm(queries), start)
-        keys = self.rotary(self.key_norm(keys), start)
+        heads = self.qkv(x).unflatten(-1, (-1, self.head_dim))
+        queries, keys, values = heads.split((self.num_heads, self.num_kv_heads, self.num_kv_heads), dim=2)
+        if self.qk_norm == "projection":
+            queries = self.query_norm(queries.flatten(2)).view(queries.shape)
+            keys = self.key_norm(keys.flatten(2)).view(keys.shape)
+        elif self.qk_norm == "head":
+            queries, keys = self.query_norm(queries), self.key_norm(keys)
+        queries, keys, values = queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
+        if self.rotary is not None:
+            queries, keys = self.rotary(queries, start), self.rotary(keys, start)
         return queries, keys, values
 
 
-def _continuation_mask(num_queries: int, num_keys: int, device: torch.device) -> Tensor | None:
-    """Causal mask for queries that stand at the end of the keys; None where plain causality is enough."""
-    if num_queries == 1 or num_queries == num_keys:
-        return None
-    ones = torch.ones(num_queries, num_keys, dtype=torch.bool, device=device)
-    return ones.tril(num_keys - num_queries)
+class CrossAttention(nn.Module):
+    """Attention of one text over the memory of another (Vaswani et al., 2017, section 3.2.3).
+
+    Args:
+        d_model: width D of both streams.
+        num_heads: heads H.
+        head_dim: channels E of a head.
+        qkv_bias: give queries, keys and values a bias.
+        out_bias: give the output a bias.
+        scale: of the logits; default 1/sqrt(E).
+        dropout: probability of dropping an attention weight while training, in [0, 1).
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        head_dim: int,
+        *,
+        qkv_bias: bool = False,
+        out_bias: bool = False,
+        scale: float | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.head_dim, self.scale, self.dropout = head_dim, scale, dropout
+        self.query = nn.Linear(d_model, num_heads * head_dim, bias=qkv_bias)
+        self.memory = nn.Linear(d_model, 2 * num_heads * head_dim, bias=qkv_bias)
+        self.out = nn.Linear(num_heads * head_dim, d_model, bias=out_bias)
+
+    def read(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of a memory, made once: (B, S, D) -> two of (B, H, S, E)."""
+        keys, values = self.memory(memory).chunk(2, dim=-1)
+        return self._heads(keys), self._heads(values)
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend.
+
+        Args:
+            x: (B, T, D).
+            keys: (B, H, S, E), from `read`.
+            values: (B, H, S, E), from `read`.
+            mask: (B, S) bool, False where the memory is padding. A row that sees nothing at all gets zero weight
+                everywhere, so its output is the output projection's bias.
+
+        Returns:
+            (B, T, D).
+        """
+        dropout_ratio = self.dropout if self.training else 0.0
+        queries, reads = self._heads(self.query(x)), None
+        if mask is not None:
+            reads = mask.any(-1)
+            mask = (mask | ~reads[:, None])[:, None, None, :]  # a softmax over nothing is not a number
+        attended = attend(queries, keys, values, mask=mask, scale=self.scale, dropout_ratio=dropout_ratio)
+        if reads is not None:
+            attended = attended.masked_fill(~reads[:, None, None, None], 0.0)
+        return self.out(attended.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)

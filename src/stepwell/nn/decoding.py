@@ -42,6 +42,8 @@ class KeyValueCache:
         head_dim: channels E of a head.
         device: where the tensors live.
         dtype: their precision.
+        left_padding: (B,) int64, how many of the first tokens of each sequence are padding, which no other token sees;
+            None where the sequences are of equal length.
     """
 
     def __init__(
@@ -53,11 +55,12 @@ class KeyValueCache:
         head_dim: int,
         device: torch.device,
         dtype: torch.dtype,
+        left_padding: Tensor | None = None,
     ) -> None:
         shape = (batch_size, num_kv_heads, max_len, head_dim)
         self.keys = [torch.empty(shape, device=device, dtype=dtype) for _ in range(num_layers)]
         self.values = [torch.empty(shape, device=device, dtype=dtype) for _ in range(num_layers)]
-        self.max_len = max_len
+        self.max_len, self.left_padding = max_len, left_padding
         self._length = 0
 
     @property
@@ -86,6 +89,13 @@ class KeyValueCache:
         self.values[layer][:, :, self._length : stop] = values
         return self.keys[layer][:, :, :stop], self.values[layer][:, :, :stop]
 
+    def documents(self, num_tokens: int) -> Tensor | None:
+        """Padding and text as two documents, for a mask: (B, length + T) int64; None without padding."""
+        if self.left_padding is None:
+            return None
+        places = torch.arange(self._length + num_tokens, device=self.left_padding.device)
+        return (places >= self.left_padding[:, None]).long()
+
     def advance(self, num_tokens: int) -> None:
         """Count T positions as seen, after every layer has appended them."""
         self._length += num_tokens
@@ -94,3 +104,5 @@ class KeyValueCache:
         """Keep, drop, reorder or repeat sequences in place (see `DecodingState`)."""
         self.keys = [keys[rows] for keys in self.keys]
         self.values = [values[rows] for values in self.values]
+        if self.left_padding is not None:
+            self.left_padding = self.left_padding[rows]

@@ -1,17 +1,14 @@
-"""The feed-forward half of a block, by the name of its activation.
+"""The feed-forward half of a block.
 
-`swiglu` gates one projection by another (Shazeer, 2020, "GLU Variants"); `relu2` squares a ReLU (So et al., 2021,
-"Primer") and needs no gate, which makes it the faster one on a CPU. This file leaves out experts.
+It widens, activates and narrows again. A gated one multiplies the activated half of a doubled projection by the other
+half (Shazeer, 2020, "GLU Variants": SwiGLU is `silu`, GeGLU `gelu`). This file leaves out experts (`experts.py`).
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor, nn
-from torch.nn.functional import relu, silu
 
-Activation = Literal["swiglu", "relu2"]
+from stepwell.nn.activations import ACTIVATIONS, ActivationName
 
 
 class MLP(nn.Module):
@@ -20,19 +17,22 @@ class MLP(nn.Module):
     Args:
         d_model: width D of the stream.
         d_ff: width F inside.
-        activation: `swiglu` or `relu2`.
+        activation: a name of `ACTIVATIONS`.
+        gated: `up` has 2 F rows, the gate's first; the activated gate multiplies the other half.
         bias: give the projections a bias.
     """
 
-    def __init__(self, d_model: int, d_ff: int, activation: Activation, *, bias: bool = False) -> None:
+    def __init__(
+        self, d_model: int, d_ff: int, activation: ActivationName, *, gated: bool = False, bias: bool = False
+    ) -> None:
         super().__init__()
-        self.activation = activation
-        self.up = nn.Linear(d_model, 2 * d_ff if activation == "swiglu" else d_ff, bias=bias)
+        self.activation, self.gated = ACTIVATIONS[activation], gated
+        self.up = nn.Linear(d_model, 2 * d_ff if gated else d_ff, bias=bias)
         self.down = nn.Linear(d_ff, d_model, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, T, D)."""
-        if self.activation == "swiglu":
+        """(..., D) -> (..., D)."""
+        if self.gated:
             gate, value = self.up(x).chunk(2, dim=-1)
-            return self.down(silu(gate) * value)
-        return self.down(relu(self.up(x)).square())
+            return self.down(self.activation(gate) * value)
+        return self.down(self.activation(self.up(x)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepwell.config import build, merge
-from stepwell.models import DecoderConfig, decoder_sized
+from stepwell.models import MODELS, ModelConfig
 from stepwell.training import TrainingConfig
 
 Derived = Mapping[str, tuple[Any, str]]
@@ -21,6 +21,7 @@ Derived = Mapping[str, tuple[Any, str]]
 
 DEPTHS = range(1, 33)
 MAX_SEQ_LEN = 256
+LONGEST_ROW = 512
 TOKENS_PER_PARAMETER = 4
 MEASUREMENTS = 10
 """How often a run is measured on held-out text while it trains."""
@@ -64,12 +65,18 @@ def predicted_loss(parameters: float, tokens: float, unique_tokens: float) -> fl
 
 
 def choose_plan(
-    tokens_for: Callable[[int], float], *, unique_tokens: float, vocab_size: int, depths: range = DEPTHS
+    tokens_for: Callable[[int], float],
+    *,
+    unique_tokens: float,
+    vocab_size: int,
+    kind: str = "decoder",
+    depths: range = DEPTHS,
 ) -> Plan:
     """The depth of the least predicted loss.
 
     Args:
         tokens_for: depth -> tokens that can be trained on.
+        kind: of the model.
         unique_tokens: tokens of the training text.
         vocab_size: V; the head's multiplications count as parameters.
         depths: which to consider.
@@ -77,39 +84,41 @@ def choose_plan(
     plans = []
     for depth in depths:
         tokens = max(1.0, tokens_for(depth))
-        loss = predicted_loss(_matrix_parameters(depth, vocab_size), tokens, unique_tokens)
+        loss = predicted_loss(_matrix_parameters(kind, depth, vocab_size), tokens, unique_tokens)
         plans.append(Plan(depth, tokens, tokens / unique_tokens, loss))
     return min(plans, key=lambda plan: plan.predicted_loss)
 
 
-def plan_for_tokens(tokens: float, *, unique_tokens: float, vocab_size: int) -> Plan:
+def plan_for_tokens(tokens: float, *, unique_tokens: float, vocab_size: int, kind: str = "decoder") -> Plan:
     """The depth for a fixed number of tokens, whatever the machine: the largest with four tokens a parameter.
 
     Args:
         tokens: that will be trained on.
         unique_tokens: tokens of the training text.
         vocab_size: V.
+        kind: of the model.
     """
     depth = 1
-    while _matrix_parameters(depth + 1, vocab_size) <= tokens / TOKENS_PER_PARAMETER:
+    while depth < DEPTHS[-1] and _matrix_parameters(kind, depth + 1, vocab_size) <= tokens / TOKENS_PER_PARAMETER:
         depth += 1
-    loss = predicted_loss(_matrix_parameters(depth, vocab_size), tokens, unique_tokens)
+    loss = predicted_loss(_matrix_parameters(kind, depth, vocab_size), tokens, unique_tokens)
     return Plan(depth, tokens, tokens / unique_tokens, loss)
 
 
-def _matrix_parameters(depth: int, vocab_size: int) -> int:
-    return decoder_sized(depth, vocab_size=vocab_size, max_seq_len=MAX_SEQ_LEN).num_matrix_parameters
+def _matrix_parameters(kind: str, depth: int, vocab_size: int) -> int:
+    return max(1, MODELS[kind].sized(depth, vocab_size=vocab_size, max_seq_len=MAX_SEQ_LEN).num_matrix_parameters)
 
 
-def derive_model(plan: Plan, *, vocab_size: int, reason: str) -> Derived:
+def derive_model(plan: Plan, *, vocab_size: int, reason: str, kind: str = "decoder") -> Derived:
     """The model section: the shape of the plan's depth, and dropout by how often the text is repeated."""
-    config = decoder_sized(plan.depth, vocab_size=vocab_size, max_seq_len=MAX_SEQ_LEN)
-    values: dict[str, tuple[Any, str]] = {"model.kind": ("decoder", "the default family")}
-    for name in ("num_layers", "d_model", "num_heads", "num_kv_heads", "head_dim", "d_ff"):
-        values[f"model.{name}"] = (getattr(config, name), f"depth {plan.depth}: {reason}")
+    config = MODELS[kind].sized(plan.depth, vocab_size=vocab_size, max_seq_len=MAX_SEQ_LEN)
+    values: dict[str, tuple[Any, str]] = {"model.kind": (kind, "the default family")}
+    for name, value in config.model_dump(exclude_defaults=True).items():
+        values.setdefault(f"model.{name}", (value, f"depth {plan.depth}: {reason}"))
     values["model.vocab_size"] = (vocab_size, "the tokenizer's")
     values["model.max_seq_len"] = (MAX_SEQ_LEN, "the default window")
-    values["model.dropout"] = (derive_dropout(plan.epochs), f"each token is seen about {plan.epochs:.1f} times")
+    if "dropout" in type(config).model_fields:
+        values["model.dropout"] = (derive_dropout(plan.epochs), f"each token is seen about {plan.epochs:.1f} times")
     return values
 
 
@@ -124,7 +133,7 @@ def derive_batch_tokens(tokens: float) -> int:
 
 
 def derive_training(
-    model: DecoderConfig,
+    model: ModelConfig,
     *,
     tokens: float,
     steps: int | None,
@@ -144,9 +153,10 @@ def derive_training(
         optimizer: its kind, when the user chose one.
         batch_tokens: of an update, when the user chose it.
     """
-    batch = batch_tokens or max(model.max_seq_len, derive_batch_tokens(tokens))
+    row = min(model.max_seq_len, LONGEST_ROW)
+    batch = batch_tokens or max(row, derive_batch_tokens(tokens))
     steps = steps or max(20, round(tokens / batch))
-    rows = max(1, batch // model.max_seq_len)
+    rows = max(1, batch // row)
     warmup = min(steps - 1, max(1, min(40, steps // 10)))
     growth = math.sqrt(batch / 2048)
     why = "grows with the root of the batch"
@@ -155,9 +165,11 @@ def derive_training(
         rates["training.optimizer.adamw_learning_rate"] = (round(0.005 * growth, 6), why)
         rates["training.optimizer.learning_rate"] = (round(0.02 * growth, 5), why)
     return {
+        "training.objective.kind": (MODELS[model.kind].objectives[0], "what this family learns from"),
+        "training.row_tokens": (row, "the model's window, at most 512"),
         "training.steps": (steps, f"{tokens:,.0f} tokens in batches of {batch:,}"),
         "training.global_batch_tokens": (batch, "grows with the tokens of the run"),
-        "training.micro_batch": (fitting_rows(model, rows, memory_bytes), "fits into memory"),
+        "training.micro_batch": (fitting_rows(model, rows, memory_bytes, row), "fits into memory"),
         "training.precision": (precision, "measured on this machine"),
         "training.optimizer.kind": (optimizer, "needs the fewest steps"),
         **rates,
@@ -167,10 +179,17 @@ def derive_training(
     }
 
 
-def fitting_rows(model: DecoderConfig, rows: int, memory_bytes: float) -> int:
-    """Rows of a micro-batch: all of them, halved until a rough count of activations fits into a third of the memory."""
-    per_token = 4 * (model.num_layers * (18 * model.d_model + 4 * model.d_ff) + 4 * model.vocab_size)
-    while rows > 1 and rows * model.max_seq_len * per_token > memory_bytes / 3:
+def fitting_rows(model: ModelConfig, rows: int, memory_bytes: float, row_tokens: int | None = None) -> int:
+    """Rows of a micro-batch: all of them, halved until a rough count of activations fits into a third of the memory.
+
+    Args:
+        model: what is trained.
+        rows: of an update.
+        memory_bytes: what there is.
+        row_tokens: length of a row; default max_seq_len.
+    """
+    per_token = 4 * (model.activations_per_token + 4 * model.vocab_size)
+    while rows > 1 and rows * (row_tokens or model.max_seq_len) * per_token > memory_bytes / 3:
         rows = -(-rows // 2)
     return rows
 

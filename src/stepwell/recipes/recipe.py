@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from stepwell.config import Config, build, merge, parse_duration
 from stepwell.data import DataConfig
 from stepwell.inference import SamplingParams
-from stepwell.models import DecoderConfig
+from stepwell.models import MODELS, AnyModelConfig
 from stepwell.recipes.derive import MEASUREMENTS
 from stepwell.tokenizers import ByteBPEConfig
 from stepwell.training import TrainingConfig
@@ -64,6 +64,8 @@ class Recipe(Config):
         budget: wall time of the whole run (`90s`, `20m`, `1h30m`); None takes ten minutes, and no limit
             where the number of steps is fixed.
         seed: decides every draw of the run.
+        init_from: a run or a checkpoint to begin from: its tokenizer, its model, its weights; None for fresh weights.
+        word_vectors: a file of word vectors (word2vec, fastText) that the embedding begins from.
         data: sources, cleaning and splits.
         tokenizer: which tokenizer is trained.
         model: which model is built.
@@ -77,9 +79,11 @@ class Recipe(Config):
     target: float | None = None
     budget: str | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    init_from: str | None = None
+    word_vectors: str | None = None
     data: DataConfig
     tokenizer: ByteBPEConfig
-    model: DecoderConfig
+    model: AnyModelConfig
     training: TrainingConfig
     decoding: SamplingParams = SamplingParams(temperature=0.8, seed=0)
     study: StudyConfig = StudyConfig()
@@ -98,6 +102,11 @@ class Recipe(Config):
             raise ValueError(f"a target that {self.metric} can reach: between {lowest:g} and {highest:g}")
         if self.model.vocab_size != self.tokenizer.vocab_size:
             raise ValueError(f"a model.vocab_size that is tokenizer.vocab_size ({self.tokenizer.vocab_size})")
+        objectives = MODELS[self.model.kind].objectives
+        if self.training.objective.kind not in objectives:
+            raise ValueError(
+                f"a training.objective that model.kind {self.model.kind} learns from: {' or '.join(objectives)}"
+            )
         return self
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from stepwell.models import MODELS
 from stepwell.studies.trial import Trial
 
 STEEP = 0.15
@@ -214,6 +215,12 @@ RULES: tuple[Callable[[Case], Finding | None], ...] = (
 """Every rule, the most urgent first."""
 
 
+OF_ANY_MODEL = (tokenizer_misfit, repetition)
+"""Rules that hold for a model that learned by counting too; the others look at a training by gradient."""
+
+
 def diagnose(case: Case) -> list[Finding]:
     """All that the rules find, in their order."""
-    return [found for rule in RULES if (found := rule(case)) is not None]
+    counted = MODELS[case.trial.recipe.model.kind].learns == "counting"
+    rules = [rule for rule in RULES if rule in OF_ANY_MODEL] if counted else RULES
+    return [found for rule in rules if (found := rule(case)) is not None]

@@ -7,12 +7,14 @@ size, size gives batch and rates. Each derived value keeps its reason. The same 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from stepwell.config import build, counted, format_duration
+from stepwell.errors import ConfigError
 from stepwell.hardware import Machine
-from stepwell.models import DecoderConfig
+from stepwell.models import MODELS
 from stepwell.progress import Fact, Stage, Watcher
 from stepwell.recipes import (
     MEASUREMENTS,
@@ -102,24 +104,30 @@ def plan_run(
     """
     draft, corpus = open_draft(draft, run, watch)
     optimizer = draft.get("training.optimizer.kind") or "muon"
+    kind = _kind_of(draft)
     vocab_size = draft.get("model.vocab_size") or corpus.tokenizer.vocab_size
     unique = corpus.train.num_tokens
     speedometer: Speedometer | None = None
     if steps is not None:
         batch = draft.get("training.global_batch_tokens") or STEPS_TOKENS
-        plan = plan_for_tokens(steps * batch, unique_tokens=unique, vocab_size=vocab_size)
+        plan = plan_for_tokens(steps * batch, unique_tokens=unique, vocab_size=vocab_size, kind=kind)
         reason = f"fits {steps:,} steps"
+    elif MODELS[kind].learns == "counting":
+        plan, steps, reason = Plan(1, unique, 1.0, math.nan), 1, "one look at the text"
     else:
         watch(Stage("probe", "training speed by size"))
-        speedometer = Speedometer(corpus, machine, optimizer)
+        speedometer = Speedometer(kind, corpus, machine, optimizer)
         useful = USEFUL_SHARE * (seconds or 0.0)
         known = speedometer
         plan = choose_plan(
-            lambda depth: useful * known.tokens_per_second(depth), unique_tokens=unique, vocab_size=vocab_size
+            lambda depth: useful * known.tokens_per_second(depth),
+            unique_tokens=unique,
+            vocab_size=vocab_size,
+            kind=kind,
         )
         reason = f"least predicted loss in {format_duration(useful)} of training"
-    draft = draft.with_derived(derive_model(plan, vocab_size=vocab_size, reason=reason))
-    model = build(DecoderConfig, draft.tree["model"], where="recipe: model")
+    draft = draft.with_derived(derive_model(plan, vocab_size=vocab_size, reason=reason, kind=kind))
+    model = build(MODELS[kind].config, draft.tree["model"], where="recipe: model")
     draft = draft.with_derived(
         derive_training(
             model,
@@ -139,12 +147,26 @@ def plan_run(
     return Planned(recipe, draft.origins, corpus, speed, plan)
 
 
+def _kind_of(draft: Draft) -> str:
+    """The family that the user chose.
+
+    Raises:
+        ConfigError: when there is no such family.
+    """
+    kind = draft.get("model.kind") or "decoder"
+    if kind not in MODELS:
+        raise ConfigError("model.kind: no such family", got=str(kind), wanted=f"one of {', '.join(MODELS)}")
+    return str(kind)
+
+
 def _words(recipe: Recipe, plan: Plan, speed: Speed | None) -> str:
     model = recipe.model
     rate = f", {speed.train_tokens_per_second:,.0f} tokens/s" if speed else ""
-    layers, parameters = counted(model.num_layers, "layer"), model.num_parameters / 1e6
+    shape = model.kind.replace("_", "-")
+    if hasattr(model, "num_layers") and hasattr(model, "d_model"):
+        shape += f" of {counted(model.num_layers, 'layer')}, {model.d_model} wide"
     return (
-        f"plan: {layers} of width {model.d_model}, {parameters:,.1f} M parameters, "
+        f"plan: {shape}, {model.num_parameters / 1e6:,.1f} M parameters, "
         f"vocabulary {model.vocab_size:,}, about {plan.epochs:.1f} passes over the text{rate}"
     )
 

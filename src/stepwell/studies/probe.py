@@ -1,6 +1,6 @@
 """How fast this machine trains: measured by training.
 
-A few real updates of a small and a middle-sized decoder give the operations a second at two widths; every other
+A few real updates of a small and a middle-sized model give the operations a second at two widths; every other
 depth is read off the line between them, and the chosen one is measured itself. Nothing here is estimated from a data
 sheet. This file leaves out which size is best (`recipes`).
 """
@@ -15,10 +15,10 @@ import psutil
 from stepwell.data import Packer
 from stepwell.hardware import Machine
 from stepwell.inference import score_documents
-from stepwell.models import DecoderConfig, build_model, decoder_sized
+from stepwell.models import MODELS, ModelConfig, build_model
 from stepwell.recipes import MAX_SEQ_LEN, derive_training, train_defaults
 from stepwell.studies.corpus import Corpus
-from stepwell.training import TrainingConfig, Updater
+from stepwell.training import TrainingConfig, Updater, build_objective
 
 PROBED_DEPTHS = (2, 4)
 PROBE_SECONDS = 1.2
@@ -39,7 +39,7 @@ class Speed:
     memory_bytes: int
 
 
-def measure_speed(model: DecoderConfig, training: TrainingConfig, corpus: Corpus, machine: Machine) -> Speed:
+def measure_speed(model: ModelConfig, training: TrainingConfig, corpus: Corpus, machine: Machine) -> Speed:
     """Train and score for about two seconds, and throw the model away.
 
     Args:
@@ -49,7 +49,8 @@ def measure_speed(model: DecoderConfig, training: TrainingConfig, corpus: Corpus
         machine: where tensors go.
     """
     built = build_model(model).to(machine.device)
-    updater = Updater(built, Packer(corpus.train, model.max_seq_len, 0), training, seed=0)
+    packer = Packer(corpus.train, training.row_length(model.max_seq_len), 0)
+    updater = Updater(built, packer, training, build_objective(training.objective, corpus.tokenizer), seed=0)
     tokens, laps = 0, 0
     updater.update(0, 0, 1.0)  # the first update allocates
     began = time.monotonic()
@@ -71,17 +72,18 @@ class Speedometer:
     """Training speed by depth, measured where it matters.
 
     Args:
+        kind: of the model.
         corpus: real text to train on.
         machine: precision, threads and memory.
         optimizer: its kind.
     """
 
-    def __init__(self, corpus: Corpus, machine: Machine, optimizer: str) -> None:
-        self._corpus, self._machine, self._optimizer = corpus, machine, optimizer
+    def __init__(self, kind: str, corpus: Corpus, machine: Machine, optimizer: str) -> None:
+        self._kind, self._corpus, self._machine, self._optimizer = kind, corpus, machine, optimizer
         self._measured: dict[int, Speed] = {}
 
     def measured(self, depth: int) -> Speed:
-        """The speed of the decoder of a depth, by training it."""
+        """The speed of the model of a depth, by training it."""
         if depth not in self._measured:
             model = self._shape(depth)
             training = train_defaults(
@@ -104,5 +106,5 @@ class Speedometer:
         share = min(1.0, max(0.0, (depth - low) / (high - low)))
         return (rates[0] + share * (rates[1] - rates[0])) / self._shape(depth).train_flops_per_token
 
-    def _shape(self, depth: int) -> DecoderConfig:
-        return decoder_sized(depth, vocab_size=self._corpus.tokenizer.vocab_size, max_seq_len=MAX_SEQ_LEN)
+    def _shape(self, depth: int) -> ModelConfig:
+        return MODELS[self._kind].sized(depth, vocab_size=self._corpus.tokenizer.vocab_size, max_seq_len=MAX_SEQ_LEN)

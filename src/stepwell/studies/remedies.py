@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from stepwell.models import decoder_sized
+from stepwell.models import MODELS
 from stepwell.recipes import Recipe
 from stepwell.studies.diagnosis import Finding
 
@@ -61,7 +61,7 @@ def _rates(recipe: Recipe, factor: float) -> dict[str, Any]:
 
 def regularise(finding: Finding, recipe: Recipe) -> Change | None:
     """The next higher dropout and twice the weight decay, up to 0.8."""
-    higher = [value for value in DROPOUTS if value > recipe.model.dropout + 1e-9]
+    higher = [value for value in DROPOUTS if value > getattr(recipe.model, "dropout", 1.0) + 1e-9]
     if not higher:
         return None
     decay = recipe.training.optimizer.weight_decay
@@ -72,27 +72,43 @@ def regularise(finding: Finding, recipe: Recipe) -> Change | None:
     return Change(finding, values)
 
 
-def grow(finding: Finding, recipe: Recipe) -> Change:
-    """Half as many layers again; the new ones begin as the identity, so nothing that was learned is lost."""
+def grow(finding: Finding, recipe: Recipe) -> Change | None:
+    """Half as many layers again; the new ones begin as the identity, so nothing that was learned is lost.
+
+    A family whose layers cannot begin as the identity begins anew, at the next size of its dial.
+    """
+    if recipe.init_from is not None:
+        return None
+    if "residual_initialization" not in type(recipe.model).model_fields:
+        return _resized(finding, recipe, 1.5)
     layers = recipe.model.num_layers
     values = {"model.num_layers": layers + max(1, layers // 2), "model.residual_initialization": "zero"}
     return Change(finding, values)
 
 
 def shrink(finding: Finding, recipe: Recipe) -> Change | None:
-    """The decoder of half the depth, from fresh weights."""
-    depth = recipe.model.num_layers // 2
-    if depth < 1:
+    """The model of half the depth, from fresh weights."""
+    return None if recipe.init_from is not None else _resized(finding, recipe, 0.5)
+
+
+def _resized(finding: Finding, recipe: Recipe, factor: float) -> Change | None:
+    """The model at another depth of its family's dial, from fresh weights; None where the dial has nothing there."""
+    sized, model = MODELS[recipe.model.kind].sized, recipe.model
+    sizes = {"vocab_size": model.vocab_size, "max_seq_len": model.max_seq_len}
+    depths = {depth: sized(depth, **sizes).num_matrix_parameters for depth in range(1, 33)}
+    depth = min(depths, key=lambda one: abs(depths[one] - model.num_matrix_parameters))
+    chosen = max(depth + 1, round(factor * depth)) if factor > 1 else int(factor * depth)
+    if chosen not in depths:
         return None
-    smaller = decoder_sized(depth, vocab_size=recipe.model.vocab_size, max_seq_len=recipe.model.max_seq_len)
-    names = ("num_layers", "d_model", "num_heads", "num_kv_heads", "head_dim", "d_ff")
-    return Change(finding, {f"model.{name}": getattr(smaller, name) for name in names}, goes_on=False)
+    config = sized(chosen, **sizes)
+    names = [name for name in config.model_dump(exclude_defaults=True) if name not in ("kind", *sizes)]
+    return Change(finding, {f"model.{name}": getattr(config, name) for name in names}, goes_on=False)
 
 
 def refit_tokenizer(finding: Finding, recipe: Recipe) -> Change | None:
     """Half the vocabulary, from fresh weights."""
     size = recipe.tokenizer.vocab_size // 2
-    if size < 300:
+    if size < 300 or recipe.init_from is not None:
         return None
     return Change(finding, {"tokenizer.vocab_size": size, "model.vocab_size": size}, goes_on=False)
 

@@ -129,7 +129,7 @@ def run_trial(
     trainer = Trainer(
         build_model(recipe.model, derive_seed(recipe.seed, "weights")).to(machine.device),
         corpus.tokenizer,
-        Packer(corpus.train, recipe.model.max_seq_len, derive_seed(recipe.seed, "data")),
+        Packer(corpus.train, recipe.training.row_length(recipe.model.max_seq_len), derive_seed(recipe.seed, "data")),
         recipe.training,
         folder,
         seed=recipe.seed,

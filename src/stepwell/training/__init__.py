@@ -3,20 +3,32 @@
 from typing import TYPE_CHECKING
 
 from stepwell.doors import open_late
-from stepwell.training.config import AdamWConfig, MuonConfig, OptimizerConfig, TrainingConfig, WSDConfig
+from stepwell.training.config import (
+    AdamWConfig,
+    CausalConfig,
+    MuonConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    TrainingConfig,
+    WSDConfig,
+)
 
 if TYPE_CHECKING:
     from stepwell.training.loop import Evaluate, Trained, Trainer
-    from stepwell.training.objectives import causal_loss
+    from stepwell.training.objectives import OBJECTIVES, Objective, build_objective, causal_loss
     from stepwell.training.optimizers import OPTIMIZERS, build_optimizers
     from stepwell.training.state import Progress
     from stepwell.training.update import Update, Updater
 
 __all__ = [
+    "OBJECTIVES",
     "OPTIMIZERS",
     "AdamWConfig",
+    "CausalConfig",
     "Evaluate",
     "MuonConfig",
+    "Objective",
+    "ObjectiveConfig",
     "OptimizerConfig",
     "Progress",
     "Trained",
@@ -25,6 +37,7 @@ __all__ = [
     "Update",
     "Updater",
     "WSDConfig",
+    "build_objective",
     "build_optimizers",
     "causal_loss",
 ]
@@ -35,6 +48,9 @@ __getattr__ = open_late(
         "Evaluate": "loop",
         "Trained": "loop",
         "Trainer": "loop",
+        "OBJECTIVES": "objectives",
+        "Objective": "objectives",
+        "build_objective": "objectives",
         "causal_loss": "objectives",
         "OPTIMIZERS": "optimizers",
         "build_optimizers": "optimizers",

@@ -62,6 +62,20 @@ class MuonConfig(Config):
 OptimizerConfig = Annotated[AdamWConfig | MuonConfig, Field(discriminator="kind")]
 
 
+class CausalConfig(Config):
+    """Maximum likelihood of each next token.
+
+    Attributes:
+        label_smoothing: share of the probability that the right token leaves to all others (Szegedy et al., 2016).
+    """
+
+    kind: Literal["causal"] = "causal"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+ObjectiveConfig = Annotated[CausalConfig, Field()]
+
+
 class WSDConfig(Config):
     """Warm-up, stable, decay (Hu et al., 2024, "MiniCPM").
 
@@ -83,8 +97,10 @@ class TrainingConfig(Config):
     """One training run.
 
     Attributes:
+        objective: what is minimised.
         steps: optimizer updates.
-        global_batch_tokens: tokens of one update (rows of max_seq_len), reached by accumulation.
+        row_tokens: length of a row; None for the model's max_seq_len.
+        global_batch_tokens: tokens of one update, in rows of row_tokens, reached by accumulation.
         micro_batch: rows of one forward and backward.
         optimizer: which optimizer, and its rates.
         schedule: how the rate moves.
@@ -96,7 +112,9 @@ class TrainingConfig(Config):
         keep_checkpoints: how many of the newest are kept, beside the best and the stable one.
     """
 
+    objective: ObjectiveConfig = CausalConfig()
     steps: Annotated[int, Field(ge=1)]
+    row_tokens: Annotated[int, Field(ge=2)] | None = None
     global_batch_tokens: Annotated[int, Field(ge=2)]
     micro_batch: Annotated[int, Field(ge=1)]
     optimizer: OptimizerConfig
@@ -115,6 +133,10 @@ class TrainingConfig(Config):
             raise ValueError(f"more steps than warm-up steps (steps {self.steps}, warmup_steps {warmup_steps})")
         return self
 
+    def row_length(self, max_seq_len: int) -> int:
+        """Tokens of a row for a model of a window."""
+        return max_seq_len if self.row_tokens is None else min(self.row_tokens, max_seq_len)
+
     def rows_per_step(self, max_seq_len: int) -> int:
-        """Rows of one update, at least one."""
-        return max(1, round(self.global_batch_tokens / max_seq_len))
+        """Rows of one update for a model of a window, at least one."""
+        return max(1, round(self.global_batch_tokens / self.row_length(max_seq_len)))

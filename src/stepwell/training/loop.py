@@ -25,6 +25,7 @@ from stepwell.progress import Evaluated, Fact, StepDone, Watcher, unwatched
 from stepwell.runs import append_line, read_lines, sweep, to_json, write_atomically
 from stepwell.tokenizers import Tokenizer
 from stepwell.training.config import TrainingConfig
+from stepwell.training.objectives import build_objective
 from stepwell.training.schedules import begin_decay, plan_span, rate_factor
 from stepwell.training.state import Progress, optimizer_tensors, restore_optimizers
 from stepwell.training.update import Update, Updater
@@ -98,7 +99,7 @@ class Trainer:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         sweep(directory)
         sweep(self.checkpoints)
-        self.updater = Updater(model, packer, config, seed)
+        self.updater = Updater(model, packer, config, build_objective(config.objective, tokenizer), seed)
         span = plan_span(config.schedule, config.steps)
         self.progress = Progress(span.decay_start, span.steps)
         self.clock = _Clock(seconds)

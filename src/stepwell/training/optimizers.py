@@ -8,7 +8,7 @@ list; each group keeps its `full_rate`, which the schedule scales. The optimizer
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -18,29 +18,46 @@ from stepwell.models import LanguageModel
 from stepwell.training.config import AdamWConfig, MuonConfig
 
 
-def split_parameters(model: LanguageModel) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Sort the trainable parameters into hidden matrices and everything else; each is in exactly one list."""
-    tables = {id(parameter) for parameter in model.vocabulary_parameters()}
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    hidden = [p for p in trainable if p.ndim == 2 and id(p) not in tables]
-    others = [p for p in trainable if p.ndim != 2 or id(p) in tables]
-    return hidden, others
+class Split(NamedTuple):
+    """The trainable parameters of a model; each is in exactly one list.
+
+    Attributes:
+        matrices: hidden matrices.
+        stacks: several matrices in one tensor (experts).
+        others: norms, biases, and tables with a row for each token or position.
+    """
+
+    matrices: list[nn.Parameter]
+    stacks: list[nn.Parameter]
+    others: list[nn.Parameter]
+
+
+def split_parameters(model: LanguageModel) -> Split:
+    """Sort the trainable parameters by what an optimizer may do to them."""
+    tables = {id(parameter) for parameter in model.lookup_parameters()}
+    split = Split([], [], [])
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            group = 2 if id(parameter) in tables or parameter.ndim < 2 else 1 if parameter.ndim > 2 else 0
+            split[group].append(parameter)
+    return split
 
 
 def build_adamw(model: LanguageModel, config: AdamWConfig) -> list[Optimizer]:
-    """Fused AdamW over both groups."""
-    hidden, others = split_parameters(model)
-    groups = [_group(hidden, config.learning_rate, config.weight_decay), _group(others, config.learning_rate, 0.0)]
+    """Fused AdamW; matrices decay, the others do not."""
+    split, rate = split_parameters(model), config.learning_rate
+    groups = [_group(split.matrices + split.stacks, rate, config.weight_decay), _group(split.others, rate, 0.0)]
     return [AdamW(groups, betas=(config.beta1, config.beta2), eps=config.eps, fused=True)]
 
 
 def build_muon(model: LanguageModel, config: MuonConfig) -> list[Optimizer]:
     """Muon over the hidden matrices, fused AdamW over the rest."""
-    hidden, others = split_parameters(model)
+    split, rate = split_parameters(model), config.adamw_learning_rate
+    others = [_group(split.stacks, rate, config.weight_decay), _group(split.others, rate, 0.0)]
     return [
-        Muon([_group(hidden, config.learning_rate, config.weight_decay)], momentum=config.momentum),
+        Muon([_group(split.matrices, config.learning_rate, config.weight_decay)], momentum=config.momentum),
         AdamW(
-            [_group(others, config.adamw_learning_rate, 0.0)],
+            [group for group in others if group["params"]],
             betas=(config.beta1, config.beta2),
             eps=config.eps,
             fused=True,

@@ -1,14 +1,15 @@
 """One optimizer update, and nothing around it.
 
 The gradient of a whole global batch is gathered micro-batch by micro-batch; each loss is a sum divided by the tokens
-that count in the *global* batch, so accumulation equals the big batch. Every micro-batch seeds its own dropout, so
-an update is a pure function of weights, rows and step.
+that count in the *global* batch, so accumulation equals the big batch. Every micro-batch seeds its own examples and
+dropout, so an update is a pure function of weights, rows and step.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -16,7 +17,7 @@ from stepwell.data import Packer
 from stepwell.models import LanguageModel
 from stepwell.seeding import derive_seed
 from stepwell.training.config import TrainingConfig
-from stepwell.training.objectives import causal_loss
+from stepwell.training.objectives import Objective
 from stepwell.training.optimizers import build_optimizers
 
 
@@ -44,11 +45,14 @@ class Updater:
         model: its parameters are changed in place.
         packer: where rows come from.
         config: batch, precision, clipping, optimizer.
-        seed: of dropout.
+        objective: what is minimised.
+        seed: of examples and dropout.
     """
 
-    def __init__(self, model: LanguageModel, packer: Packer, config: TrainingConfig, seed: int) -> None:
-        self.model, self.packer, self.config, self.seed = model, packer, config, seed
+    def __init__(
+        self, model: LanguageModel, packer: Packer, config: TrainingConfig, objective: Objective[Any], seed: int
+    ) -> None:
+        self.model, self.packer, self.config, self.objective, self.seed = model, packer, config, objective, seed
         self.device = next(model.parameters()).device
         self.optimizers = build_optimizers(model, config.optimizer)
         self.rows_per_step = config.rows_per_step(model.config.max_seq_len)
@@ -62,19 +66,25 @@ class Updater:
             factor: share of the full learning rates, in [0, 1].
         """
         config, rows = self.config, self.rows_per_step
-        batches = [
-            self.packer.batch(first_row + done, min(config.micro_batch, rows - done))
+        examples = [
+            self.objective.prepare(
+                self.packer.batch(first_row + done, min(config.micro_batch, rows - done)),
+                derive_seed(self.seed, "examples", step, done),
+            )
             for done in range(0, rows, config.micro_batch)
         ]
-        num_targets = sum(batch.num_targets for batch in batches)
+        num_targets = max(1, sum(each.num_targets for each in examples))
         self.model.train()
         total = 0.0
-        for index, batch in enumerate(batches):
+        for index, each in enumerate(examples):
             torch.manual_seed(derive_seed(self.seed, "dropout", step, index))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                loss = causal_loss(self.model, batch, self.device) / num_targets
-            loss.backward()
-            total += float(loss.detach())
+                loss = self.objective.loss(self.model, each, self.device)
+                total += float(loss.detach()) / num_targets
+                auxiliary = self.model.auxiliary_loss()
+                if auxiliary is not None:
+                    loss = loss + auxiliary * each.num_targets
+            (loss / num_targets).backward()
         grad_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm))
         is_finite = math.isfinite(total) and math.isfinite(grad_norm)
         if is_finite:

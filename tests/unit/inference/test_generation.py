@@ -40,7 +40,7 @@ class Reciter(LanguageModel):
     def start(self, batch_size, max_len=None):
         return self.inner.start(batch_size, max_len)
 
-    def vocabulary_parameters(self):
+    def lookup_parameters(self):
         return []
 
 

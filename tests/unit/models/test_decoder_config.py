@@ -11,13 +11,14 @@ from stepwell.models import DecoderConfig, build_model, decoder_sized
 
 BASE = {"vocab_size": 50, "max_seq_len": 16, "num_layers": 3, "d_model": 24, "num_heads": 4, "num_kv_heads": 2}
 BASE |= {"head_dim": 6, "d_ff": 40}
+BIASES = {"qkv_bias": True, "out_bias": True, "mlp_bias": True}
 VARIANTS = {
     "default": {},
-    "swiglu": {"activation": "swiglu"},
-    "biases": {"bias": True},
-    "swiglu, biases": {"activation": "swiglu", "bias": True},
+    "swiglu": {"activation": "silu", "gated": True},
+    "biases": BIASES,
+    "swiglu, biases": {"activation": "silu", "gated": True, **BIASES},
     "tied": {"tie_embeddings": True},
-    "no qk-norm": {"qk_norm": False},
+    "no qk-norm": {"qk_norm": "none"},
     "multi-query": {"num_kv_heads": 1},
     "one layer": {"num_layers": 1, "num_kv_heads": 4},
 }
@@ -29,7 +30,7 @@ def test_parameters_are_counted_right(changes):
     config = DecoderConfig(**{**BASE, **changes})
     model = build_model(config)
     assert config.num_parameters == sum(p.numel() for p in model.parameters())
-    tables = {id(p) for p in model.vocabulary_parameters()}
+    tables = {id(p) for p in model.lookup_parameters()}
     matrices = [p for p in model.parameters() if p.ndim == 2 and id(p) not in tables]
     assert config.num_matrix_parameters == sum(p.numel() for p in matrices)
 
@@ -87,5 +88,5 @@ def test_the_first_prediction_is_uniform_and_every_block_begins_as_the_identity(
     model = build_model(DecoderConfig(**BASE))
     tokens = torch.arange(16)[None]
     assert not model(tokens).any()
-    embedded = model.embedding_norm(model.embedding(tokens))
-    torch.testing.assert_close(model.hidden(tokens), model.norm(embedded))
+    embedded = model.body.embedding_norm(model.embedding(tokens))
+    torch.testing.assert_close(model.hidden(tokens), model.body.norm(embedded))

@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from stepwell.nn import MLP, SCHEMES, Attention, KeyValueCache, RMSNorm, Rotary, document_mask, initialize
+from stepwell.nn import MLP, Attention, KeyValueCache, RMSNorm, Rotary, attention_mask
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -71,7 +71,11 @@ def explicit(attention: Attention, x: Tensor, allowed: Tensor) -> Tensor:
     projected = attention.qkv(x)
     sizes = (heads * width, kv_heads * width, kv_heads * width)
     queries, keys, values = (part.unflatten(-1, (-1, width)) for part in projected.split(sizes, dim=-1))
-    queries, keys = attention.query_norm(queries), attention.key_norm(keys)
+    if attention.qk_norm == "head":
+        queries, keys = attention.query_norm(queries), attention.key_norm(keys)
+    elif attention.qk_norm == "projection":
+        queries = attention.query_norm(queries.flatten(2)).unflatten(-1, (-1, width))
+        keys = attention.key_norm(keys.flatten(2)).unflatten(-1, (-1, width))
     rows = []
     for row in range(x.shape[0]):
         outputs = []
@@ -86,17 +90,17 @@ def explicit(attention: Attention, x: Tensor, allowed: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2), (6, 2), (4, 1), (1, 1)])
-@pytest.mark.parametrize("qk_norm", [True, False])
+@pytest.mark.parametrize("qk_norm", ["head", "projection", "none"])
 @pytest.mark.parametrize("bias", [True, False])
 @torch.no_grad()
 def test_attention_is_the_explicit_softmax(heads, kv_heads, qk_norm, bias):
     torch.manual_seed(0)
-    attention = Attention(12, heads, kv_heads, 8, Rotary(8, 16), qk_norm=qk_norm, bias=bias)
+    attention = Attention(12, heads, kv_heads, 8, Rotary(8, 16), qk_norm=qk_norm, qkv_bias=bias, out_bias=bias)
     x, causal = drawn(3, 10, 12), torch.ones(10, 10, dtype=torch.bool).tril().expand(3, 10, 10)
     torch.testing.assert_close(attention(x), explicit(attention, x, causal), **CLOSE)
     documents = torch.tensor([[0] * 10, [0] * 4 + [1] * 6, [0, 1, 1, 2, 2, 2, 3, 3, 3, 3]])
     allowed = torch.stack([causal[0] & (ids[:, None] == ids[None, :]) for ids in documents])
-    torch.testing.assert_close(attention(x, document_mask(documents)), explicit(attention, x, allowed), **CLOSE)
+    torch.testing.assert_close(attention(x, attention_mask(10, 10, x.device, causal=True, documents=documents)), explicit(attention, x, allowed), **CLOSE)
 
 
 @pytest.mark.parametrize("chunks", [[10], [1] * 10, [4, 1, 5]], ids=str)
@@ -131,59 +135,8 @@ def test_a_full_cache_says_so():
 def test_mlps_are_their_formulas():
     torch.manual_seed(0)
     x = drawn(2, 3, 6)
-    relu2, swiglu = MLP(6, 10, "relu2", bias=True), MLP(6, 10, "swiglu")
+    relu2, swiglu = MLP(6, 10, "relu2", bias=True), MLP(6, 10, "silu", gated=True)
     up = x @ relu2.up.weight.T + relu2.up.bias
     torch.testing.assert_close(relu2(x), up.clamp(min=0) ** 2 @ relu2.down.weight.T + relu2.down.bias, **CLOSE)
     gate, value = x @ swiglu.up.weight[:10].T, x @ swiglu.up.weight[10:].T
     torch.testing.assert_close(swiglu(x), (gate * gate.sigmoid() * value) @ swiglu.down.weight.T, **CLOSE)
-
-
-class Tree(nn.Module):
-    """A table and two projections, one of which writes into the stream."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(500, 300)
-        self.inner = nn.ModuleDict({"up": nn.Linear(300, 600), "down": nn.Linear(600, 300)})
-        self.norm = RMSNorm(300)
-
-
-STANDARD_DEVIATIONS = {
-    "normal": lambda fan_in, fan_out: 0.02,
-    "xavier": lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out)),
-    "kaiming": lambda fan_in, fan_out: math.sqrt(2 / fan_in),
-    "scaled_normal": lambda fan_in, fan_out: math.sqrt(1 / fan_in),
-}
-
-
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_weights_have_the_moments_of_their_scheme(scheme):
-    tree = Tree()
-    initialize(tree, scheme, seed=0, embedding_std=0.3)
-    for linear in tree.inner.values():
-        expected = STANDARD_DEVIATIONS[scheme](linear.in_features, linear.out_features)
-        assert float(linear.weight.detach().std()) == pytest.approx(expected, rel=0.02)
-        assert abs(float(linear.weight.detach().mean())) < 0.02 * expected
-        assert not linear.bias.any()
-    assert float(tree.embedding.weight.detach().std()) == pytest.approx(0.3, rel=0.02)
-    assert bool((tree.norm.weight == 1).all())
-
-
-@pytest.mark.parametrize(("residual", "factor"), [("same", 1.0), ("depth_scaled", 8**-0.5), ("zero", 0.0)])
-def test_projections_into_the_stream_are_treated_apart(residual, factor):
-    plain, treated = Tree(), Tree()
-    initialize(plain, "normal", seed=0)
-    initialize(treated, "normal", seed=0, residual=residual, residual_names=("down",), num_layers=4)
-    torch.testing.assert_close(treated.inner["down"].weight, factor * plain.inner["down"].weight)
-    assert torch.equal(treated.inner["up"].weight, plain.inner["up"].weight)
-
-
-def test_the_seed_decides_every_weight_and_nothing_else_does():
-    first, second, other = Tree(), Tree(), Tree()
-    initialize(first, "xavier", seed=5)
-    torch.rand(7)
-    initialize(second, "xavier", seed=5)
-    initialize(other, "xavier", seed=6)
-    for name, parameter in first.named_parameters():
-        assert torch.equal(parameter, second.get_parameter(name))
-    assert not torch.equal(first.embedding.weight, other.embedding.weight)

@@ -21,7 +21,11 @@ def model(**changes: object) -> LanguageModel:
     return build_model(DecoderConfig(**config))
 
 
-MODELS = {"plain": {}, "tied": {"tie_embeddings": True}, "biases": {"bias": True, "qk_norm": False}}
+MODELS = {
+    "plain": {},
+    "tied": {"tie_embeddings": True},
+    "biases": {"mlp_bias": True, "qkv_bias": True, "qk_norm": "none"},
+}
 every_model = pytest.mark.parametrize("changes", MODELS.values(), ids=MODELS)
 every_optimizer = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind)
 
@@ -55,7 +59,7 @@ def test_only_hidden_matrices_decay(config, changes):
         optimizer.step()
     smaller = {name for name, p in built.named_parameters() if p.detach().norm() < before[name].norm()}
     matrices = ("attention.qkv", "attention.out", "mlp.up", "mlp.down")
-    assert smaller == {f"blocks.{layer}.{name}.weight" for layer in range(2) for name in matrices}
+    assert smaller == {f"body.blocks.{layer}.{name}.weight" for layer in range(2) for name in matrices}
     for name, parameter in built.named_parameters():
         expected = before[name] * (1 - 0.1 * 0.5) if name in smaller else before[name]
         torch.testing.assert_close(parameter.detach(), expected)

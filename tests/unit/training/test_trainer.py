@@ -372,7 +372,7 @@ def test_new_layers_begin_as_the_identity_and_learn(make_trainer, tmp_path, kind
     with torch.no_grad():
         shallow = load_checkpoint(stable).model
         assert torch.equal(deeper.model.eval()(tokens), shallow(tokens))
-    new = deeper.model.blocks[3].mlp.down.weight
+    new = deeper.model.body.blocks[3].mlp.down.weight
     assert not new.any()
     deeper.run()
     assert new.any()

@@ -11,9 +11,21 @@ from torch.nn.functional import cross_entropy
 
 from stepwell.data import Batch, Packer, TokenSplit
 from stepwell.models import DecoderConfig, LanguageModel, build_model
-from stepwell.training import AdamWConfig, TrainingConfig, Update, Updater, WSDConfig, causal_loss
+from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
+from stepwell.training import (
+    AdamWConfig,
+    CausalConfig,
+    TrainingConfig,
+    Update,
+    Updater,
+    WSDConfig,
+    build_objective,
+    causal_loss,
+)
 
 T = 16
+TOKENIZER = train_tokenizer([], ByteBPEConfig(vocab_size=257))
+CAUSAL = build_objective(CausalConfig(), TOKENIZER)
 CPU = torch.device("cpu")
 
 
@@ -62,7 +74,9 @@ UNEVEN = [40, 10, 12, 14, 11, 10, 15, 3]
 
 def updated(micro_batch: int, lengths: list[int] = UNEVEN, clip_norm: float = 1e9) -> tuple[Update, LanguageModel]:
     built = model()
-    updater = Updater(built, Packer(split(lengths), T, seed=0), config(micro_batch, clip_norm=clip_norm), seed=0)
+    updater = Updater(
+        built, Packer(split(lengths), T, seed=0), config(micro_batch, clip_norm=clip_norm), CAUSAL, seed=0
+    )
     return updater.update(0, 0, factor=0.5), built
 
 
@@ -120,8 +134,8 @@ def test_packing_is_separate_documents_in_loss_and_gradient():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_gradient_that_is_not_finite_changes_nothing(bad):
     built = model()
-    updater = Updater(built, Packer(split(UNEVEN), T, seed=0), config(2), seed=0)
-    built.norm.weight.register_hook(lambda gradient: gradient * bad)
+    updater = Updater(built, Packer(split(UNEVEN), T, seed=0), config(2), CAUSAL, seed=0)
+    built.body.norm.weight.register_hook(lambda gradient: gradient * bad)
     before = {name: p.detach().clone() for name, p in built.named_parameters()}
     update = updater.update(0, 0, factor=1.0)
     assert not update.is_finite
@@ -139,7 +153,7 @@ def test_the_norm_that_is_told_is_the_one_before_clipping(big):
 
 def test_the_clipped_gradient_has_the_norm_asked_for(monkeypatch):
     built = model()
-    updater = Updater(built, Packer(split(UNEVEN), T, seed=0), config(2, clip_norm=0.01), seed=0)
+    updater = Updater(built, Packer(split(UNEVEN), T, seed=0), config(2, clip_norm=0.01), CAUSAL, seed=0)
     norms = []
     step = updater.optimizers[0].step
     monkeypatch.setattr(
@@ -153,7 +167,7 @@ def test_the_clipped_gradient_has_the_norm_asked_for(monkeypatch):
 
 @pytest.mark.parametrize("factor", [0.1, 1.0])
 def test_the_factor_scales_the_full_rate_each_time(factor):
-    updater = Updater(model(), Packer(split(UNEVEN), T, seed=0), config(6), seed=0)
+    updater = Updater(model(), Packer(split(UNEVEN), T, seed=0), config(6), CAUSAL, seed=0)
     for step in range(3):
         updater.update(step, 6 * step, factor)
         assert {group["lr"] for o in updater.optimizers for group in o.param_groups} == {0.01 * factor}
@@ -163,7 +177,7 @@ def test_dropout_depends_on_seed_step_and_micro_batch_and_nothing_else():
     def loss(seed: int, step: int) -> float:
         torch.rand(3)  # what the process drew before does not matter
         packer = Packer(split([17] * 6), T, seed=0)
-        return Updater(model(dropout=0.5), packer, config(3), seed).update(step, 0, 1.0).loss
+        return Updater(model(dropout=0.5), packer, config(3), CAUSAL, seed).update(step, 0, 1.0).loss
 
     assert loss(0, 0) == loss(0, 0)
     assert len({loss(0, 0), loss(0, 1), loss(1, 0)}) == 3
@@ -172,7 +186,7 @@ def test_dropout_depends_on_seed_step_and_micro_batch_and_nothing_else():
 def test_no_two_micro_batches_share_their_dropout(monkeypatch):
     seeds: list[int] = []
     monkeypatch.setattr(torch, "manual_seed", seeds.append)
-    updater = Updater(model(), Packer(split(UNEVEN), T, seed=0), config(2), seed=0)
+    updater = Updater(model(), Packer(split(UNEVEN), T, seed=0), config(2), CAUSAL, seed=0)
     for step in range(3):
         updater.update(step, 0, 1.0)
     assert len(set(seeds)) == len(seeds) == 9
@@ -181,7 +195,7 @@ def test_no_two_micro_batches_share_their_dropout(monkeypatch):
 def test_half_precision_keeps_weights_and_optimizer_in_float32():
     built = model()
     half = config(2).model_copy(update={"precision": "bfloat16"})
-    updater = Updater(built, Packer(split(UNEVEN), T, seed=0), half, seed=0)
+    updater = Updater(built, Packer(split(UNEVEN), T, seed=0), half, CAUSAL, seed=0)
     update = updater.update(0, 0, 1.0)
     assert update.is_finite
     assert update.loss == pytest.approx(updated(2)[0].loss, rel=0.05)

@@ -1,0 +1,332 @@
+"""A stack of Transformer blocks: from token vectors to last hidden states.
+
+It reads top to bottom: scale, positions, norm, then L blocks of attention and MLP on a residual stream, then a norm.
+One stack is a decoder, an encoder, or half of an encoder-decoder; what differs is whether it looks ahead and whether it
+looks at a memory. This file leaves out embeddings and heads.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+
+from stepwell.errors import UsageError
+from stepwell.models.transformer_config import NormConfig, RotaryPositions, Scaling, TransformerConfig
+from stepwell.nn import (
+    MLP,
+    ROTARY_SCALINGS,
+    Attention,
+    CrossAttention,
+    KeyValueCache,
+    LearnedPositions,
+    MixtureOfExperts,
+    RelativeBias,
+    RMSNorm,
+    Rotary,
+    RotaryScaling,
+    alibi_bias,
+    alibi_slopes,
+    attention_mask,
+    document_positions,
+    load_balancing_loss,
+    sinusoidal_positions,
+)
+
+RESIDUAL_NAMES = ("out", "down")
+"""Last part of the names of what writes into the stream."""
+
+
+class Memory(NamedTuple):
+    """Another text, as the cross-attentions of a stack see it.
+
+    Attributes:
+        keys_values: for each layer its keys and values, each (B, H, S, E).
+        mask: (B, S) bool, False where there is padding; None without any.
+    """
+
+    keys_values: list[tuple[Tensor, Tensor]]
+    mask: Tensor | None
+
+    def select(self, rows: Tensor) -> Memory:
+        """The memories of these rows, (B',) int64."""
+        mask = None if self.mask is None else self.mask[rows]
+        return Memory([(keys[rows], values[rows]) for keys, values in self.keys_values], mask)
+
+
+def build_norm(config: NormConfig, width: int) -> nn.Module:
+    """The norm of a config over vectors of a width."""
+    if config.kind == "layer":
+        return nn.LayerNorm(width, config.eps, bias=config.bias)
+    return RMSNorm(width, config.eps, unit_offset=config.unit_offset)
+
+
+class Block(nn.Module):
+    """Attention, perhaps cross-attention, then MLP, each with its norms.
+
+    Args:
+        config: of the stack.
+        layer: which block this is, from 0.
+        rotary: turns queries and keys, or None.
+        causal: hide the future.
+        cross: attend to a memory too.
+    """
+
+    def __init__(
+        self, config: TransformerConfig, layer: int, rotary: Rotary | None, *, causal: bool, cross: bool
+    ) -> None:
+        super().__init__()
+        self.placement, self.parallel, self.dropout = config.norm_placement, config.parallel, config.dropout
+        self.attention_norm = build_norm(config.norm, config.d_model)
+        self.attention = Attention(
+            config.d_model,
+            config.num_heads,
+            config.num_kv_heads,
+            config.head_dim,
+            rotary,
+            causal=causal,
+            qk_norm=config.qk_norm,
+            qkv_bias=config.qkv_bias,
+            out_bias=config.out_bias,
+            scale=config.attention_scale,
+            softcap=config.attention_softcap,
+            sinks=config.sinks,
+            dropout=config.attention_dropout,
+            norm_eps=config.norm.eps,
+            unit_offset=config.norm.unit_offset,
+        )
+        if cross:
+            self.cross_norm = build_norm(config.norm, config.d_model)
+            self.cross = CrossAttention(
+                config.d_model,
+                config.num_heads,
+                config.head_dim,
+                qkv_bias=config.qkv_bias,
+                out_bias=config.out_bias,
+                scale=config.attention_scale,
+                dropout=config.attention_dropout,
+            )
+        self.mlp_norm = build_norm(config.norm, config.d_model)
+        self.mlp = build_mlp(config, layer)
+        if config.norm_placement == "sandwich":
+            self.attention_out_norm = build_norm(config.norm, config.d_model)
+            self.mlp_out_norm = build_norm(config.norm, config.d_model)
+            if cross:
+                self.cross_out_norm = build_norm(config.norm, config.d_model)
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        bias: Tensor | None,
+        cache: KeyValueCache | None,
+        layer: int,
+        memory: Memory | None,
+    ) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        attended = self._drop(self.attention(self._before(x, "attention"), mask, cache, layer, bias))
+        if self.parallel:
+            return x + attended + self._drop(self.mlp(self.mlp_norm(x)))
+        x = self._after(x, attended, "attention")
+        if memory is not None:
+            keys, values = memory.keys_values[layer]
+            x = self._after(x, self._drop(self.cross(self._before(x, "cross"), keys, values, memory.mask)), "cross")
+        return self._after(x, self._drop(self.mlp(self._before(x, "mlp"))), "mlp")
+
+    def _before(self, x: Tensor, part: str) -> Tensor:
+        return self.get_submodule(f"{part}_norm")(x) if self.placement in ("pre", "sandwich") else x
+
+    def _after(self, x: Tensor, given: Tensor, part: str) -> Tensor:
+        """The stream with what a part gave."""
+        if self.placement == "pre":
+            return x + given
+        if self.placement == "post":
+            return self.get_submodule(f"{part}_norm")(x + given)
+        name = f"{part}_norm" if self.placement == "output" else f"{part}_out_norm"
+        return x + self.get_submodule(name)(given)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return dropout(x, self.dropout, training=self.training) if self.dropout else x
+
+
+def build_mlp(config: TransformerConfig, layer: int) -> nn.Module:
+    """The MLP of a layer, or its experts."""
+    if config.has_experts(layer) and config.experts is not None:
+        experts = config.experts
+        return MixtureOfExperts(
+            config.d_model,
+            experts.d_ff,
+            experts.num_experts,
+            experts.experts_per_token,
+            config.activation,
+            gated=config.gated,
+            normalize_weights=experts.normalize_weights,
+        )
+    return MLP(config.d_model, config.d_ff, config.activation, gated=config.gated, bias=config.mlp_bias)
+
+
+class Stack(nn.Module):
+    """Blocks with their positions and norms.
+
+    Args:
+        config: what they are.
+        num_layers: how many; default the config's.
+        causal: hide the future.
+        cross: attend to a memory too.
+    """
+
+    waves: Tensor
+    slopes: Tensor
+
+    def __init__(
+        self, config: TransformerConfig, num_layers: int | None = None, *, causal: bool = True, cross: bool = False
+    ) -> None:
+        super().__init__()
+        self.config, self.causal = config, causal
+        self.embedding_norm = build_norm(config.norm, config.d_model) if config.embedding_norm else None
+        self.positions = self._build_positions()
+        rotaries = build_rotaries(config)
+        self.blocks = nn.ModuleList(
+            Block(config, layer, rotaries.get(config.layer_kind(layer)), causal=causal, cross=cross)
+            for layer in range(num_layers or config.num_layers)
+        )
+        self.norm = build_norm(config.norm, config.d_model) if config.norm_placement != "post" else None
+        if config.positions.kind == "alibi":
+            self.register_buffer("slopes", alibi_slopes(config.num_heads), persistent=False)
+
+    def _build_positions(self) -> nn.Module | None:
+        config = self.config
+        if config.positions.kind == "learned":
+            return LearnedPositions(config.max_seq_len, config.d_model, config.positions.offset)
+        if config.positions.kind == "relative":
+            buckets, distance = config.positions.num_buckets, config.positions.max_distance
+            return RelativeBias(buckets, distance, config.num_heads, bidirectional=not self.causal)
+        if config.positions.kind == "sinusoidal":
+            table = sinusoidal_positions(config.max_seq_len, config.d_model, config.positions.layout)
+            self.register_buffer("waves", table, persistent=False)
+        return None
+
+    def forward(
+        self,
+        vectors: Tensor,
+        *,
+        document_ids: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        memory: Memory | None = None,
+    ) -> Tensor:
+        """Last hidden states.
+
+        Args:
+            vectors: (B, T, D), of the tokens.
+            document_ids: (B, T), which document a position belongs to, padding being one of its own; None where a row
+                is one document. Not with a cache.
+            cache: what came before; it is extended by the T positions.
+            memory: what the cross-attentions look at.
+
+        Returns:
+            (B, T, D).
+
+        Raises:
+            UsageError: when the text is longer than max_seq_len.
+        """
+        num_tokens, start = vectors.shape[1], 0 if cache is None else cache.length
+        if start + num_tokens > self.config.max_seq_len:
+            raise UsageError(
+                "sequence: longer than the model can read",
+                got=f"{start + num_tokens} tokens",
+                wanted=f"at most max_seq_len = {self.config.max_seq_len}",
+            )
+        documents = document_ids if cache is None else cache.documents(num_tokens)
+        x = self._prepare(vectors, documents, start)
+        masks = {
+            window: attention_mask(
+                num_tokens, start + num_tokens, x.device, causal=self.causal, window=window, documents=documents
+            )
+            for window in {self._window(layer) for layer in range(len(self.blocks))}
+        }
+        bias = self._bias(num_tokens, start + num_tokens, x)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, masks[self._window(layer)], bias, cache, layer, memory)
+        if cache is not None:
+            cache.advance(num_tokens)
+        return x if self.norm is None else self.norm(x)
+
+    def read(self, memory: Tensor, mask: Tensor | None = None) -> Memory:
+        """Another text's hidden states (B, S, D) as the cross-attentions need them; mask (B, S) bool."""
+        keys_values = [block.cross.read(memory) for block in self.blocks if isinstance(block, Block)]
+        return Memory(keys_values, mask)
+
+    def start(self, batch_size: int, max_len: int, dtype: torch.dtype, left_padding: Tensor | None) -> KeyValueCache:
+        """An empty cache."""
+        config, device = self.config, next(self.parameters()).device
+        sizes = (len(self.blocks), batch_size, config.num_kv_heads, max_len, config.head_dim)
+        return KeyValueCache(*sizes, device, dtype, left_padding)
+
+    def balance_loss(self) -> Tensor | None:
+        """How unevenly the last forward pass used the experts, weighed as the config says; None without experts."""
+        experts = self.config.experts
+        if experts is None or not experts.balance:
+            return None
+        layers = [block.mlp for block in self.blocks if isinstance(block.mlp, MixtureOfExperts)]
+        routing = [layer.routing for layer in layers if layer.routing is not None]
+        return experts.balance * load_balancing_loss(routing, experts.experts_per_token) if routing else None
+
+    def lookups(self) -> list[nn.Parameter]:
+        """Tables with a row for each position or distance."""
+        return [] if self.positions is None else list(self.positions.parameters())
+
+    def _window(self, layer: int) -> int | None:
+        return self.config.window if self.config.layer_kind(layer) == "window" else None
+
+    def _prepare(self, x: Tensor, documents: Tensor | None, start: int) -> Tensor:
+        """What goes into the first block: scaled, placed, normalised, dropped."""
+        config = self.config
+        if config.embedding_scale is not None:
+            x = x * config.embedding_scale
+        if config.positions.kind in ("learned", "sinusoidal"):
+            places = torch.arange(start + x.shape[1], device=x.device)
+            if documents is not None:
+                places = document_positions(documents)
+            places = places[..., start:]
+            x = x + (self.waves[places] if self.positions is None else self.positions(places)).to(x.dtype)
+        if self.embedding_norm is not None:
+            x = self.embedding_norm(x)
+        return dropout(x, config.embedding_dropout, training=self.training) if config.embedding_dropout else x
+
+    def _bias(self, num_queries: int, num_keys: int, x: Tensor) -> Tensor | None:
+        """(1, H, T, S) on the logits of every layer, or None."""
+        if self.config.positions.kind not in ("relative", "alibi"):
+            return None
+        keys = torch.arange(num_keys, device=x.device)
+        queries = keys[num_keys - num_queries :]
+        if isinstance(self.positions, RelativeBias):
+            return self.positions(queries, keys)
+        return alibi_bias(self.slopes, queries, keys)
+
+
+def build_scaling(config: Scaling, max_seq_len: int) -> RotaryScaling:
+    """The scaling of a config."""
+    values = config.model_dump(exclude={"kind"})
+    if config.kind == "dynamic" and config.original_max_seq_len is None:
+        values["original_max_seq_len"] = max_seq_len
+    return ROTARY_SCALINGS[config.kind](**values)
+
+
+def build_rotaries(config: TransformerConfig) -> dict[str, Rotary]:
+    """Kind of layer -> what turns its queries and keys; kinds without are left out."""
+    positions = config.positions
+    if not isinstance(positions, RotaryPositions):
+        return {}
+    full = Rotary(
+        config.head_dim,
+        config.max_seq_len,
+        positions.theta,
+        ratio=positions.ratio,
+        scaling=None if positions.scaling is None else build_scaling(positions.scaling, config.max_seq_len),
+    )
+    if positions.window_theta is None:
+        return {"full": full, "window": full}
+    window = Rotary(config.head_dim, config.max_seq_len, positions.window_theta, ratio=positions.ratio)
+    return {"full": full, "window": window}
