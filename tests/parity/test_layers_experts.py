@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -34,7 +36,9 @@ def qwen3(visits, normalize):
 
 @pytest.mark.parametrize("visits", [1, 2, 6])
 @pytest.mark.parametrize(
-    "build", [mixtral, lambda visits: qwen3(visits, True), lambda visits: qwen3(visits, False)], ids=str
+    "build",
+    [mixtral, partial(qwen3, normalize=True), partial(qwen3, normalize=False)],
+    ids=["mixtral", "qwen3", "qwen3 raw"],
 )
 def test_experts_are_theirs(build, visits):
     theirs, normalize = build(visits)
