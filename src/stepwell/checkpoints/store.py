@@ -60,6 +60,7 @@ def save_checkpoint(
     provenance: Mapping[str, Any],
     optimizer: Mapping[str, Tensor] | None = None,
     trainer: Mapping[str, Any] | None = None,
+    tensors: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a checkpoint folder; an older one at the same place is replaced only when the new one is whole.
 
@@ -70,16 +71,15 @@ def save_checkpoint(
         provenance: plain values that say what made it.
         optimizer: tensors of the optimizer's state by name, for a run that goes on.
         trainer: plain values of the trainer's state, likewise.
+        tensors: weights to write instead of the model's, by the same names, in any precision.
 
     Raises:
         DiskError: when it cannot be written (a full disk); what was there before is untouched.
     """
     with building(path) as folder:
         try:
-            save_file(
-                {name: t.detach().cpu().contiguous() for name, t in _own_tensors(model).items()},
-                folder / WEIGHTS,
-            )
+            weights = _own_tensors(model) if tensors is None else tensors
+            save_file({name: t.detach().cpu().contiguous() for name, t in weights.items()}, folder / WEIGHTS)
             if optimizer is not None:
                 save_file(
                     {name: t.cpu().contiguous() for name, t in optimizer.items()}, folder / "optimizer.safetensors"

@@ -1,0 +1,1 @@
+"""The families of transformers: their configs, their names, how their matrices lie."""
