@@ -54,14 +54,14 @@ BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}"}
 
 def reference() -> str:
     """The whole page."""
-    derived = derived_paths()
-    return "\n".join([INTRODUCTION, *sections_of(Recipe, "", derived, None)])
+    derived, shown = derived_paths(), dict[tuple[str, type[Config]], None]()
+    return "\n".join([INTRODUCTION, *sections_of(Recipe, "", derived, None, shown)])
 
 
 def derived_paths() -> set[str]:
     """The paths that get a value from the text, the machine and the budget."""
     model = decoder_sized(2, vocab_size=1024, max_seq_len=256)
-    paths = set(derive_model(Plan(2, 1e6, 1.0, 3.0), vocab_size=1024, reason=""))
+    paths = {"tokenizer.vocab_size"} | set(derive_model(Plan(2, 1e6, 1.0, 3.0), vocab_size=1024, reason=""))
     for optimizer in ("adamw", "muon"):
         chosen = derive_training(
             model, tokens=1e6, steps=None, precision="float32", memory_bytes=1e9, optimizer=optimizer
@@ -70,16 +70,30 @@ def derived_paths() -> set[str]:
     return paths
 
 
-def sections_of(cls: type[Config], path: str, derived: set[str], preset: Config | None) -> Iterator[str]:
-    """The section of a class, and those of the classes inside it."""
-    yield section(cls, path, derived, preset)
+def sections_of(
+    cls: type[Config], path: str, derived: set[str], preset: Config | None, shown: dict[tuple[str, type[Config]], None]
+) -> Iterator[str]:
+    """The section of a class, and those of the classes inside it; what several kinds share is shown once."""
+    sibling = next((known for place, known in shown if place == path and shared_base(known, cls)), None)
+    yield section(cls, path, derived, preset, sibling)
+    shown[path, cls] = None
     for name, field in cls.model_fields.items():
         for inner in configs_in(field.annotation):
-            chosen = field.default if isinstance(field.default, Config) else None
-            yield from sections_of(inner, f"{path}{name}.", derived, chosen)
+            default = field.default if preset is None else getattr(preset, name)
+            chosen = default if type(default) is inner else None
+            if (f"{path}{name}.", inner) not in shown:
+                yield from sections_of(inner, f"{path}{name}.", derived, chosen, shown)
 
 
-def section(cls: type[Config], path: str, derived: set[str], preset: Config | None) -> str:
+def shared_base(one: type[Config], other: type[Config]) -> bool:
+    """Whether two classes have most fields in common, by way of a base."""
+    bases = [base for base in one.__mro__ if issubclass(base, Config) and issubclass(other, base)]
+    return len(bases[0].model_fields) > 10
+
+
+def section(
+    cls: type[Config], path: str, derived: set[str], preset: Config | None, sibling: type[Config] | None
+) -> str:
     """One class as a heading, its sentence, and a table of its fields.
 
     Args:
@@ -87,11 +101,15 @@ def section(cls: type[Config], path: str, derived: set[str], preset: Config | No
         path: of the section, with a dot at its end; empty at the top.
         derived: paths that are chosen for each run.
         preset: what the section is when a recipe leaves it out, where that is known beforehand.
+        sibling: another kind, shown before; fields that are the same there are not shown again.
     """
     text = inspect.getdoc(cls) or ""
-    meanings = attributes_of(text)
+    parents = [base for base in reversed(cls.__mro__) if issubclass(base, Config)]
+    meanings = {name: words for base in parents for name, words in attributes_of(inspect.getdoc(base) or "").items()}
     rows = ["| field | value | default | meaning |", "|---|---|---|---|"]
     for name, field in cls.model_fields.items():
+        if sibling is not None and is_same(field, sibling.model_fields.get(name)):
+            continue
         if name == "kind":
             meaning = "which kind this is."
         elif name in meanings:
@@ -104,7 +122,15 @@ def section(cls: type[Config], path: str, derived: set[str], preset: Config | No
     heading = f"`{path.removesuffix('.')}`" if path else "Top level"
     if kind is not None:
         heading += f", kind `{kind.default}`"
-    return "\n".join([f"## {heading}", "", introduction_of(text), "", *rows, ""])
+    words = introduction_of(text)
+    if sibling is not None:
+        words += f"\n\nIts other fields are those of kind `{sibling.model_fields['kind'].default}` above."
+    return "\n".join([f"## {heading}", "", words, "", *rows, ""])
+
+
+def is_same(one: FieldInfo, other: FieldInfo | None) -> bool:
+    """Whether a field is that of another class, in kind and default."""
+    return other is not None and (one.annotation, one.default) == (other.annotation, other.default)
 
 
 def introduction_of(docstring: str) -> str:
@@ -147,7 +173,9 @@ def words_of(annotation: Any, constraints: list[Any]) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join("null" if part is type(None) else words_of(part, constraints) for part in inside)
     if origin is tuple:
-        return "list of texts"
+        texts = {"text": "texts", "whole number from 0": "whole numbers from 0"}
+        one = words_of(inside[0], [])
+        return f"list of {texts.get(one, one)}"
     bounds = [
         wording.format(bound_of(getattr(one, name)))
         for one in constraints
@@ -168,15 +196,17 @@ def default_of(field: FieldInfo, path: str, derived: set[str], preset: Any) -> s
         return "see below"
     if path == "data.sources":
         return "**needed**"
-    if (path in derived and not path.endswith(".kind")) or field.is_required():
+    if path in derived and not path.endswith(".kind"):
         return "*derived*"
+    if field.is_required():
+        return "**needed**"
     value = field.default if preset is None else preset
     if value is None:
         return "null"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if value == ():
-        return "`[]`"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(value)}]`"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
