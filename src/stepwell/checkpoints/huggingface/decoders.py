@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stepwell.checkpoints.huggingface.family import Family, ForeignConfig, Rule
+from stepwell.checkpoints.huggingface.family import ForeignConfig, ForeignFamily, Rule
 from stepwell.checkpoints.huggingface.layouts import SAME, TRANSPOSED, Layout, Stacked
 from stepwell.checkpoints.huggingface.spelling import (
     WRITTEN,
@@ -120,7 +120,8 @@ def _llama_rules(config: ModelConfig) -> list[Rule]:
     return rules
 
 
-LLAMA = Family(
+LLAMA = ForeignFamily(
+    kind="decoder",
     architectures=("LlamaForCausalLM",),
     read_config=_read_llama,
     write_config=_write_llama,
@@ -242,7 +243,8 @@ def _gpt2_rules(config: ModelConfig) -> list[Rule]:
     return rules
 
 
-GPT2 = Family(
+GPT2 = ForeignFamily(
+    kind="decoder",
     architectures=("GPT2LMHeadModel", "GPT2Model"),
     read_config=_read_gpt2,
     write_config=_write_gpt2,

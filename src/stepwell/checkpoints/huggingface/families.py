@@ -7,9 +7,9 @@ model of our own making fits several classes, the first one in the table that ca
 from __future__ import annotations
 
 from stepwell.checkpoints.huggingface.decoders import GPT2, LLAMA
-from stepwell.checkpoints.huggingface.family import Family
+from stepwell.checkpoints.huggingface.family import ForeignFamily
 
-FAMILIES: dict[str, Family] = {
+FAMILIES: dict[str, ForeignFamily] = {
     "llama": LLAMA,
     "gpt2": GPT2,
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from stepwell.checkpoints.huggingface.layouts import Layout
 from stepwell.models import ModelConfig
@@ -35,10 +35,11 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Family:
+class ForeignFamily:
     """One `model_type` of transformers.
 
     Attributes:
+        kind: our kind of model.
         architectures: the classes whose weights are read, the one that is written first.
         read_config: their config as ours; raises CheckpointError naming a field that we cannot represent.
         write_config: ours as theirs, with `model_type` and `architectures`; raises CheckpointError likewise.
@@ -49,6 +50,7 @@ class Family:
             the config).
     """
 
+    kind: Literal["decoder", "encoder", "encoder_decoder"]
     architectures: tuple[str, ...]
     read_config: Callable[[ForeignConfig], ModelConfig]
     write_config: Callable[[ModelConfig], dict[str, Any]]
