@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -78,7 +77,7 @@ def save_checkpoint(
     """
     with building(path) as folder:
         try:
-            weights = _own_tensors(model) if tensors is None else tensors
+            weights = model.tensors() if tensors is None else tensors
             save_file({name: t.detach().cpu().contiguous() for name, t in weights.items()}, folder / WEIGHTS)
             if optimizer is not None:
                 save_file(
@@ -93,10 +92,6 @@ def save_checkpoint(
             (folder / "trainer.json").write_text(to_json(dict(trainer), indent=2), encoding="utf-8")
         checksums = {file.name: file_checksum(file) for file in sorted(folder.iterdir())}
         (folder / MANIFEST).write_text(to_json({"format": FORMAT, "sha256": checksums}, indent=2), encoding="utf-8")
-
-
-def _own_tensors(model: LanguageModel) -> dict[str, Tensor]:
-    return dict(model.named_parameters())
 
 
 def verify(path: Path) -> None:
@@ -144,7 +139,10 @@ def load_checkpoint(path: Path) -> Loaded:
             raise CheckpointError(f"{folder}/config.json: unknown model", got=str(kind), wanted=", ".join(MODELS))
         config = build(MODELS[kind].config, config_tree, where=f"{folder}/config.json")
         model = build_model(config)
-        _fill(model, load_file(folder / WEIGHTS), folder)
+        try:
+            model.load_tensors(load_file(folder / WEIGHTS))
+        except ValueError as error:
+            raise CheckpointError(f"{folder}/{WEIGHTS}: does not fit its config", got=str(error)) from None
         trainer = folder / "trainer.json"
         return Loaded(
             model=model.eval(),
@@ -160,20 +158,6 @@ def load_checkpoint(path: Path) -> Loaded:
         raise CheckpointError(
             error.what, got=error.got, wanted=error.wanted, do=f"use the newest good one: {other}"
         ) from error
-
-
-def _fill(model: LanguageModel, tensors: dict[str, Tensor], folder: Path) -> None:
-    wanted = _own_tensors(model)
-    missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
-    misfit = [name for name in wanted.keys() & tensors.keys() if wanted[name].shape != tensors[name].shape]
-    if missing or extra or misfit:
-        raise CheckpointError(
-            f"{folder}/model.safetensors: does not fit its config",
-            got=f"missing {missing}, extra {extra}, of another shape {sorted(misfit)}",
-        )
-    with torch.no_grad():
-        for name, parameter in wanted.items():
-            parameter.copy_(tensors[name])
 
 
 def read_optimizer(path: Path) -> dict[str, Tensor]:

@@ -8,8 +8,10 @@ which class builds which config.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from stepwell.models.model_config import ModelConfig
@@ -69,6 +71,25 @@ class LanguageModel(nn.Module, ABC):
     def auxiliary_loss(self) -> Tensor | None:
         """What training adds to the mean loss of the last forward pass, a scalar; None for nothing."""
         return None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps, by name: the parameters."""
+        return dict(self.named_parameters())
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what a checkpoint kept, in the precision of this model.
+
+        Raises:
+            ValueError: when they are not those of this model; all that is missing, extra or of another shape is named.
+        """
+        own = self.tensors()
+        missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+        misfit = sorted(name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape)
+        if missing or extra or misfit:
+            raise ValueError(f"missing {missing}, extra {extra}, of another shape {misfit}")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(tensors[name])
 
     def forward(self, token_ids: Tensor, document_ids: Tensor | None = None) -> Tensor:
         """Logits of every position: (B, T) -> (B, T, V) float32."""
