@@ -1,8 +1,8 @@
 """Text to token ids and back.
 
-A tokenizer here is a byte-level BPE: it reads any text and any bytes, and gives the same back. It is trained on the
-train split only, and its vocabulary size follows from how much text there is. This room leaves out what a task adds
-around a text.
+One class reads every family: the byte-level BPE that stepwell trains on the train split, textbook words, and what
+comes with other programs' weights (tokenizer.json, sentencepiece, WordPiece, GGUF). The vocabulary size of a trained
+one follows from how much text there is. This room leaves out what a task adds around a text.
 """
 
 from __future__ import annotations
@@ -10,13 +10,49 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stepwell.doors import open_late
-from stepwell.tokenizers.config import ByteBPEConfig, derive_vocab_size
+from stepwell.tokenizers.config import (
+    ByteBPEConfig,
+    PretrainedTokenizerConfig,
+    TokenizerConfig,
+    WordLevelConfig,
+    derive_vocab_size,
+)
 
 if TYPE_CHECKING:
-    from stepwell.tokenizers.byte_bpe import StreamDecoder, Tokenizer, train_tokenizer
+    from stepwell.tokenizers.chat import render_chat
+    from stepwell.tokenizers.foreign import read_tokenizer
+    from stepwell.tokenizers.gguf import gguf_tokenizer
+    from stepwell.tokenizers.roles import Roles
+    from stepwell.tokenizers.streaming import StreamDecoder
+    from stepwell.tokenizers.tokenizer import TokenIds, Tokenizer
+    from stepwell.tokenizers.training import train_tokenizer
 else:
     __getattr__ = open_late(
-        __name__, {"StreamDecoder": "byte_bpe", "Tokenizer": "byte_bpe", "train_tokenizer": "byte_bpe"}
+        __name__,
+        {
+            "Roles": "roles",
+            "StreamDecoder": "streaming",
+            "TokenIds": "tokenizer",
+            "Tokenizer": "tokenizer",
+            "gguf_tokenizer": "gguf",
+            "read_tokenizer": "foreign",
+            "render_chat": "chat",
+            "train_tokenizer": "training",
+        },
     )
 
-__all__ = ["ByteBPEConfig", "StreamDecoder", "Tokenizer", "derive_vocab_size", "train_tokenizer"]
+__all__ = [
+    "ByteBPEConfig",
+    "PretrainedTokenizerConfig",
+    "Roles",
+    "StreamDecoder",
+    "TokenIds",
+    "Tokenizer",
+    "TokenizerConfig",
+    "WordLevelConfig",
+    "derive_vocab_size",
+    "gguf_tokenizer",
+    "read_tokenizer",
+    "render_chat",
+    "train_tokenizer",
+]
