@@ -251,7 +251,7 @@ class _RollingWindow:
         self.model = model
         self.max_seq_len = model.config.max_seq_len
         self.capacity = min(self.max_seq_len, len(prompts[0]) + params.max_tokens)
-        self.device = next(model.parameters()).device
+        self.device = model.device
         self.logits = self._read(prompts)
 
     @torch.inference_mode()

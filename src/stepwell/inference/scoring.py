@@ -119,7 +119,7 @@ def _score_group(
         for window in split_windows(len(document), model.config.max_seq_len)
     ]
     parts.sort(key=lambda part: part.length, reverse=True)
-    device = next(model.parameters()).device
+    device = model.device
     autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
     with evaluation_mode(model), autocast:
         for batch in _batches(parts, batch_tokens):

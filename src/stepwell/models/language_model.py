@@ -30,6 +30,12 @@ class LanguageModel(nn.Module, ABC):
     config: ModelConfig
     is_causal: ClassVar[bool] = True
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes; a model without parameters does so on the CPU."""
+        first = next(self.parameters(), None)
+        return torch.device("cpu") if first is None else first.device
+
     @abstractmethod
     def hidden(
         self, token_ids: Tensor, document_ids: Tensor | None = None, state: DecodingState | None = None

@@ -310,7 +310,8 @@ def _continuations(keys: IntArray, histories: IntArray, vocab_size: int) -> tupl
         (M,) which of the histories, ascending, and (M,) number of the n-gram.
     """
     rows = np.flatnonzero(histories >= 0)
-    first, stop = np.searchsorted(keys, np.multiply.outer([0, 1], vocab_size + 1) + histories[rows] * (vocab_size + 1))
+    begins = histories[rows] * (vocab_size + 1)
+    first, stop = np.searchsorted(keys, begins), np.searchsorted(keys, begins + vocab_size + 1)
     counts = stop - first
     ends = counts.cumsum()
     return np.repeat(rows, counts), np.arange(counts.sum()) + np.repeat(first - ends + counts, counts)

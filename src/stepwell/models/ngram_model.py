@@ -106,7 +106,7 @@ class NGram(LanguageModel):
 
     def unembed(self, hidden: Tensor) -> Tensor:
         """Log-probabilities (see `LanguageModel.unembed`): they are their own logits."""
-        contexts = hidden.reshape(-1, self.config.order - 1).cpu().numpy()
+        contexts = hidden.flatten(0, -2).cpu().numpy()
         logprobs = torch.from_numpy(self.counted.predict(contexts))
         return logprobs.to(hidden.device).view(*hidden.shape[:-1], self.config.vocab_size)
 

@@ -97,6 +97,53 @@ def test_probabilities_sum_to_one(train, history, order):
     assert sum(math.exp(model.logprobs([*history, symbol])[-1]) for symbol in range(5)) == pytest.approx(1)
 
 
+def context(history: list[int], order: int, vocab_size: int) -> list[int]:
+    """The last symbols of a history as `predict` wants them."""
+    return [*[-1] * order, vocab_size, *history][len(history) + 2 :]
+
+
+@given(
+    train=SEQUENCES, histories=st.lists(st.lists(st.integers(0, 4), max_size=7), min_size=1), order=st.integers(1, 5)
+)
+def test_predictions_are_the_logprobs_of_every_symbol(train, histories, order):
+    model = KneserNey(5, order).fit(train)
+    contexts = np.array([context(history, order, 5) for history in histories]).reshape(len(histories), order - 1)
+    expected = [[model.logprobs([*history, symbol])[-1] for symbol in range(5)] for history in histories]
+    np.testing.assert_allclose(model.predict(contexts), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+def test_predictions_are_the_logprobs_on_text(small_text, order):
+    model = KneserNey(257, order).fit([text(small_text, 1), text(small_text, 2)])
+    held_out = text(small_text, 3, num_bytes=300)
+    contexts = np.array([context(held_out[:at], order, 257) for at in range(len(held_out))]).reshape(len(held_out), -1)
+    predicted = model.predict(contexts)
+    np.testing.assert_allclose(np.exp(predicted).sum(1), 1, rtol=1e-5)
+    chosen = predicted[np.arange(len(held_out)), held_out]
+    np.testing.assert_allclose(chosen, model.logprobs(held_out), rtol=1e-5)
+
+
+def test_what_was_learned_can_be_handed_on():
+    model = KneserNey(5, 3).fit([[0, 1, 2, 0, 1, 3], [4, 4]])
+    other = KneserNey(5, 3)
+    other.restore(model.arrays())
+    np.testing.assert_array_equal(other.logprobs([0, 1, 2, 3, 4]), model.logprobs([0, 1, 2, 3, 4]))
+
+
+@pytest.mark.parametrize("wrong", ["missing", "extra", "order", "vocabulary", "cut"])
+def test_arrays_of_another_model_are_refused(wrong):
+    model = KneserNey(4 if wrong != "vocabulary" else 9, 3 if wrong != "order" else 2)
+    arrays = model.fit([[0, 1, 2, 0, 1, 3, model.vocab_size - 1]]).arrays()
+    if wrong == "missing":
+        del arrays["2.keys"]
+    elif wrong == "extra":
+        arrays["2.more"] = np.zeros(1)
+    elif wrong == "cut":
+        arrays["2.backoff"] = arrays["2.backoff"][:-1]
+    with pytest.raises(ValueError, match=r"2\.keys|2\.more|3\.keys|do not fit a vocabulary of 4"):
+        KneserNey(4, 3).restore(arrays)
+
+
 def test_large_vocabularies_do_not_overflow():
     rng = np.random.default_rng(0)
     train = [rng.integers(0, 200_000, 500) for _ in range(3)]
@@ -122,5 +169,7 @@ def test_what_cannot_be_is_refused():
         KneserNey(4).fit([[1]]).logprobs([-1])
     with pytest.raises(ValueError, match="fit the model"):
         KneserNey(4).logprobs([1])
+    with pytest.raises(ValueError, match="fit the model"):
+        KneserNey(4).predict(np.zeros((1, 4), np.int64))
     with pytest.raises(ValueError, match="at least 1"):
         KneserNey(4, 0)
