@@ -1,32 +1,89 @@
-"""A model on disk: weights, config, tokenizer and where it came from."""
+"""A model on disk: weights, config, tokenizer and where it came from; and the models of other projects."""
 
 from typing import TYPE_CHECKING
 
 from stepwell.doors import open_late
 
 if TYPE_CHECKING:
+    from stepwell.checkpoints.foreign import ForeignModel, ForeignTensors, read_foreign
+    from stepwell.checkpoints.huggingface.families import FAMILIES
+    from stepwell.checkpoints.huggingface.family import ForeignFamily, Rule
+    from stepwell.checkpoints.importing import Imported, import_weights
+    from stepwell.checkpoints.parity import (
+        AUTO_CLASSES,
+        Parity,
+        auto_class,
+        load_reference,
+        measure_parity,
+        why_not_measured,
+    )
     from stepwell.checkpoints.store import (
+        WEIGHTS,
         Loaded,
         checkpoint_step,
         load_checkpoint,
         newest_good,
         prune,
+        read_config,
         read_optimizer,
+        read_tokenizer,
+        read_weights,
         resolve_checkpoint,
         save_checkpoint,
         verify,
     )
 
+_FILES = {
+    "foreign": ("ForeignModel", "ForeignTensors", "read_foreign"),
+    "huggingface.families": ("FAMILIES",),
+    "huggingface.family": ("ForeignFamily", "Rule"),
+    "importing": ("Imported", "import_weights"),
+    "parity": ("AUTO_CLASSES", "Parity", "auto_class", "load_reference", "measure_parity", "why_not_measured"),
+    "store": (
+        "WEIGHTS",
+        "Loaded",
+        "checkpoint_step",
+        "load_checkpoint",
+        "newest_good",
+        "prune",
+        "read_config",
+        "read_optimizer",
+        "read_tokenizer",
+        "read_weights",
+        "resolve_checkpoint",
+        "save_checkpoint",
+        "verify",
+    ),
+}
+
 __all__ = [
+    "AUTO_CLASSES",
+    "FAMILIES",
+    "WEIGHTS",
+    "ForeignFamily",
+    "ForeignModel",
+    "ForeignTensors",
+    "Imported",
     "Loaded",
+    "Parity",
+    "Rule",
+    "auto_class",
     "checkpoint_step",
+    "import_weights",
     "load_checkpoint",
+    "load_reference",
+    "measure_parity",
     "newest_good",
     "prune",
+    "read_config",
+    "read_foreign",
     "read_optimizer",
+    "read_tokenizer",
+    "read_weights",
     "resolve_checkpoint",
     "save_checkpoint",
     "verify",
+    "why_not_measured",
 ]
 
-__getattr__ = open_late(__name__, dict.fromkeys(__all__, "store"))
+__getattr__ = open_late(__name__, {name: file for file, names in _FILES.items() for name in names})

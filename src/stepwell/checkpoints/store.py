@@ -20,7 +20,7 @@ from torch import Tensor
 
 from stepwell.config import build
 from stepwell.errors import CheckpointError, StepwellError
-from stepwell.models import MODELS, LanguageModel, build_model
+from stepwell.models import MODELS, LanguageModel, ModelConfig, build_model
 from stepwell.runs import building, disk_error, file_checksum, to_json
 from stepwell.tokenizers import Tokenizer
 
@@ -133,12 +133,7 @@ def load_checkpoint(path: Path) -> Loaded:
     folder = resolve_checkpoint(path)
     try:
         verify(folder)
-        config_tree = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        kind = config_tree.get("kind")
-        if kind not in MODELS:
-            raise CheckpointError(f"{folder}/config.json: unknown model", got=str(kind), wanted=", ".join(MODELS))
-        config = build(MODELS[kind].config, config_tree, where=f"{folder}/config.json")
-        model = build_model(config)
+        model = build_model(read_config(folder))
         try:
             model.load_tensors(load_file(folder / WEIGHTS))
         except ValueError as error:
@@ -146,7 +141,7 @@ def load_checkpoint(path: Path) -> Loaded:
         trainer = folder / "trainer.json"
         return Loaded(
             model=model.eval(),
-            tokenizer=Tokenizer.load(folder / "tokenizer.json"),
+            tokenizer=read_tokenizer(folder),
             provenance=json.loads((folder / "provenance.json").read_text(encoding="utf-8")),
             path=folder,
             trainer=json.loads(trainer.read_text(encoding="utf-8")) if trainer.exists() else None,
@@ -158,6 +153,33 @@ def load_checkpoint(path: Path) -> Loaded:
         raise CheckpointError(
             error.what, got=error.got, wanted=error.wanted, do=f"use the newest good one: {other}"
         ) from error
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The config of a checkpoint folder's model.
+
+    Raises:
+        CheckpointError: when it is of no family that there is.
+    """
+    tree = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kind = tree.get("kind")
+    if kind not in MODELS:
+        raise CheckpointError(f"{folder}/config.json: unknown model", got=str(kind), wanted=", ".join(MODELS))
+    return build(MODELS[kind].config, tree, where=f"{folder}/config.json")
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a checkpoint folder.
+
+    Raises:
+        TokenizerError: when it is missing or damaged.
+    """
+    return Tokenizer.load(folder / "tokenizer.json")
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of a checkpoint folder by name, in the precision they are stored in."""
+    return dict(load_file(folder / WEIGHTS))
 
 
 def read_optimizer(path: Path) -> dict[str, Tensor]:

@@ -6,10 +6,12 @@ model of our own making fits several classes, the first one in the table that ca
 
 from __future__ import annotations
 
+from stepwell.checkpoints.huggingface.apertus import APERTUS
 from stepwell.checkpoints.huggingface.decoders import GPT2, LLAMA
 from stepwell.checkpoints.huggingface.family import ForeignFamily
 
 FAMILIES: dict[str, ForeignFamily] = {
     "llama": LLAMA,
     "gpt2": GPT2,
+    "apertus": APERTUS,
 }

@@ -34,7 +34,7 @@ WRITTEN = {"gelu_tanh": "gelu_pytorch_tanh"}
 
 SCALINGS = {
     "linear": {"factor": "factor"},
-    "dynamic": {"factor": "factor", "original_max_position_embeddings": "original_max_seq_len"},
+    "dynamic": {"factor": "factor"},
     "llama3": {
         "factor": "factor",
         "low_freq_factor": "low_freq_factor",
@@ -71,15 +71,18 @@ def require(config: ForeignConfig, fields: Mapping[str, Any]) -> None:
             raise refuse(name, config[name], str(value))
 
 
-def needed(config: ForeignConfig, field: str) -> Any:
-    """A field that no file may leave out.
+def needed(config: ForeignConfig, field: str) -> int:
+    """A size that no file may leave out.
 
     Raises:
-        CheckpointError: when it is not there.
+        CheckpointError: when it is not there, or no whole number above zero.
     """
-    if config.get(field) is None:
+    value = config.get(field)
+    if value is None:
         raise CheckpointError(f"config.json: {field}: is missing")
-    return config[field]
+    if not isinstance(value, int) or value < 1:
+        raise refuse(field, value, "a whole number above zero")
+    return value
 
 
 def read_activation(name: str, field: str = "hidden_act") -> str:
@@ -93,22 +96,27 @@ def read_activation(name: str, field: str = "hidden_act") -> str:
     return ACTIVATIONS[name]
 
 
-def read_rotary(config: ForeignConfig, *, theta: float = 10_000.0, ratio: float = 1.0) -> dict[str, Any]:
+def read_rotary(config: ForeignConfig, *, theta: float = 10_000.0, partial: bool = False) -> dict[str, Any]:
     """`RotaryPositions` of a config whose layers all turn alike, as plain values.
 
     Args:
         config: theirs; `rope_parameters` (transformers 5), or `rope_theta`, `rope_scaling`, `partial_rotary_factor`.
         theta: what the family takes when none is given.
-        ratio: likewise, share of turned channels.
+        partial: whether the family can turn a part of the channels.
 
     Raises:
-        CheckpointError: for a scaling that we do not have.
+        CheckpointError: for a scaling that we do not have, or a part of the channels that the family cannot turn.
     """
-    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    given = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    if any(isinstance(value, Mapping) for value in given.values()):
+        raise refuse("rope_parameters", f"one for each of {', '.join(given)}", "one for all layers")
+    ratio = given.get("partial_rotary_factor") or config.get("partial_rotary_factor") or 1.0
+    if ratio != 1 and not partial:
+        raise refuse("partial_rotary_factor", ratio, "1 in this family")
     values: dict[str, Any] = {
         "kind": "rotary",
         "theta": given.get("rope_theta") or config.get("rope_theta") or theta,
-        "ratio": given.get("partial_rotary_factor") or config.get("partial_rotary_factor") or ratio,
+        "ratio": ratio,
     }
     kind = given.get("rope_type", given.get("type", "default"))
     if kind != "default":
@@ -119,14 +127,18 @@ def read_rotary(config: ForeignConfig, *, theta: float = 10_000.0, ratio: float 
 def _read_scaling(kind: str, given: Mapping[str, Any], config: ForeignConfig) -> dict[str, Any]:
     if kind not in SCALINGS:
         raise refuse("rope_type", kind, ", ".join(("default", *SCALINGS)))
-    scaling = {ours: given[theirs] for theirs, ours in SCALINGS[kind].items() if given.get(theirs) is not None}
-    if "original_max_position_embeddings" in SCALINGS[kind]:
-        scaling.setdefault("original_max_seq_len", config.get("max_position_embeddings"))
-    return {"kind": kind, **scaling}
+    original = "original_max_position_embeddings"
+    whole = config.get(original) or given.get(original) or config.get("max_position_embeddings")
+    values = {**given, original: whole}
+    return {"kind": kind} | {
+        ours: values[name] for name, ours in SCALINGS[kind].items() if values.get(name) is not None
+    }
 
 
 def write_rotary(positions: Any) -> dict[str, Any]:
-    """`rope_parameters` of our `RotaryPositions`."""
+    """`rope_parameters` of our `RotaryPositions`; empty for other positions."""
+    if positions.kind != "rotary":
+        return {}
     written: dict[str, Any] = {"rope_type": "default", "rope_theta": positions.theta}
     if positions.ratio != 1:
         written["partial_rotary_factor"] = positions.ratio

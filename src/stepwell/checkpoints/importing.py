@@ -1,0 +1,241 @@
+"""A foreign model as a checkpoint of ours: every weight found, fitted and named, or nothing at all.
+
+The rules of its family say which tensor is which, so names, shapes and precisions are checked before a weight is read,
+and all that is wrong is told at once. Weights keep the precision of their source. This file leaves out where sources
+come from (`foreign.py`), what the families are, and whether both compute the same (`parity.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stepwell.checkpoints.foreign import ForeignModel, ForeignTensors, listed
+from stepwell.checkpoints.huggingface.families import FAMILIES
+from stepwell.checkpoints.huggingface.family import ForeignFamily, Rule
+from stepwell.checkpoints.store import save_checkpoint
+from stepwell.config import counted
+from stepwell.errors import CheckpointError, ConfigError
+from stepwell.models import LanguageModel, ModelConfig, build_model
+from stepwell.runs import file_checksum
+from stepwell.tokenizers import Tokenizer
+
+DECODING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+"""What a generation config says that sampling here has too."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A foreign model, read and fitted.
+
+    Attributes:
+        skeleton: our model without numbers (on the `meta` device): its config and the shapes of its parameters.
+        tensors: the parameters by our names, in the precision of their source.
+        tokenizer: the one that came with it.
+        provenance: where it came from, and what is needed to give it back.
+        notes: what a person should know, a sentence each.
+    """
+
+    skeleton: LanguageModel
+    tensors: dict[str, Tensor]
+    tokenizer: Tokenizer
+    provenance: dict[str, Any]
+    notes: tuple[str, ...]
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint folder (see `save_checkpoint`).
+
+        Raises:
+            DiskError: when it cannot be written; what was there before is untouched.
+        """
+        save_checkpoint(path, self.skeleton, self.tokenizer, provenance=self.provenance, tensors=self.tensors)
+
+
+def import_weights(foreign: ForeignModel) -> Imported:
+    """Read a foreign model.
+
+    Raises:
+        CheckpointError: when its family or a field of its config cannot be represented, or the weights do not fit the
+            config: every tensor that is missing, extra, of another shape or precision is listed.
+        TokenizerError: when its tokenizer cannot be read, or has more tokens than the model has rows.
+    """
+    family, config = _read_config(foreign)
+    with torch.device("meta"):
+        skeleton = build_model(config)
+    rules = family.rules(config)
+    names, ignored = _fit(foreign, family, rules, skeleton)
+    tokenizer = foreign.read_tokenizer()
+    notes = _check_vocabulary(foreign.source, tokenizer, config)
+    if ignored:
+        notes.append(f"{counted(len(ignored), 'tensor')} left out that hold no weights: {', '.join(ignored)}")
+    tensors = {rule.ours: rule.layout.join([foreign.tensors[names[one]] for one in rule.theirs]) for rule in rules}
+    return Imported(skeleton, tensors, tokenizer, _provenance(foreign, tensors, ignored), tuple(notes))
+
+
+def _read_config(foreign: ForeignModel) -> tuple[ForeignFamily, ModelConfig]:
+    """The family of a model and its config as ours.
+
+    Raises:
+        CheckpointError: when either cannot be represented.
+    """
+    kind = foreign.config.get("model_type")
+    family = FAMILIES.get(str(kind))
+    if family is None:
+        raise CheckpointError(
+            f"{foreign.source}: is of a family that is not known here",
+            got=f"model_type {kind}",
+            wanted=", ".join(sorted(FAMILIES)),
+        )
+    classes = foreign.config.get("architectures") or [family.architectures[0]]
+    if not set(classes) & set(family.architectures):
+        raise CheckpointError(
+            f"{foreign.source}: is not a language model that is known here",
+            got=", ".join(map(str, classes)),
+            wanted=", ".join(family.architectures),
+        )
+    if foreign.config.get("quantization_config"):
+        method = foreign.config["quantization_config"].get("quant_method", "an unknown method")
+        raise CheckpointError(
+            f"{foreign.source}: its weights are quantised",
+            got=str(method),
+            wanted="plain weights (float32, float16 or bfloat16), or a GGUF file",
+        )
+    try:
+        return family, family.read_config(foreign.config)
+    except (CheckpointError, ConfigError) as error:
+        raise CheckpointError(
+            f"{foreign.source}: {error.what}", got=error.got, wanted=error.wanted, do=error.do
+        ) from None
+
+
+def _fit(
+    foreign: ForeignModel, family: ForeignFamily, rules: list[Rule], skeleton: LanguageModel
+) -> tuple[dict[str, str], list[str]]:
+    """Find each tensor of the rules in the source.
+
+    Returns:
+        The name in the rules -> the name in the source, and the tensors that are left out.
+
+    Raises:
+        CheckpointError: listing all that does not fit.
+    """
+    tensors = foreign.tensors
+    there = {_whole_name(name, family, tensors): name for name in tensors}
+    expected = _expected_shapes(rules, skeleton)
+    names, copies = _with_copies(there, family, expected)
+    missing = sorted(expected.keys() - names.keys())
+    used = {*names.values(), *(copy for copy, _ in copies)}
+    others = sorted(name for name, place in there.items() if place not in used)
+    ignored = [name for name in others if any(re.fullmatch(pattern, name) for pattern in family.ignored)]
+    problems = {
+        "missing": missing,
+        "not known": [name for name in others if name not in ignored],
+        "of another shape": _misshapen(tensors, names, expected),
+        "not in float32, float16 or bfloat16": [
+            name for name in expected if name in names and tensors.describe(names[name])[1] is None
+        ],
+        "a second copy that differs from the first": _differing(tensors, copies),
+    }
+    if any(problems.values()):
+        told = [
+            f"\n  {counted(len(found), 'tensor')} {what}: {listed(found)}" for what, found in problems.items() if found
+        ]
+        raise CheckpointError(f"{foreign.source}: the weights do not fit its config", got="".join(told))
+    return names, sorted([*ignored, *(copy for copy, _ in copies)])
+
+
+def _whole_name(name: str, family: ForeignFamily, tensors: ForeignTensors) -> str:
+    """The name of a tensor with the family's prefix, which a model that was saved without its head leaves out."""
+    bare = bool(family.prefix) and not any(one.startswith(family.prefix) for one in tensors)
+    return family.prefix + name if bare else name
+
+
+def _expected_shapes(rules: list[Rule], skeleton: LanguageModel) -> dict[str, tuple[int, ...]]:
+    parameters = skeleton.tensors()
+    shapes: dict[str, tuple[int, ...]] = {}
+    for rule in rules:
+        parts = rule.layout.split(parameters.pop(rule.ours))
+        shapes |= {name: tuple(part.shape) for name, part in zip(rule.theirs, parts, strict=True)}
+    assert not parameters, f"no rule names {', '.join(parameters)}"
+    return shapes
+
+
+def _with_copies(
+    there: Mapping[str, str], family: ForeignFamily, expected: Mapping[str, Any]
+) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Where each expected tensor stands, and the second copies that a file holds beside: (copy, original).
+
+    A tensor that goes by two names may be stored under either of them.
+    """
+    names = {name: there[name] for name in expected if name in there}
+    copies: list[tuple[str, str]] = []
+    for copy, original in family.copies.items():
+        if copy in expected or copy not in there or original not in expected:
+            continue
+        if original in names:
+            copies.append((there[copy], names[original]))
+        else:
+            names[original] = there[copy]
+    return names, copies
+
+
+def _misshapen(tensors: ForeignTensors, names: Mapping[str, str], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
+    found = {name: tensors.describe(there)[0] for name, there in names.items()}
+    return [
+        f"{name} {found[name]}, wanted {shape}"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
+    ]
+
+
+def _differing(tensors: ForeignTensors, copies: list[tuple[str, str]]) -> list[str]:
+    return [
+        copy
+        for copy, original in copies
+        if tensors.describe(copy) != tensors.describe(original) or not torch.equal(tensors[copy], tensors[original])
+    ]
+
+
+def _check_vocabulary(source: str, tokenizer: Tokenizer, config: ModelConfig) -> list[str]:
+    """Whether model and tokenizer fit; more rows than tokens are usual.
+
+    Raises:
+        CheckpointError: when the model has fewer rows than the tokenizer has tokens.
+    """
+    rows, tokens = config.vocab_size, tokenizer.vocab_size
+    if rows < tokens:
+        raise CheckpointError(
+            f"{source}: the vocabulary does not fit the weights",
+            got=f"a tokenizer of {tokens:,} tokens, and embeddings of {rows:,} rows",
+            wanted="at least as many rows as tokens",
+            do="take the tokenizer that the model was trained with",
+        )
+    return [f"the embeddings have {rows - tokens:,} more rows than there are tokens"] if rows > tokens else []
+
+
+def _provenance(foreign: ForeignModel, tensors: Mapping[str, Tensor], ignored: list[str]) -> dict[str, Any]:
+    sizes: Counter[str] = Counter()
+    for tensor in tensors.values():
+        sizes[str(tensor.dtype).removeprefix("torch.")] += tensor.numel()
+    wish = foreign.generation if foreign.generation.get("do_sample") else {}
+    return {
+        "source": {
+            "name": foreign.source,
+            "kind": foreign.kind,
+            "model_type": foreign.config["model_type"],
+            "dtype": sizes.most_common(1)[0][0],
+            "sha256": {file.name: file_checksum(file) for file in foreign.tensors.files},
+            "left_out": ignored,
+            "config": foreign.config,
+            "generation_config": foreign.generation,
+            **foreign.facts,
+        },
+        "decoding": {name: wish[name] for name in DECODING if wish.get(name) is not None},
+    }

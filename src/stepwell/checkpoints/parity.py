@@ -1,0 +1,227 @@
+"""Whether our model computes what transformers computes from the same weights, measured.
+
+Both read the same tokens, random ones and real text in rows of several lengths, in float32, and their logits are
+compared; then both continue a text greedily from their caches. transformers is needed for this alone and imported
+late. This file leaves out what follows from a difference: importing and exporting refuse a large one.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stepwell.errors import CheckpointError
+from stepwell.hardware import available_memory
+from stepwell.models import LanguageModel, ModelConfig
+from stepwell.tokenizers import Tokenizer
+
+LARGEST_RATIO = 1e-4
+"""Of the largest logit difference to the range of the logits: what two orders of the same sums may differ by."""
+
+LENGTHS = (1, 2, 9, 40, 150)
+"""Tokens of the rows that are compared, as far as the model reads."""
+
+NUM_GREEDY = 64
+
+SENTENCES = (
+    "A stepwell is a well that one reaches by going down a stair: every step goes down, and each one is measured. ",
+    "井台上的石阶一级一级往下，走到水边的人都知道自己下了多少级。",
+)
+
+AUTO_CLASSES = {
+    "decoder": ("AutoModelForCausalLM",),
+    "encoder": ("AutoModelForMaskedLM", "AutoModel"),
+    "encoder_decoder": ("AutoModelForSeq2SeqLM",),
+}
+"""What opens a model of each kind in transformers; of several, the one that fits its architecture."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far two models are from each other.
+
+    Attributes:
+        max_logit_difference: the largest one, over all positions.
+        logit_range: largest less smallest logit of the reference.
+        num_positions: positions that were compared.
+        num_greedy: tokens that both continued a text by.
+        greedy_equal: how many of them are the same, counted up to the first that differs.
+    """
+
+    max_logit_difference: float
+    logit_range: float
+    num_positions: int
+    num_greedy: int
+    greedy_equal: int
+
+    @property
+    def ratio(self) -> float:
+        """The largest difference as a part of the range."""
+        return self.max_logit_difference / max(self.logit_range, torch.finfo(torch.float32).tiny)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For provenance and `--json`."""
+        return {**asdict(self), "ratio": self.ratio}
+
+    def check(self, what: str) -> None:
+        """Refuse a large difference.
+
+        Raises:
+            CheckpointError: when it is above `LARGEST_RATIO`.
+        """
+        if not self.ratio <= LARGEST_RATIO:  # a NaN is above too
+            raise CheckpointError(
+                f"{what}: does not compute what transformers computes",
+                got=f"logits that differ by up to {self.max_logit_difference:.3g}, {self.ratio:.2g} of their range",
+                wanted=f"at most {LARGEST_RATIO:g} of it",
+                do="please report which model this is; --no-parity goes on without measuring",
+            )
+
+
+def why_not_measured(config: ModelConfig) -> str | None:
+    """What stands against measuring a model here, or None."""
+    try:
+        import transformers  # noqa: F401
+    except ImportError:
+        return "transformers is not installed"
+    needed, free = 2.5 * config.parameter_bytes, available_memory()
+    if needed > free:
+        return f"it takes {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free"
+    return None
+
+
+def auto_class(config: ModelConfig, architectures: Sequence[str]) -> str:
+    """What opens a model in transformers.
+
+    Args:
+        config: of our model; its kind decides.
+        architectures: the class that its config.json names, which may be without a head.
+    """
+    headless = not any("For" in name or "LMHead" in name or "MTModel" in name for name in architectures)
+    return AUTO_CLASSES[config.kind][-1 if headless else 0]
+
+
+def load_reference(path: Path, config: ModelConfig, architectures: Sequence[str]) -> nn.Module:
+    """A model as transformers opens it, in float32, without remote code.
+
+    Args:
+        path: a folder in the layout of transformers, or a GGUF file.
+        config: of our model; its kind says what opens it.
+        architectures: the class that the source names.
+
+    Raises:
+        CheckpointError: when transformers cannot open it.
+    """
+    import transformers
+
+    opens = getattr(transformers, auto_class(config, architectures))
+    place = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
+    with quiet():
+        try:
+            model: nn.Module = opens.from_pretrained(
+                place[0], dtype=torch.float32, attn_implementation="eager", local_files_only=True, **place[1]
+            )
+        except Exception as error:  # whatever it stumbles over, in its own words
+            raise CheckpointError(
+                f"{path}: transformers cannot open it", got=f"{type(error).__name__}: {_first_line(error)}"
+            ) from error
+    return model.eval()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and no advice from transformers."""
+    from transformers.utils import logging as their_logging
+
+    bars, level = their_logging.is_progress_bar_enabled(), their_logging.get_verbosity()
+    their_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    their_logging.set_verbosity(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        their_logging.set_verbosity(level)
+        if bars:
+            their_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+@torch.inference_mode()
+def measure_parity(model: LanguageModel, tokenizer: Tokenizer, reference: nn.Module) -> Parity:
+    """Compare a model with transformers' one.
+
+    Args:
+        model: ours, in evaluation mode and float32, on the CPU.
+        tokenizer: encodes the real text.
+        reference: theirs, from `load_reference`.
+    """
+    largest, lowest, highest, positions = 0.0, float("inf"), float("-inf"), 0
+    with quiet():
+        for token_ids in _rows(model.config, tokenizer):
+            ours, theirs = _both(model, reference, token_ids)
+            # A NaN must not hide behind a maximum.
+            difference = float((ours - theirs).abs().max())
+            largest = difference if difference != difference else max(largest, difference)
+            lowest, highest = min(lowest, float(theirs.min())), max(highest, float(theirs.max()))
+            positions += token_ids.numel()
+            if largest != largest:
+                break
+        continued = _continue_both(model, reference, tokenizer) if model.config.kind == "decoder" else ([], [])
+    return Parity(largest, highest - lowest, positions, len(continued[0]), _common(*continued))
+
+
+def _rows(config: ModelConfig, tokenizer: Tokenizer) -> Iterator[Tensor]:
+    """Batches (2, T): real text and random tokens of each length that the model reads."""
+    generator = torch.Generator().manual_seed(0)
+    real = [token for sentence in SENTENCES for token in tokenizer.encode(sentence).tolist()]
+    for length in sorted({min(length, config.max_seq_len) for length in LENGTHS}):
+        drawn = torch.randint(0, config.vocab_size, (length,), generator=generator)
+        repeated = torch.tensor((real * (length // len(real) + 1))[:length])
+        yield torch.stack((repeated, drawn))
+
+
+def _both(model: LanguageModel, reference: nn.Module, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """What both make of the same rows: logits, or hidden states where the reference has no head."""
+    answer = reference(input_ids=token_ids)
+    if hasattr(answer, "logits"):
+        return model(token_ids).float(), answer.logits.float()
+    return model.hidden(token_ids).float(), answer.last_hidden_state.float()
+
+
+def _continue_both(model: LanguageModel, reference: nn.Module, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """The likeliest continuation of a sentence by both, each from its own cache."""
+    room = model.config.max_seq_len
+    prompt = tokenizer.encode(SENTENCES[0]).tolist()[: max(1, room // 4)]
+    steps = min(NUM_GREEDY, room - len(prompt))
+    state, read = model.start(1, len(prompt) + steps), torch.tensor([prompt])
+    ours: list[int] = []
+    for _ in range(steps):
+        ours.append(int(model.extend(state, read).argmax()))
+        read = torch.tensor([[ours[-1]]])
+    theirs: list[int] = []
+    cache: Any = None
+    read = torch.tensor([prompt])
+    for _ in range(steps):
+        answer = reference(input_ids=read, past_key_values=cache, use_cache=True)
+        cache = answer.past_key_values
+        theirs.append(int(answer.logits[0, -1].argmax()))
+        read = torch.tensor([[theirs[-1]]])
+    return ours, theirs
+
+
+def _common(ours: list[int], theirs: list[int]) -> int:
+    """Tokens up to the first difference."""
+    pairs = zip(ours, theirs, strict=True)
+    return next((place for place, (one, other) in enumerate(pairs) if one != other), len(ours))
