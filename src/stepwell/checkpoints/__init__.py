@@ -8,11 +8,12 @@ if TYPE_CHECKING:
     from stepwell.checkpoints.foreign import ForeignModel, ForeignTensors, read_foreign
     from stepwell.checkpoints.huggingface.families import FAMILIES
     from stepwell.checkpoints.huggingface.family import ForeignFamily, Rule
-    from stepwell.checkpoints.importing import Imported, import_weights
+    from stepwell.checkpoints.importing import Imported, import_model, import_weights
     from stepwell.checkpoints.parity import (
         AUTO_CLASSES,
         Parity,
         auto_class,
+        build_reference,
         load_reference,
         measure_parity,
         why_not_measured,
@@ -37,8 +38,16 @@ _FILES = {
     "foreign": ("ForeignModel", "ForeignTensors", "read_foreign"),
     "huggingface.families": ("FAMILIES",),
     "huggingface.family": ("ForeignFamily", "Rule"),
-    "importing": ("Imported", "import_weights"),
-    "parity": ("AUTO_CLASSES", "Parity", "auto_class", "load_reference", "measure_parity", "why_not_measured"),
+    "importing": ("Imported", "import_model", "import_weights"),
+    "parity": (
+        "AUTO_CLASSES",
+        "Parity",
+        "auto_class",
+        "build_reference",
+        "load_reference",
+        "measure_parity",
+        "why_not_measured",
+    ),
     "store": (
         "WEIGHTS",
         "Loaded",
@@ -68,7 +77,9 @@ __all__ = [
     "Parity",
     "Rule",
     "auto_class",
+    "build_reference",
     "checkpoint_step",
+    "import_model",
     "import_weights",
     "load_checkpoint",
     "load_reference",

@@ -12,16 +12,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stepwell.config import build, merge
+from stepwell.config import build, flatten, merge
 from stepwell.models import MODELS, ModelConfig
+from stepwell.tokenizers import derive_vocab_size
 from stepwell.training import TrainingConfig
 
 Derived = Mapping[str, tuple[Any, str]]
 """Dotted recipe path -> value and reason."""
 
 DEPTHS = range(1, 33)
+SPECIAL_TOKENS = {
+    "masked": ("<|mask|>",),
+    "denoising": ("<|mask|>",),
+    "span_corruption": tuple(f"<|span_{number}|>" for number in range(100)),
+}
+"""Tokens that an objective needs beside those of the text."""
+
 MAX_SEQ_LEN = 256
 LONGEST_ROW = 512
+PRETRAINED_RATE = 0.03
+"""Of the rates for fresh weights: what weights that are trained already can bear."""
 TOKENS_PER_PARAMETER = 4
 MEASUREMENTS = 10
 """How often a run is measured on held-out text while it trains."""
@@ -109,6 +119,43 @@ def _matrix_parameters(kind: str, depth: int, vocab_size: int) -> int:
     return max(1, MODELS[kind].sized(depth, vocab_size=vocab_size, max_seq_len=MAX_SEQ_LEN).num_matrix_parameters)
 
 
+def derive_tokenizer(train_bytes: int, *, kind: str, objective: str) -> Derived:
+    """The tokenizer section.
+
+    Args:
+        train_bytes: of the text it learns from.
+        kind: of the tokenizer, `byte_bpe` or `word`.
+        objective: kind of what the model learns from; it may need tokens of its own.
+    """
+    size = (derive_vocab_size(train_bytes), f"{train_bytes / 1e6:,.1f} MB to learn from")
+    if kind == "word":
+        return {"tokenizer.vocab_size": (10_000, "the textbooks'")}
+    values: dict[str, tuple[Any, str]] = {
+        "tokenizer.kind": ("byte_bpe", "reads any text"),
+        "tokenizer.vocab_size": size,
+    }
+    if objective in SPECIAL_TOKENS:
+        values["tokenizer.special_tokens"] = (SPECIAL_TOKENS[objective], f"what {objective} hides text behind")
+    return values
+
+
+def derive_from_checkpoint(init_from: str, path: str, model: ModelConfig, num_tokens: int) -> Derived:
+    """Tokenizer and model sections of a run that begins from a checkpoint.
+
+    Args:
+        init_from: as the user wrote it.
+        path: of the checkpoint folder.
+        model: its config.
+        num_tokens: of its tokenizer.
+    """
+    why = f"of {init_from}"
+    tokenizer = {"kind": "pretrained", "path": path, "vocab_size": num_tokens}
+    return {
+        **{f"tokenizer.{name}": (value, why) for name, value in tokenizer.items()},
+        **{path: (value, why) for path, value in flatten({"model": model.model_dump()}).items()},
+    }
+
+
 def derive_model(plan: Plan, *, vocab_size: int, reason: str, kind: str = "decoder") -> Derived:
     """The model section: the shape of the plan's depth, and dropout by how often the text is repeated."""
     config = MODELS[kind].sized(plan.depth, vocab_size=vocab_size, max_seq_len=MAX_SEQ_LEN)
@@ -141,6 +188,8 @@ def derive_training(
     memory_bytes: float,
     optimizer: str = "muon",
     batch_tokens: int | None = None,
+    objective: str | None = None,
+    pretrained: bool = False,
 ) -> Derived:
     """The training section for one run.
 
@@ -152,6 +201,8 @@ def derive_training(
         memory_bytes: what activations may take.
         optimizer: its kind, when the user chose one.
         batch_tokens: of an update, when the user chose it.
+        objective: its kind, when the user chose one.
+        pretrained: the weights are trained already, so steps are small.
     """
     row = min(model.max_seq_len, LONGEST_ROW)
     batch = batch_tokens or max(row, derive_batch_tokens(tokens))
@@ -164,8 +215,11 @@ def derive_training(
     if optimizer == "muon":
         rates["training.optimizer.adamw_learning_rate"] = (round(0.005 * growth, 6), why)
         rates["training.optimizer.learning_rate"] = (round(0.02 * growth, 5), why)
+    if pretrained:
+        small = "the weights are trained already"
+        rates = {path: (float(f"{value * PRETRAINED_RATE:.3g}"), small) for path, (value, _) in rates.items()}
     return {
-        "training.objective.kind": (MODELS[model.kind].objectives[0], "what this family learns from"),
+        "training.objective.kind": (objective or MODELS[model.kind].objectives[0], "what this family learns from"),
         "training.row_tokens": (row, "the model's window, at most 512"),
         "training.steps": (steps, f"{tokens:,.0f} tokens in batches of {batch:,}"),
         "training.global_batch_tokens": (batch, "grows with the tokens of the run"),

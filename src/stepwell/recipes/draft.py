@@ -19,6 +19,13 @@ from stepwell.data import DataConfig
 from stepwell.errors import BudgetError, ConfigError, UsageError
 from stepwell.recipes.recipe import METRIC_RANGES, Recipe
 
+USUAL_KINDS = {
+    "model": "decoder",
+    "tokenizer": "byte_bpe",
+    "training.optimizer": "muon",
+    "training.objective": "causal",
+}
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -104,7 +111,7 @@ def begin_draft(
     draft = draft.plus(flags or {}, "flag")
     if assignments:
         draft = draft.plus(parse_assignments(assignments), "--set")
-    check(Recipe, draft.tree, where=where)
+    check(Recipe, _with_usual_kinds(draft.tree), where=where)
     if not draft.get("data.sources"):
         raise UsageError(
             "nothing to read",
@@ -113,6 +120,22 @@ def begin_draft(
         )
     _check_target(draft)
     return draft
+
+
+def _with_usual_kinds(tree: Tree) -> Tree:
+    """The values with the kind that each choice has when nobody says another, so that its fields can be checked."""
+    usual: Tree = {}
+    for path, kind in USUAL_KINDS.items():
+        names = path.split(".")
+        here: Any = tree
+        for name in names:
+            here = here.get(name) if isinstance(here, Mapping) else None
+        if isinstance(here, Mapping) and "kind" not in here and not (path == "model" and tree.get("init_from")):
+            nested: Any = {"kind": kind}
+            for name in reversed(names):
+                nested = {name: nested}
+            usual = merge(usual, nested)
+    return merge(usual, tree)
 
 
 def _check_target(draft: Draft) -> None:

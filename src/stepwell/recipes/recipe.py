@@ -17,7 +17,7 @@ from stepwell.data import DataConfig
 from stepwell.inference import SamplingParams
 from stepwell.models import MODELS, AnyModelConfig
 from stepwell.recipes.derive import MEASUREMENTS
-from stepwell.tokenizers import ByteBPEConfig
+from stepwell.tokenizers import TokenizerConfig
 from stepwell.training import TrainingConfig
 
 Metric = Literal["bits_per_byte", "perplexity", "accuracy"]
@@ -82,7 +82,7 @@ class Recipe(Config):
     init_from: str | None = None
     word_vectors: str | None = None
     data: DataConfig
-    tokenizer: ByteBPEConfig
+    tokenizer: TokenizerConfig
     model: AnyModelConfig
     training: TrainingConfig
     decoding: SamplingParams = SamplingParams(temperature=0.8, seed=0)
@@ -100,7 +100,8 @@ class Recipe(Config):
         lowest, highest = METRIC_RANGES[self.metric]
         if self.target is not None and not lowest < self.target < highest:
             raise ValueError(f"a target that {self.metric} can reach: between {lowest:g} and {highest:g}")
-        if self.model.vocab_size != self.tokenizer.vocab_size:
+        rows, tokens = self.model.vocab_size, self.tokenizer.vocab_size
+        if rows < tokens or (rows > tokens and self.init_from is None):  # published tables may have rows to spare
             raise ValueError(f"a model.vocab_size that is tokenizer.vocab_size ({self.tokenizer.vocab_size})")
         objectives = MODELS[self.model.kind].objectives
         if self.training.objective.kind not in objectives:

@@ -8,17 +8,19 @@ is read and packed (`data`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stepwell.checkpoints import read_tokenizer
 from stepwell.config import Config
 from stepwell.data import DataConfig, PreparedText, TokenShards, TokenSplit, prepare_text, tokenize_text
 from stepwell.errors import DataError, TokenizerError
 from stepwell.progress import Fact, Stage, Watcher
 from stepwell.recipes import Recipe
 from stepwell.runs import RunDirectory
-from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer
+from stepwell.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
 
 TOKENIZER_BYTES = 20_000_000
 """A tokenizer learns from at most so much text, every k-th document; more changes its merges little and takes long."""
@@ -97,9 +99,16 @@ def read_text(data: DataConfig, run: RunDirectory, watch: Watcher) -> PreparedTe
     return text
 
 
-def tokenize_corpus(text: PreparedText, config: ByteBPEConfig, run: RunDirectory, watch: Watcher) -> Corpus:
+def tokenize_corpus(text: PreparedText, config: TokenizerConfig, run: RunDirectory, watch: Watcher) -> Corpus:
     """Train the tokenizer, or find it, and turn the text into tokens."""
-    path = run.tokenizers / f"bpe-{config.vocab_size}-{text.key[:16]}.json"
+    tokenizer = _find_tokenizer(text, config, run, watch)
+    return Corpus(text, tokenizer, tokenize_text(text, tokenizer, run.data, watch))
+
+
+def _find_tokenizer(text: PreparedText, config: TokenizerConfig, run: RunDirectory, watch: Watcher) -> Tokenizer:
+    if config.kind == "pretrained":
+        return read_tokenizer(Path(config.path))
+    path = run.tokenizers / f"{config.kind}-{config.vocab_size}-{text.key[:16]}.json"
     tokenizer: Tokenizer | None = None
     if path.exists():
         try:
@@ -111,7 +120,7 @@ def tokenize_corpus(text: PreparedText, config: ByteBPEConfig, run: RunDirectory
         texts = text.texts("train")
         tokenizer = train_tokenizer(texts[:: stride_of(int(texts.offsets[-1]), TOKENIZER_BYTES)], config)
         tokenizer.save(path)
-    return Corpus(text, tokenizer, tokenize_text(text, tokenizer, run.data, watch))
+    return tokenizer
 
 
 def open_corpus(recipe: Recipe, run: RunDirectory, watch: Watcher, text: PreparedText | None = None) -> Corpus:

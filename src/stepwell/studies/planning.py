@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from stepwell.config import build, counted, format_duration
+from stepwell.checkpoints import read_config, read_tokenizer, resolve_checkpoint, verify
+from stepwell.config import Config, build, counted, format_duration
 from stepwell.errors import ConfigError
 from stepwell.hardware import Machine
 from stepwell.models import MODELS
@@ -22,7 +24,9 @@ from stepwell.recipes import (
     Plan,
     Recipe,
     choose_plan,
+    derive_from_checkpoint,
     derive_model,
+    derive_tokenizer,
     derive_training,
     plan_for_tokens,
 )
@@ -30,13 +34,22 @@ from stepwell.runs import RunDirectory
 from stepwell.studies.budget import GROWTH, num_slots
 from stepwell.studies.corpus import Corpus, read_text, tokenize_corpus
 from stepwell.studies.probe import Speed, Speedometer, measure_speed
-from stepwell.tokenizers import ByteBPEConfig, derive_vocab_size
+from stepwell.tokenizers import TokenizerConfig
 
 USEFUL_SHARE = 0.8
 """Of the time for training, what ends in the final model; the rest goes into decays that are branched off."""
 
 STEPS_TOKENS = 2048
 """Tokens of a batch when the number of steps is fixed and nothing else is known."""
+
+PRETRAINED_TOKENS = 2_000_000
+"""Trained on after a checkpoint, as far as the batch is concerned; the clock decides how many there really are."""
+
+
+class _Section(Config):
+    """The part of a recipe that is needed first."""
+
+    tokenizer: TokenizerConfig
 
 
 @dataclass(frozen=True)
@@ -67,22 +80,42 @@ class Planned:
 
 
 def open_draft(draft: Draft, run: RunDirectory, watch: Watcher) -> tuple[Draft, Corpus]:
-    """Read the text, derive the tokenizer and train it."""
+    """Read the text, derive the tokenizer and train it, or take that of the checkpoint to begin from."""
     text = read_text(draft.data, run, watch)
-    train_bytes = text.facts.splits["train"].bytes
-    draft = draft.with_derived(
-        {
-            "tokenizer.kind": ("byte_bpe", "reads any text"),
-            "tokenizer.vocab_size": (derive_vocab_size(train_bytes), f"{train_bytes / 1e6:,.1f} MB to learn from"),
-        }
-    )
-    config = build(ByteBPEConfig, draft.tree["tokenizer"], where="recipe: tokenizer")
+    if draft.get("init_from"):
+        draft = _from_checkpoint(draft)
+    else:
+        derived = derive_tokenizer(
+            text.facts.splits["train"].bytes,
+            kind=draft.get("tokenizer.kind") or "byte_bpe",
+            objective=draft.get("training.objective.kind") or MODELS[_kind_of(draft)].objectives[0],
+        )
+        draft = draft.with_derived(derived)
+    config = build(_Section, {"tokenizer": draft.tree["tokenizer"]}, where="recipe").tokenizer
     corpus = tokenize_corpus(text, config, run, watch)
     reached = corpus.tokenizer.vocab_size
     if reached < config.vocab_size:
         watch(Fact(f"the text has pairs to merge for a vocabulary of {reached:,} only"))
         draft = draft.plus({"tokenizer": {"vocab_size": reached}}, f"all that the text gives of {config.vocab_size:,}")
     return draft, corpus
+
+
+def _from_checkpoint(draft: Draft) -> Draft:
+    """A draft with the tokenizer and the model of the checkpoint that it begins from.
+
+    Raises:
+        CheckpointError: when there is no whole checkpoint.
+        ConfigError: when the user asks for another family.
+    """
+    folder = resolve_checkpoint(Path(draft.get("init_from")))
+    verify(folder)
+    model = read_config(folder)
+    if draft.get("model.kind") not in (None, model.kind):
+        raise ConfigError(
+            "model.kind: is not that of init_from", got=draft.get("model.kind"), wanted=f"{model.kind}, as in {folder}"
+        )
+    values = derive_from_checkpoint(draft.get("init_from"), str(folder), model, read_tokenizer(folder).vocab_size)
+    return draft.with_derived(values)
 
 
 def plan_run(
@@ -108,7 +141,11 @@ def plan_run(
     vocab_size = draft.get("model.vocab_size") or corpus.tokenizer.vocab_size
     unique = corpus.train.num_tokens
     speedometer: Speedometer | None = None
-    if steps is not None:
+    pretrained = draft.get("init_from") is not None
+    if pretrained:
+        tokens = steps * STEPS_TOKENS if steps else PRETRAINED_TOKENS
+        plan, reason = Plan(0, tokens, tokens / unique, math.nan), ""
+    elif steps is not None:
         batch = draft.get("training.global_batch_tokens") or STEPS_TOKENS
         plan = plan_for_tokens(steps * batch, unique_tokens=unique, vocab_size=vocab_size, kind=kind)
         reason = f"fits {steps:,} steps"
@@ -126,7 +163,10 @@ def plan_run(
             kind=kind,
         )
         reason = f"least predicted loss in {format_duration(useful)} of training"
-    draft = draft.with_derived(derive_model(plan, vocab_size=vocab_size, reason=reason, kind=kind))
+    if not pretrained:
+        draft = draft.with_derived(derive_model(plan, vocab_size=vocab_size, reason=reason, kind=kind))
+        if "mask_id" in MODELS[kind].config.model_fields:
+            draft = draft.with_derived({"model.mask_id": (corpus.tokenizer.mask_id, "the tokenizer's")})
     model = build(MODELS[kind].config, draft.tree["model"], where="recipe: model")
     draft = draft.with_derived(
         derive_training(
@@ -137,11 +177,13 @@ def plan_run(
             memory_bytes=machine.memory_bytes / 2,  # not what is free now: the choice must repeat
             optimizer=optimizer,
             batch_tokens=draft.get("training.global_batch_tokens"),
+            objective=draft.get("training.objective.kind"),
+            pretrained=pretrained,
         )
     )
     recipe = draft.finish()
     speed = None
-    if speedometer is not None:
+    if seconds is not None and MODELS[kind].learns == "gradient":
         speed = measure_speed(recipe.model, recipe.training, corpus, machine)
     watch(Fact(_words(recipe, plan, speed)))
     return Planned(recipe, draft.origins, corpus, speed, plan)

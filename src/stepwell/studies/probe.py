@@ -55,7 +55,7 @@ def measure_speed(model: ModelConfig, training: TrainingConfig, corpus: Corpus, 
     updater.update(0, 0, 1.0)  # the first update allocates
     began = time.monotonic()
     while time.monotonic() - began < PROBE_SECONDS or laps < 2:
-        tokens += updater.update(laps, laps * updater.rows_per_step, 1.0).num_targets
+        tokens += updater.update(laps, laps * updater.rows_per_step, 1.0).num_tokens
         laps += 1
     train_rate = tokens / (time.monotonic() - began)
     scored, began = 0, time.monotonic()

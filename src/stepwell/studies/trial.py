@@ -29,11 +29,12 @@ from stepwell.evaluation import (
 )
 from stepwell.hardware import Machine
 from stepwell.inference import generate_many
-from stepwell.models import LanguageModel, build_model
+from stepwell.models import LanguageModel, NGram
 from stepwell.progress import Stage, Watcher
 from stepwell.recipes import Recipe, write_recipe
 from stepwell.runs import RunDirectory, read_lines, to_json, write_atomically
 from stepwell.seeding import derive_seed
+from stepwell.studies.beginning import begin_model, count_once
 from stepwell.studies.corpus import Corpus, thinned
 from stepwell.tokenizers import Tokenizer
 from stepwell.training import Evaluate, Trainer
@@ -126,15 +127,20 @@ def run_trial(
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "recipe.yaml", write_recipe(recipe, {}))
     watch(Stage("train", f"round {number}"))
+    identity = {"round": number, "model": recipe.model.model_dump(), "data": corpus.tokens.key}
+    model, evaluate = begin_model(recipe, corpus, watch), watcher_of(recipe, corpus)
+    if isinstance(model, NGram):
+        counted = count_once(model, corpus, folder, evaluate, identity, watch)
+        return judge(number, recipe, corpus, run, machine, counted, watch)
     trainer = Trainer(
-        build_model(recipe.model, derive_seed(recipe.seed, "weights")).to(machine.device),
+        model.to(machine.device),
         corpus.tokenizer,
         Packer(corpus.train, recipe.training.row_length(recipe.model.max_seq_len), derive_seed(recipe.seed, "data")),
         recipe.training,
         folder,
         seed=recipe.seed,
-        identity={"round": number, "model": recipe.model.model_dump(), "data": corpus.tokens.key},
-        evaluate=watcher_of(recipe, corpus),
+        identity=identity,
+        evaluate=evaluate,
         start_from=start_from,
         seconds=seconds,
         watch=watch,

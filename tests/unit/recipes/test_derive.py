@@ -125,7 +125,9 @@ def test_every_derived_path_is_a_field_of_the_recipe(optimizer: str, steps: int 
     """What is derived completes a draft that says nothing but where the text is."""
     plan = plan_in(seconds)
     model = derive_model(plan, vocab_size=2048, reason="a test")
-    draft = Draft({"data": {"sources": ["x"]}, "tokenizer": {"vocab_size": 2048}}).with_derived(model)
+    draft = Draft({"data": {"sources": ["x"]}, "tokenizer": {"kind": "byte_bpe", "vocab_size": 2048}}).with_derived(
+        model
+    )
     built = build(DecoderConfig, draft.tree["model"], where="test")
     training = derive_training(
         built, tokens=plan.tokens, steps=steps, precision="float32", memory_bytes=GIGABYTE, optimizer=optimizer
