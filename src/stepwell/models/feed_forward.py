@@ -69,7 +69,7 @@ class FeedForward(LanguageModel):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.d_embedding)
-        self.begin = nn.Parameter(torch.zeros(config.d_embedding))
+        self.beginning = nn.Parameter(torch.zeros(config.d_embedding))
         self.up = nn.Linear(config.d_context, config.d_hidden)
         self.head = nn.Linear(config.d_output, config.vocab_size, bias=False)
         self.head_bias = nn.Parameter(torch.zeros(config.vocab_size)) if config.head_bias else None
@@ -101,7 +101,7 @@ class FeedForward(LanguageModel):
         ages = torch.arange(size - 1, -1, -1, device=token_ids.device)
         places = (torch.arange(length, device=token_ids.device)[:, None] - ages).clamp(min=0)
         windows = self.embedding(token_ids)[:, places]
-        return torch.where((positions[:, :, None] >= ages)[..., None], windows, self.begin)
+        return torch.where((positions[:, :, None] >= ages)[..., None], windows, self.beginning)
 
     def unembed(self, hidden: Tensor) -> Tensor:
         """Logits, float32 (see `LanguageModel.unembed`)."""
@@ -109,7 +109,7 @@ class FeedForward(LanguageModel):
 
     def start(self, batch_size: int, max_len: int | None = None) -> LastTokens:
         """An empty state (see `LanguageModel.start`); it has room for any number of tokens."""
-        return LastTokens(batch_size, self.config.context_size - 1, self.begin.device)
+        return LastTokens(batch_size, self.config.context_size - 1, self.beginning.device)
 
     def lookup_parameters(self) -> list[nn.Parameter]:
         """Embedding and head (see `LanguageModel.lookup_parameters`)."""
