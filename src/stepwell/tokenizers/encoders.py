@@ -8,7 +8,6 @@ file leaves out what the ids are for.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import tokenizers
 from tokenizers import models
@@ -19,11 +18,7 @@ NEVER = -1e6
 
 def plain_encoder(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     """The encoder for which the literal characters of a special token are ordinary text."""
-    if isinstance(backend.model, models.Unigram):
-        special = {n for n, token in backend.get_added_tokens_decoder().items() if token.special}
-        encoder = _without(backend, lambda token_id, score: token_id in special or score <= NEVER)
-    else:
-        encoder = backend
+    encoder = _unigram_without(backend, special=True) if isinstance(backend.model, models.Unigram) else backend
     encoder.encode_special_tokens = True
     return encoder
 
@@ -31,16 +26,20 @@ def plain_encoder(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
 def special_encoder(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     """The encoder that makes special tokens of their literal characters; a copy, so that neither changes the other."""
     if isinstance(backend.model, models.Unigram):
-        return _without(backend, lambda _, score: score <= NEVER)
+        return _unigram_without(backend, special=False)
     return tokenizers.Tokenizer.from_str(backend.to_str(pretty=False))
 
 
-def _without(backend: tokenizers.Tokenizer, hides: Callable[[int, float], bool]) -> tokenizers.Tokenizer:
-    """A copy of a unigram tokenizer, in which some pieces are spelled as no text is (U+FDD0 is no character)."""
+def _unigram_without(backend: tokenizers.Tokenizer, *, special: bool) -> tokenizers.Tokenizer:
+    """A copy in which pieces that are only read, and perhaps the special ones, are spelled as no text is.
+
+    U+FDD0 is no character, so no text has it.
+    """
     settings = json.loads(backend.to_str(pretty=False))
     added = {token["id"]: token for token in settings["added_tokens"]}
     for token_id, piece in enumerate(settings["model"]["vocab"]):
-        if hides(token_id, piece[1]):
+        hides = special and added[token_id]["special"] if token_id in added else piece[1] <= NEVER
+        if hides:
             hidden = f"\ufdd0{token_id}"
             piece[:] = hidden, 0.0
             if token_id in added:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import tokenizers
 from pydantic import Field
-from tokenizers import processors
+from tokenizers import models, processors
 
 from stepwell.config import Config
 from stepwell.errors import TokenizerError
@@ -30,7 +30,7 @@ CUSTOMARY: dict[RoleName, tuple[str, ...]] = {
     "cls": ("[CLS]",),
     "sep": ("[SEP]",),
 }
-"""How the families of the field spell a role that nothing else names; the first that the vocabulary has."""
+"""How the families of the field spell a role that nothing else names; the first that is a special token."""
 
 SPAN = re.compile(r"<(?:extra_id_|\|span_)(\d+)\|?>")
 
@@ -84,11 +84,12 @@ def own_roles(backend: tokenizers.Tokenizer) -> Roles | None:
     end = backend.token_to_id(END_OF_TEXT)
     if end is None:
         return None
+    has_unknown = isinstance(backend.model, models.WordLevel)
     return Roles(
         bos_id=end,
         eos_id=end,
-        mask_id=backend.token_to_id("<|mask|>"),
-        unk_id=backend.token_to_id("<unk>"),
+        mask_id=_special(backend).get("<|mask|>"),
+        unk_id=backend.token_to_id("<unk>") if has_unknown else None,
         span_ids=span_ids(backend),
     )
 
@@ -112,14 +113,18 @@ def find_roles(
     Raises:
         TokenizerError: when nothing says which token ends a text.
     """
-    found = {role: named[role] if role in named else _customary(backend, role) for role in CUSTOMARY}
+    special = _special(backend)
+    found = {
+        role: named[role] if role in named else _first(*map(special.get, spellings))
+        for role, spellings in CUSTOMARY.items()
+    }
     eos = _first(found["eos"], found["sep"])
     if eos is None:
         raise TokenizerError(
             f"{where}: does not say which token ends a text",
             wanted=f"an end token, or one that is spelled {' or '.join(CUSTOMARY['eos'] + CUSTOMARY['sep'])}",
         )
-    bos = _first(found["bos"], found["cls"], fallback_bos, backend.token_to_id(END_OF_TEXT), eos)
+    bos = _first(found["bos"], found["cls"], fallback_bos, special.get(END_OF_TEXT), eos)
     assert bos is not None
     return Roles(
         bos_id=bos,
@@ -132,8 +137,8 @@ def find_roles(
     )
 
 
-def _customary(backend: tokenizers.Tokenizer, role: RoleName) -> int | None:
-    return _first(*(backend.token_to_id(token) for token in CUSTOMARY[role]))
+def _special(backend: tokenizers.Tokenizer) -> dict[str, int]:
+    return {token.content: n for n, token in backend.get_added_tokens_decoder().items() if token.special}
 
 
 def _first(*ids: int | None) -> int | None:
@@ -142,8 +147,7 @@ def _first(*ids: int | None) -> int | None:
 
 def span_ids(backend: tokenizers.Tokenizer) -> tuple[int, ...]:
     """The tokens that stand for hidden spans, by their number."""
-    added = backend.get_added_tokens_decoder()
-    numbered = {int(match[1]): n for n, token in added.items() if (match := SPAN.fullmatch(token.content))}
+    numbered = {int(match[1]): n for token, n in _special(backend).items() if (match := SPAN.fullmatch(token))}
     return tuple(numbered[number] for number in sorted(numbered))
 
 

@@ -224,12 +224,11 @@ def build_backend(model: SentencePieceModel) -> tokenizers.Tokenizer:
     if model.blank_first:
         reading.append(decoders.Strip(" ", 1, 0))
     backend.decoder = decoders.Sequence(reading)
-    by_kind = {kind: [piece.text for piece in model.pieces if piece.kind == kind] for kind in PieceKind}
-    special = by_kind[PieceKind.UNKNOWN] + by_kind[PieceKind.CONTROL]
+    special = [piece.text for piece in model.pieces if piece.kind in (PieceKind.UNKNOWN, PieceKind.CONTROL)]
     backend.add_special_tokens([tokenizers.AddedToken(text, normalized=False, special=True) for text in special])
-    backend.add_tokens(
-        [tokenizers.AddedToken(text, normalized=False) for text in by_kind[PieceKind.USER_DEFINED] if text]
-    )
+    symbols = [piece.text for piece in model.pieces if piece.kind == PieceKind.USER_DEFINED and piece.text]
+    # A symbol of blanks is found where blanks have become `▁`, the others in the text as it is written.
+    backend.add_tokens([tokenizers.AddedToken(text, normalized=BLANK in text) for text in symbols])
     return backend
 
 
@@ -242,6 +241,12 @@ def _check(model: SentencePieceModel) -> None:
                 got=str(token_id),
                 wanted=f"0 to {len(model.pieces) - 1}",
             )
+    changes_blanks = model.charsmap or model.blank_first or model.collapses_blanks
+    if changes_blanks and any(BLANK in piece.text for piece in model.pieces if piece.kind == PieceKind.USER_DEFINED):
+        raise TokenizerError(
+            "sentencepiece: symbols of blanks are not supported together with rules that change blanks",
+            do="take the tokenizer.json of the same model",
+        )
     if len({piece.text for piece in model.pieces}) < len(model.pieces):
         raise TokenizerError("sentencepiece: the same piece stands in the vocabulary twice")
 

@@ -33,6 +33,9 @@ BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 READABLE = {"ByteLevel", "Metaspace", "WordPiece", "Replace", "ByteFallback", "Fuse", "Strip"}
 """Decoders whose tokens spell the same whatever comes after them."""
 
+UTF8_BYTES = {*range(0xC0), *range(0xC2, 0xF5)}
+"""The bytes that occur in UTF-8."""
+
 KEEPS_EVERYTHING = {"Split", "ByteLevel", "Digits", "Punctuation"}
 """Pre-tokenizers that cut a text and lose nothing of it."""
 
@@ -108,7 +111,7 @@ class Spelling:
         cuts = flat(self._backend.pre_tokenizer, "pretokenizers")
         return (
             self.byte_level
-            and len(self.id_of_bytes()) == 256
+            and self.id_of_bytes().keys() >= UTF8_BYTES
             and not flat(self._backend.normalizer, "normalizers")
             and {cut["type"] for cut in cuts} <= KEEPS_EVERYTHING
             and not any(cut.get("add_prefix_space") or cut.get("behavior") == "Removed" for cut in cuts)
