@@ -132,10 +132,10 @@ class Recipe(Config):
         return build(type(self), tree, where="recipe")
 
     def value(self, path: str) -> Any:
-        """The value at a dotted path."""
+        """The value at a dotted path; None where the kinds of this recipe have no such field."""
         value: Any = self
         for name in path.split("."):
-            value = getattr(value, name)
+            value = getattr(value, name, None)
         return value
 
 

@@ -16,7 +16,7 @@ from stepwell.checkpoints import read_config, read_tokenizer, resolve_checkpoint
 from stepwell.config import Config, build, counted, format_duration
 from stepwell.errors import ConfigError
 from stepwell.hardware import Machine
-from stepwell.models import MODELS
+from stepwell.models import MODELS, ModelConfig, NGramConfig
 from stepwell.progress import Fact, Stage, Watcher
 from stepwell.recipes import (
     MEASUREMENTS,
@@ -204,13 +204,19 @@ def _kind_of(draft: Draft) -> str:
 def _words(recipe: Recipe, plan: Plan, speed: Speed | None) -> str:
     model = recipe.model
     rate = f", {speed.train_tokens_per_second:,.0f} tokens/s" if speed else ""
-    shape = model.kind.replace("_", "-")
-    if hasattr(model, "num_layers") and hasattr(model, "d_model"):
-        shape += f" of {counted(model.num_layers, 'layer')}, {model.d_model} wide"
-    return (
-        f"plan: {shape}, {model.num_parameters / 1e6:,.1f} M parameters, "
-        f"vocabulary {model.vocab_size:,}, about {plan.epochs:.1f} passes over the text{rate}"
-    )
+    passes = f"about {plan.epochs:.1f} passes over the text"
+    return f"plan: {shape_words(model)}, vocabulary {model.vocab_size:,}, {passes}{rate}"
+
+
+def shape_words(model: ModelConfig) -> str:
+    """A model's family and size: `decoder of 3 layers, 192 wide, 2.4 M parameters`."""
+    words = model.kind.replace("_", "-")
+    if isinstance(model, NGramConfig):
+        return f"{words} of order {model.order}"
+    layers, width = getattr(model, "num_layers", None), getattr(model, "d_model", None)
+    if layers is not None and width is not None:
+        words += f" of {counted(layers, 'layer')}, {width} wide"
+    return f"{words}, {model.num_parameters / 1e6:,.1f} M parameters"
 
 
 def outlook(planned: Planned, seconds: float) -> list[dict[str, Any]]:

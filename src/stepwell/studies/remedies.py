@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from stepwell.models import MODELS
+from stepwell.models import MODELS, TransformerConfig
 from stepwell.recipes import Recipe
 from stepwell.studies.diagnosis import Finding
 
@@ -79,7 +79,7 @@ def grow(finding: Finding, recipe: Recipe) -> Change | None:
     """
     if recipe.init_from is not None:
         return None
-    if "residual_initialization" not in type(recipe.model).model_fields:
+    if not isinstance(recipe.model, TransformerConfig):
         return _resized(finding, recipe, 1.5)
     layers = recipe.model.num_layers
     values = {"model.num_layers": layers + max(1, layers // 2), "model.residual_initialization": "zero"}

@@ -26,7 +26,7 @@ from stepwell.recipes import Draft, Recipe, fit_steps, read_recipe_file, write_r
 from stepwell.runs import DRAFT, FORMAT, OLDER, RunDirectory, to_json, write_atomically
 from stepwell.studies.budget import Budget, next_slot, num_slots
 from stepwell.studies.corpus import Corpus, describe, open_corpus
-from stepwell.studies.planning import Planned, outlook, plan_run
+from stepwell.studies.planning import Planned, outlook, plan_run, shape_words
 from stepwell.studies.report import write_report
 from stepwell.studies.study import SHORTEST_ROUND_SECONDS, Study
 from stepwell.studies.summary import kneser_ney_baseline, sum_up
@@ -89,20 +89,20 @@ def plan_only(draft: Draft, out: Path, *, began: float, watch: Watcher) -> dict[
         budget = Budget(seconds, out / "no-run", began)
         watch(RunStarted(out, draft.get("metric") or "bits_per_byte", draft.get("target"), seconds))
         planned = plan_run(draft, run, machine, watch, seconds=_for_training(budget), steps=None)
-        rounds = outlook(planned, _for_training(budget))
         speed, recipe = planned.speed, planned.recipe
-        assert speed is not None
+        rounds = outlook(planned, _for_training(budget)) if speed is not None else []
         return {
             "task": recipe.task,
             "metric": recipe.metric,
             **describe(planned.corpus, recipe.tokenizer),
             "machine": machine.as_dict(),
             "model": recipe.model.model_dump() | {"parameters": recipe.model.num_parameters},
-            "reason": planned.origins.get("model.num_layers", ""),
+            "shape": shape_words(recipe.model),
+            "reason": next((why for why in planned.origins.values() if why.startswith("derived: depth")), ""),
             "training": recipe.training.model_dump(),
-            "tokens_per_second": round(speed.train_tokens_per_second),
-            "score_tokens_per_second": round(speed.score_tokens_per_second),
-            "memory_bytes": speed.memory_bytes,
+            "tokens_per_second": None if speed is None else round(speed.train_tokens_per_second),
+            "score_tokens_per_second": None if speed is None else round(speed.score_tokens_per_second),
+            "memory_bytes": None if speed is None else speed.memory_bytes,
             "epochs": round(planned.plan.epochs, 2),
             "rounds": rounds,
             "seconds": round(seconds, 1),
@@ -142,7 +142,7 @@ def train_once(
             for_training = None if seconds is None else _for_training(budget)
             planned = plan_run(request, run, machine, watch, seconds=for_training, steps=steps)
             recipe, corpus = planned.recipe, planned.corpus
-            if for_training is not None and draft.get("training.steps") is None:
+            if for_training is not None and planned.speed is not None and draft.get("training.steps") is None:
                 recipe = fit_steps(recipe, planned.steps_in(for_training), since=0)
             _write_plan(run, planned, recipe, machine, corpus)
         trial = run_trial(
@@ -185,7 +185,7 @@ def _plan_loop(
     baseline = kneser_ney_baseline(corpus, recipe.study.validation_bytes)
     reached = baseline["bits_per_byte"]
     watch(Fact(f"to beat: a Kneser-Ney 5-gram over the same bytes has {reached:.3f} bits per byte"))
-    if draft.get("training.steps") is None:
+    if planned.speed is not None and draft.get("training.steps") is None:
         slot = next_slot(_for_training(budget), num_slots(budget.seconds or 0.0))
         recipe = fit_steps(recipe, planned.steps_in(max(slot, SHORTEST_ROUND_SECONDS)), since=0)
     _write_plan(run, planned, recipe, machine, corpus, baselines=[baseline])

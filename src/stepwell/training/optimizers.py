@@ -44,9 +44,16 @@ def split_parameters(model: LanguageModel) -> Split:
 
 
 def build_adamw(model: LanguageModel, config: AdamWConfig) -> list[Optimizer]:
-    """Fused AdamW; matrices decay, the others do not."""
+    """Fused AdamW; matrices decay, the others do not. With a base width, each width has a group of its own."""
     split, rate = split_parameters(model), config.learning_rate
-    groups = [_group(split.matrices + split.stacks, rate, config.weight_decay), _group(split.others, rate, 0.0)]
+    widths: dict[int, list[nn.Parameter]] = {}
+    for parameter in split.matrices + split.stacks:
+        widths.setdefault(parameter.shape[-1] if config.base_width else 0, []).append(parameter)
+    groups = [
+        _group(parameters, rate * config.base_width / width if config.base_width else rate, config.weight_decay)
+        for width, parameters in widths.items()
+    ]
+    groups.append(_group(split.others, rate, 0.0))
     return [AdamW(groups, betas=(config.beta1, config.beta2), eps=config.eps, fused=True)]
 
 

@@ -93,3 +93,19 @@ def test_a_state_that_was_put_back_goes_on_the_same(config):
     step(second, others, 3)
     for name, parameter in first.named_parameters():
         assert torch.equal(parameter, second.get_parameter(name)), name
+
+
+def test_with_a_base_width_wider_matrices_move_by_smaller_steps():
+    """The first step of AdamW moves every weight by its rate, whatever the gradient."""
+    built = model()
+    config = AdamWConfig(learning_rate=0.01, weight_decay=0.0, base_width=8)
+    before = {name: p.detach().clone() for name, p in built.named_parameters()}
+    for parameter in built.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    for optimizer in build_optimizers(built, config):
+        optimizer.step()
+    tables = {id(p) for p in built.lookup_parameters()}
+    for name, parameter in built.named_parameters():
+        moved = float((before[name] - parameter.detach()).mean())
+        matrix = parameter.ndim == 2 and id(parameter) not in tables
+        assert moved == pytest.approx(0.01 * 8 / parameter.shape[1] if matrix else 0.01, rel=1e-3), name
