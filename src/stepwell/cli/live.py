@@ -35,6 +35,9 @@ STAGES = {
     "evaluate": "measuring on held-out text",
     "predict": "writing samples",
     "report": "writing the report",
+    "read": "reading the weights",
+    "compare": "comparing",
+    "write": "writing",
 }
 SHOWN_ROUNDS = 8
 """The live picture shows so many rounds, the newest; it must fit on a screen."""

@@ -258,6 +258,46 @@ def evaluate(
     show.evaluation(result, json=json)
 
 
+@app.command("import")
+def import_(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="A folder of transformers, a .gguf file, or owner/name on the hub."),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The checkpoint directory to make.")],
+    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Read pytorch_model.bin: tensors only.")] = False,
+    no_parity: Annotated[bool, typer.Option("--no-parity", help="Do not compare with transformers.")] = False,
+    json: Json = False,
+) -> None:
+    """Take published weights in: predict with them, measure them, train them on."""
+    from stepwell import api
+    from stepwell.cli import show
+
+    with show.view(json) as watch:
+        result = api.import_(source, out, allow_pickle=allow_pickle, parity=not no_parity, watch=watch)
+    show.imported(result, json=json)
+
+
+@app.command()
+def export(
+    run: Run,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.", show_default=False)],
+    to: Annotated[str, typer.Option(help="hf: a folder that transformers opens.")] = "hf",
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16. [default: as stored]", show_default=False)
+    ] = None,
+    no_parity: Annotated[bool, typer.Option("--no-parity", help="Do not compare with transformers.")] = False,
+    json: Json = False,
+) -> None:
+    """Hand a model to other programs, with its tokenizer and a model card."""
+    from stepwell import api
+    from stepwell.cli import show
+
+    with show.view(json) as watch:
+        result = api.export(run, out, to=to, dtype=dtype, parity=not no_parity, watch=watch)
+    show.exported(result, json=json)
+
+
 @app.command()
 def report(run: Run, json: Json = False) -> None:
     """Write the report of a run again."""

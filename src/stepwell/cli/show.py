@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stepwell.config import counted, format_duration
+from stepwell.config import format_duration
 from stepwell.errors import StepwellError, UsageError
 from stepwell.runs import RunDirectory, read_lines, to_json
 
@@ -147,14 +147,13 @@ def plan_result(result: dict[str, Any], *, json: bool) -> None:
         f"{train['tokens']:,} to learn from, vocabulary {model['vocab_size']:,}, "
         f"{result['tokenizer']['bytes_per_token']['train']:.2f} bytes a token",
     )
-    layers, parameters = counted(model["num_layers"], "layer"), model["parameters"] / 1e6
-    shape = f"{layers} of width {model['d_model']}, {parameters:,.2f} M parameters"
-    grid.add_row("model", f"{shape}\n{result['reason'].removeprefix('derived: ')}")
-    grid.add_row(
-        "speed",
-        f"{result['tokens_per_second']:,} tokens/s in {result['training']['precision']}, "
-        f"{result['memory_bytes'] / 1e9:,.1f} GB of memory, about {result['epochs']} passes over the text",
-    )
+    grid.add_row("model", f"{result['shape']}\n{result['reason'].removeprefix('derived: ')}".strip())
+    if result["tokens_per_second"] is not None:
+        grid.add_row(
+            "speed",
+            f"{result['tokens_per_second']:,} tokens/s in {result['training']['precision']}, "
+            f"{result['memory_bytes'] / 1e9:,.1f} GB of memory, about {result['epochs']} passes over the text",
+        )
     for planned in result["rounds"]:
         label = f"round {planned['round']}"
         grid.add_row(label, f"{format_duration(planned['seconds'])}, about {planned['steps']:,} steps")
@@ -291,6 +290,70 @@ def evaluation(result: dict[str, Any], *, json: bool) -> None:
     console = _console()
     console.print(table)
     console.print(f"[dim]{result['num_examples']:,} documents, {result['num_tokens']:,} tokens[/]")
+
+
+def imported(result: dict[str, Any], *, json: bool) -> None:
+    """What came in, whether it computes the same, and what to do with it."""
+    if json:
+        _print_json(result)
+        return
+    console, out = _console(), shlex.quote(result["out"])
+    console.print(
+        f"model      {result['model_type']} ({result['kind'].replace('_', '-')}), {_millions(result['parameters'])}, "
+        f"{result['dtype']}"
+    )
+    console.print(f"reads      {result['max_seq_len']:,} tokens of a vocabulary of {result['tokens']:,}")
+    _parity(console, result["parity"])
+    for note in result["notes"]:
+        console.print(f"note       {_plain(note)}", soft_wrap=True)
+    console.print(f"checkpoint {_plain(result['out'])}", soft_wrap=True)
+    console.print()
+    console.print("[dim]next[/]")
+    for command in (
+        f"stepwell predict {out} --prompt 'Once upon a time'",
+        f"stepwell evaluate {out} --data YOUR_FILES",
+    ):
+        console.print(f"  {command}", markup=False, soft_wrap=True)
+
+
+def exported(result: dict[str, Any], *, json: bool) -> None:
+    """What was written, whether it computes the same, and how to open it."""
+    if json:
+        _print_json(result)
+        return
+    console, out = _console(), _plain(result["out"])
+    console.print(f"class      {result['architecture']}, {_millions(result['parameters'])}, {result['dtype']}")
+    _parity(console, result["parity"])
+    for note in result["notes"]:
+        console.print(f"note       {_plain(note)}", soft_wrap=True)
+    console.print(f"folder     {out}, {result['bytes'] / 1e6:,.1f} MB of weights", soft_wrap=True)
+    console.print()
+    console.print("[dim]open it[/]")
+    console.print(
+        f"  from transformers import AutoTokenizer, {result['auto_class']}\n"
+        f"  tokenizer = AutoTokenizer.from_pretrained({result['out']!r})\n"
+        f"  model = {result['auto_class']}.from_pretrained({result['out']!r})",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _millions(parameters: int) -> str:
+    return f"{parameters / 1e6:,.1f} M parameters"
+
+
+def _parity(console: Console, parity: dict[str, Any]) -> None:
+    """How far transformers' computation is from ours."""
+    if "not_measured" in parity:
+        console.print(f"parity     [yellow]not measured[/]: {_plain(parity['not_measured'])}", soft_wrap=True)
+        return
+    console.print(
+        f"parity     logits differ from transformers' by at most [bold]{parity['ratio']:.1e}[/] of their range "
+        f"({parity['max_logit_difference']:.1e} of {parity['logit_range']:.3g})",
+        soft_wrap=True,
+    )
+    if parity["num_greedy"]:
+        console.print(f"           {parity['greedy_equal']} of {parity['num_greedy']} greedy tokens are the same")
 
 
 def report_path(path: Path, *, json: bool) -> None:

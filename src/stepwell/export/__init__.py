@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from stepwell.doors import open_late
 
 if TYPE_CHECKING:
-    from stepwell.export.huggingface import export_hf
+    from stepwell.export.huggingface import EXPORTERS, export_hf
 
-__all__ = ["export_hf"]
+__all__ = ["EXPORTERS", "export_hf"]
 
 __getattr__ = open_late(__name__, dict.fromkeys(__all__, "huggingface"))

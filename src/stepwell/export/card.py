@@ -88,8 +88,13 @@ def _what_it_is(loaded: Loaded, source: Mapping[str, Any]) -> str:
     config = loaded.model.config
     words = f"A language model ({config.kind.replace('_', '-')}) of {config.num_parameters:,} parameters"
     if source:
-        return f"{words}, from `{source['name']}` (`{source['model_type']}`), handed on by stepwell."
+        return f"{words}, from `{_source_name(source)}` (`{source['model_type']}`), handed on by stepwell."
     return f"{words}, trained and measured by stepwell."
+
+
+def _source_name(source: Mapping[str, Any]) -> str:
+    """What the source calls itself; a path on the machine that read it says nothing to a stranger."""
+    return str(source.get("title") or Path(source["name"]).name)
 
 
 def _loading(name: str, auto_class: str, loaded: Loaded) -> list[str]:
@@ -117,7 +122,7 @@ def _training(loaded: Loaded, facts: Mapping[str, Any], source: Mapping[str, Any
     if "step" in made:
         lines.append(f"- {counted(made['step'], 'step')} over {made.get('tokens', 0):,} tokens")
     if not lines:
-        lines.append(f"- see `{source['name']}`" if source else "- unknown: this checkpoint does not say")
+        lines.append(f"- see `{_source_name(source)}`" if source else "- unknown: this checkpoint does not say")
     return ["\n".join(lines)]
 
 

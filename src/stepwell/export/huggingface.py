@@ -7,10 +7,10 @@ leaves out other formats.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -37,10 +37,12 @@ from stepwell.export.card import model_card
 from stepwell.export.tokenizer_files import write_tokenizer
 from stepwell.models import DecoderConfig, LanguageModel, ModelConfig, build_model
 from stepwell.nn import RMSNorm
+from stepwell.progress import Stage, Watcher, unwatched
 from stepwell.runs import building, disk_error, to_json
 from stepwell.tokenizers import Tokenizer
 
-DTypeName = Literal["float32", "bfloat16", "float16"]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Precisions that weights can be written in."""
 
 SHARD_BYTES = 5_000_000_000
 """Weights above this are written in parts, as transformers does."""
@@ -69,9 +71,10 @@ def export_hf(
     checkpoint: Path,
     out: Path,
     *,
-    dtype: DTypeName | None = None,
+    dtype: str | None = None,
     parity: bool = True,
     shard_bytes: int = SHARD_BYTES,
+    watch: Watcher = unwatched,
 ) -> dict[str, Any]:
     """Write a checkpoint in the layout of transformers.
 
@@ -81,19 +84,23 @@ def export_hf(
         dtype: precision of the weights; None keeps what the checkpoint has.
         parity: open the folder with transformers and compare, where it is installed.
         shard_bytes: weights above this are written in parts.
+        watch: is told what is being done.
 
     Returns:
         `out`, `model_type`, `architecture`, `dtype`, `parameters`, `bytes`, `notes`, and `parity`: what was measured,
         or `not_measured` and why.
 
     Raises:
-        UsageError: when `out` holds something already.
+        UsageError: when `out` holds something already, or there is no such precision.
         CheckpointError: when there is no whole model, no class of transformers can represent it, or what transformers
             computes differs.
         DiskError: when it cannot be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out}: is not empty", do="choose another folder, or remove this one")
+    if dtype is not None and dtype not in DTYPES:
+        raise UsageError("--dtype: unknown precision", got=dtype, wanted=", ".join(DTYPES))
+    watch(Stage("read", str(checkpoint)))
     loaded = load_checkpoint(checkpoint)
     spelled = _spell(loaded)
     stored = _precision(spelled.tensors)
@@ -102,11 +109,13 @@ def export_hf(
     opened_by = auto_class(loaded.model.config, theirs["architectures"])
     if "torch_dtype" in theirs:
         theirs["torch_dtype"] = chosen
+    watch(Stage("write", str(out)))
     with building(out) as folder:
         size = _write_weights(folder, spelled, dtype, shard_bytes)
         write_tokenizer(folder, loaded.tokenizer, max_seq_len=loaded.model.config.max_seq_len)
         _write_json(folder / "config.json", _with_special_tokens(theirs, loaded.tokenizer))
         _write_json(folder / "generation_config.json", _generation(loaded))
+        watch(Stage("compare", "with transformers"))
         measured, why = _measure(folder, loaded, spelled, dtype) if parity else (None, "as asked for")
         card = model_card(checkpoint, loaded, name=out.name, auto_class=opened_by, notes=spelled.notes, parity=measured)
         (folder / "README.md").write_text(card, encoding="utf-8")
@@ -203,13 +212,13 @@ def _precision(tensors: Mapping[str, Tensor]) -> str:
     return max(sizes, key=lambda name: sizes[name])
 
 
-def _write_weights(folder: Path, spelled: _Spelled, dtype: DTypeName | None, shard_bytes: int) -> int:
+def _write_weights(folder: Path, spelled: _Spelled, dtype: str | None, shard_bytes: int) -> int:
     """Write the weights in one file, or in parts with an index; returns their size in bytes."""
     parts: list[list[Rule]] = [[]]
     held = total = 0
     for rule in spelled.family.rules(spelled.config):
         tensor = spelled.tensors[rule.ours]
-        size = tensor.numel() * (tensor.element_size() if dtype is None else getattr(torch, dtype).itemsize)
+        size = tensor.numel() * (tensor.element_size() if dtype is None else DTYPES[dtype].itemsize)
         if held and held + size > shard_bytes:
             parts.append([])
             held = 0
@@ -223,16 +232,17 @@ def _write_weights(folder: Path, spelled: _Spelled, dtype: DTypeName | None, sha
             save_file(written, folder / name, metadata={"format": "pt"})
         except SafetensorError as error:  # it reports a full disk as its own kind
             raise disk_error(folder / name, OSError(28, str(error))) from error
+        (folder / name).chmod(folder.stat().st_mode & 0o666)  # it is written for its owner alone
         places |= dict.fromkeys(written, name)
     if len(parts) > 1:
         _write_json(folder / f"{WEIGHTS}.index.json", {"metadata": {"total_size": total}, "weight_map": places})
     return total
 
 
-def _their_tensors(rules: list[Rule], tensors: Mapping[str, Tensor], dtype: DTypeName | None) -> dict[str, Tensor]:
+def _their_tensors(rules: list[Rule], tensors: Mapping[str, Tensor], dtype: str | None) -> dict[str, Tensor]:
     """The tensors of some rules as transformers has them."""
     return {
-        name: (part if dtype is None else part.to(getattr(torch, dtype))).contiguous()
+        name: (part if dtype is None else part.to(DTYPES[dtype])).contiguous()
         for rule in rules
         for name, part in zip(rule.theirs, rule.layout.split(tensors[rule.ours]), strict=True)
     }
@@ -250,9 +260,9 @@ def _with_special_tokens(theirs: dict[str, Any], tokenizer: Tokenizer) -> dict[s
 
 def _generation(loaded: Loaded) -> dict[str, Any]:
     """How to decode: as the source said, else as the run found best."""
-    source = loaded.provenance.get("source", {}).get("generation_config")
-    if source:
-        return dict(source)
+    source = loaded.provenance.get("source")
+    if source and source["generation_config"]:
+        return dict(source["generation_config"])
     tokenizer, found = loaded.tokenizer, loaded.provenance.get("decoding", {})
     temperature = found.get("temperature", 1.0)
     stops = sorted(tokenizer.stop_ids)
@@ -260,8 +270,10 @@ def _generation(loaded: Loaded) -> dict[str, Any]:
         "bos_token_id": tokenizer.bos_id,
         "eos_token_id": stops if len(stops) > 1 else tokenizer.eos_id,
         "pad_token_id": tokenizer.eos_id if tokenizer.pad_id is None else tokenizer.pad_id,
-        "do_sample": temperature > 0,
     }
+    if source and "step" not in loaded.provenance:  # nobody here has found out how it decodes best
+        return values
+    values["do_sample"] = temperature > 0
     if temperature > 0:
         wanted = {"temperature": temperature, **{name: found.get(name) for name in ("top_k", "top_p", "min_p")}}
         values |= {"top_k": 0} | {name: value for name, value in wanted.items() if value is not None}
@@ -270,9 +282,7 @@ def _generation(loaded: Loaded) -> dict[str, Any]:
     return values
 
 
-def _measure(
-    folder: Path, loaded: Loaded, spelled: _Spelled, dtype: DTypeName | None
-) -> tuple[Parity | None, str | None]:
+def _measure(folder: Path, loaded: Loaded, spelled: _Spelled, dtype: str | None) -> tuple[Parity | None, str | None]:
     """Open the written folder with transformers and compare; or why that was not done.
 
     Raises:
@@ -282,20 +292,26 @@ def _measure(
     if why is not None:
         return None, why
     model = loaded.model if dtype is None else _rounded(spelled, dtype)
-    reference = load_reference(folder, model.config, spelled.theirs["architectures"])
+    reference = load_reference(folder, model.config, spelled.theirs["architectures"], strict=True)
     parity = measure_parity(model, loaded.tokenizer, reference)
     parity.check(str(loaded.path))
     return parity, None
 
 
-def _rounded(spelled: _Spelled, dtype: DTypeName) -> LanguageModel:
+def _rounded(spelled: _Spelled, dtype: str) -> LanguageModel:
     """The model with the weights that were written: in their precision, computing in float32."""
     model = build_model(spelled.config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(spelled.tensors[name].to(getattr(torch, dtype)))
+            parameter.copy_(spelled.tensors[name].to(DTYPES[dtype]))
     return model
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
     path.write_text(to_json(values, indent=2) + "\n", encoding="utf-8")
+
+
+EXPORTERS: dict[str, Callable[..., dict[str, Any]]] = {
+    "hf": export_hf,
+}
+"""Formats by the name that `--to` takes: (checkpoint, out, *, dtype, parity, watch) -> what was written."""

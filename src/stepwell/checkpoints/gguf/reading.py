@@ -207,6 +207,6 @@ def _facts(metadata: Mapping[str, Any]) -> dict[str, Any]:
     facts = {
         "license": metadata.get("general.license"),
         "languages": metadata.get("general.languages"),
-        "name": metadata.get("general.name"),
+        "title": metadata.get("general.name"),
     }
     return {name: value for name, value in facts.items() if value}
