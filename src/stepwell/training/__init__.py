@@ -6,6 +6,7 @@ from stepwell.doors import open_late
 from stepwell.training.config import (
     AdamWConfig,
     CausalConfig,
+    MaskedConfig,
     MuonConfig,
     ObjectiveConfig,
     OptimizerConfig,
@@ -15,7 +16,8 @@ from stepwell.training.config import (
 
 if TYPE_CHECKING:
     from stepwell.training.loop import Evaluate, Trained, Trainer
-    from stepwell.training.objectives import OBJECTIVES, Objective, build_objective, causal_loss
+    from stepwell.training.objective import Objective
+    from stepwell.training.objectives import OBJECTIVES, build_objective, causal_loss
     from stepwell.training.optimizers import OPTIMIZERS, build_optimizers
     from stepwell.training.state import Progress
     from stepwell.training.update import Update, Updater
@@ -26,6 +28,7 @@ __all__ = [
     "AdamWConfig",
     "CausalConfig",
     "Evaluate",
+    "MaskedConfig",
     "MuonConfig",
     "Objective",
     "ObjectiveConfig",
@@ -49,7 +52,7 @@ __getattr__ = open_late(
         "Trained": "loop",
         "Trainer": "loop",
         "OBJECTIVES": "objectives",
-        "Objective": "objectives",
+        "Objective": "objective",
         "build_objective": "objectives",
         "causal_loss": "objectives",
         "OPTIMIZERS": "optimizers",

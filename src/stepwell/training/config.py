@@ -23,6 +23,8 @@ class AdamWConfig(Config):
         beta2: decay of the mean of squared gradients.
         eps: added to the root of the latter.
         weight_decay: pulls matrices towards zero; norms, biases and embeddings are left alone.
+        base_width: a hidden matrix of F inputs has the rate `learning_rate * base_width / F`, so that rates found for
+            a narrow model suit a wide one (Yang et al., 2022, "muP"); None gives all the same rate.
     """
 
     kind: Literal["adamw"] = "adamw"
@@ -31,6 +33,7 @@ class AdamWConfig(Config):
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
     eps: Annotated[float, Field(gt=0)] = 1e-9
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    base_width: Annotated[int, Field(ge=1)] | None = None
 
 
 class MuonConfig(Config):
@@ -73,7 +76,31 @@ class CausalConfig(Config):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-ObjectiveConfig = Annotated[CausalConfig, Field()]
+class MaskedConfig(Config):
+    """Hidden tokens are told from what stands around them (Devlin et al., 2019).
+
+    Attributes:
+        mask_ratio: share of the tokens that are hidden.
+        mask_share: of the hidden ones, those that the mask stands for; 1 for pure masking.
+        random_share: of the hidden ones, those that a random token stands for; the rest stay as they are.
+        whole_words: hide words as a whole: what stands between `blanks`, or the words of `chinese` text too (needs the
+            extra `chinese`); None hides each token for itself.
+    """
+
+    kind: Literal["masked"] = "masked"
+    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    mask_share: Annotated[float, Field(ge=0, le=1)] = 0.8
+    random_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    whole_words: Literal["blanks", "chinese"] | None = None
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        if self.mask_share + self.random_share > 1 + 1e-9:
+            raise ValueError(f"shares of at most 1 together (mask {self.mask_share}, random {self.random_share})")
+        return self
+
+
+ObjectiveConfig = Annotated[CausalConfig | MaskedConfig, Field(discriminator="kind")]
 
 
 class WSDConfig(Config):

@@ -148,7 +148,7 @@ class Trainer:
         state = self.progress
         state.step += 1
         state.rows += self.updater.rows_per_step
-        state.tokens += update.num_targets
+        state.tokens += update.num_tokens
         state.seconds += self.clock.lap()
         state.note_loss(update.loss)
         done = StepDone(
@@ -158,7 +158,7 @@ class Trainer:
             learning_rate=rate,
             grad_norm=update.grad_norm,
             tokens=state.tokens,
-            tokens_per_second=update.num_targets / seconds,
+            tokens_per_second=update.num_tokens / seconds,
         )
         self.watch(done)
         append_line(self.metrics, {"kind": "step", **asdict(done), "seconds": state.seconds})

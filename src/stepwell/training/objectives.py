@@ -1,15 +1,13 @@
-"""What is minimised.
+"""What is minimised: every objective by its kind, one row each.
 
-An objective first makes examples of a batch (a pure function of the batch and a seed: what is masked, what is cut
-out), then turns a model and the examples into a *sum* over the targets that count; the loop divides by the count of
-the whole global batch, so accumulation equals the big batch whatever the masks are.
+The first and plainest one, maximum likelihood of each next token, stands here; the others have files of their own.
+This file leaves out what an objective is (`objective.py`), and batches.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,39 +17,8 @@ from stepwell.data import Batch
 from stepwell.models import LanguageModel
 from stepwell.tokenizers import Tokenizer
 from stepwell.training.config import CausalConfig, ObjectiveConfig
-
-
-class Examples(Protocol):
-    """What an objective makes of a batch."""
-
-    @property
-    def num_targets(self) -> int:
-        """How many predictions count."""
-        ...
-
-
-ExamplesT = TypeVar("ExamplesT", bound=Examples)
-
-
-class Objective(ABC, Generic[ExamplesT]):
-    """A way to learn from packed rows."""
-
-    @abstractmethod
-    def prepare(self, batch: Batch, seed: int) -> ExamplesT:
-        """Make examples of a batch; the same batch and seed make the same."""
-
-    @abstractmethod
-    def loss(self, model: LanguageModel, examples: ExamplesT, device: torch.device) -> Tensor:
-        """The loss to minimise.
-
-        Args:
-            model: its parameters get the gradient.
-            examples: from `prepare`.
-            device: where the model lives.
-
-        Returns:
-            Scalar float32: nats, summed over the targets that count.
-        """
+from stepwell.training.masking import MaskedObjective
+from stepwell.training.objective import Objective
 
 
 def causal_loss(model: LanguageModel, batch: Batch, device: torch.device, label_smoothing: float = 0.0) -> Tensor:
@@ -93,6 +60,7 @@ class CausalObjective(Objective[Batch]):
 
 OBJECTIVES: dict[str, Callable[[Any, Tokenizer], Objective[Any]]] = {
     "causal": lambda config, tokenizer: CausalObjective(config),
+    "masked": MaskedObjective,
 }
 """kind -> function of (config, tokenizer); a new objective is one class and one row."""
 

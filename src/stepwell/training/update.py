@@ -17,7 +17,7 @@ from stepwell.data import Packer
 from stepwell.models import LanguageModel
 from stepwell.seeding import derive_seed
 from stepwell.training.config import TrainingConfig
-from stepwell.training.objectives import Objective
+from stepwell.training.objective import Objective
 from stepwell.training.optimizers import build_optimizers
 
 
@@ -28,13 +28,15 @@ class Update:
     Attributes:
         loss: mean over the tokens that count, nats, before the update.
         grad_norm: norm of the gradient before clipping.
-        num_targets: tokens that counted.
+        num_targets: predictions that counted.
+        num_tokens: tokens of the text that it learned from; an objective may ask for some of them only.
         is_finite: whether the weights were changed; they are left alone when loss or gradient is not finite.
     """
 
     loss: float
     grad_norm: float
     num_targets: int
+    num_tokens: int
     is_finite: bool
 
 
@@ -66,12 +68,11 @@ class Updater:
             factor: share of the full learning rates, in [0, 1].
         """
         config, rows = self.config, self.rows_per_step
+        places = range(0, rows, config.micro_batch)
+        batches = [self.packer.batch(first_row + done, min(config.micro_batch, rows - done)) for done in places]
         examples = [
-            self.objective.prepare(
-                self.packer.batch(first_row + done, min(config.micro_batch, rows - done)),
-                derive_seed(self.seed, "examples", step, done),
-            )
-            for done in range(0, rows, config.micro_batch)
+            self.objective.prepare(batch, derive_seed(self.seed, "examples", step, done))
+            for batch, done in zip(batches, places, strict=True)
         ]
         num_targets = max(1, sum(each.num_targets for each in examples))
         self.model.train()
@@ -93,4 +94,4 @@ class Updater:
                     group["lr"] = group["full_rate"] * factor
                 optimizer.step()
         self.model.zero_grad(set_to_none=True)
-        return Update(total, grad_norm, num_targets, is_finite)
+        return Update(total, grad_norm, num_targets, sum(batch.num_targets for batch in batches), is_finite)
