@@ -36,6 +36,11 @@ class LanguageModel(nn.Module, ABC):
         first = next(self.parameters(), None)
         return torch.device("cpu") if first is None else first.device
 
+    @property
+    def reads_source(self) -> bool:
+        """Whether a prompt is a source to turn into a target; otherwise it is a text to go on with."""
+        return False
+
     @abstractmethod
     def hidden(
         self, token_ids: Tensor, document_ids: Tensor | None = None, state: DecodingState | None = None
@@ -112,3 +117,19 @@ class LanguageModel(nn.Module, ABC):
             (B, V) float32, logits of the token after the last one.
         """
         return self.unembed(self.hidden(token_ids, state=state)[:, -1])
+
+    def begin(self, prompt_ids: Tensor, max_len: int) -> tuple[DecodingState, Tensor]:
+        """Read prompts.
+
+        Args:
+            prompt_ids: (B, T) int64, of equal length.
+            max_len: tokens that the state must hold: what will be written, and the prompt where it is gone on with.
+
+        Returns:
+            A state that `extend` takes, and logits (B, V) of the first token to write.
+
+        Raises:
+            UsageError: when there are more than max_seq_len tokens.
+        """
+        state = self.start(len(prompt_ids), max_len)
+        return state, self.extend(state, prompt_ids)

@@ -44,7 +44,8 @@ class Memory(NamedTuple):
 
     Attributes:
         keys_values: for each layer its keys and values, each (B, H, S, E).
-        mask: (B, S) bool, False where there is padding; None without any.
+        mask: (B, S) bool, False where there is padding, or (B, T, S), False where position t may not look; None where
+            all may be seen.
     """
 
     keys_values: list[tuple[Tensor, Tensor]]
@@ -254,7 +255,7 @@ class Stack(nn.Module):
         return x if self.norm is None else self.norm(x)
 
     def read(self, memory: Tensor, mask: Tensor | None = None) -> Memory:
-        """Another text's hidden states (B, S, D) as the cross-attentions need them; mask (B, S) bool."""
+        """Another text's hidden states (B, S, D) as the cross-attentions need them; mask as in `Memory`."""
         keys_values = [block.cross.read(memory) for block in self.blocks if isinstance(block, Block)]
         return Memory(keys_values, mask)
 

@@ -246,8 +246,9 @@ class CrossAttention(nn.Module):
             x: (B, T, D).
             keys: (B, H, S, E), from `read`.
             values: (B, H, S, E), from `read`.
-            mask: (B, S) bool, False where the memory is padding. A row that sees nothing at all gets zero weight
-                everywhere, so its output is the output projection's bias.
+            mask: (B, S) bool, False where the memory is padding, or (B, T, S), False where position t may not look. A
+                position that sees nothing at all gets zero weight everywhere, so its output is the output projection's
+                bias.
 
         Returns:
             (B, T, D).
@@ -255,11 +256,12 @@ class CrossAttention(nn.Module):
         dropout_ratio = self.dropout if self.training else 0.0
         queries, reads = self._heads(self.query(x)), None
         if mask is not None:
+            mask = mask[:, None] if mask.ndim == 2 else mask
             reads = mask.any(-1)
-            mask = (mask | ~reads[:, None])[:, None, None, :]  # a softmax over nothing is not a number
+            mask = (mask | ~reads[..., None])[:, None]  # a softmax over nothing is not a number
         attended = attend(queries, keys, values, mask=mask, scale=self.scale, dropout_ratio=dropout_ratio)
         if reads is not None:
-            attended = attended.masked_fill(~reads[:, None, None, None], 0.0)
+            attended = attended.masked_fill(~reads[:, None, :, None], 0.0)
         return self.out(attended.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
