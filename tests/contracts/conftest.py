@@ -2,37 +2,113 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
-from stepwell.config import Config
-from stepwell.models import MODELS, DecoderConfig, LanguageModel, build_model
+from stepwell.models import (
+    MODELS,
+    DecoderConfig,
+    EncoderDecoderConfig,
+    FeedForwardConfig,
+    LanguageModel,
+    ModelConfig,
+    NGram,
+    NGramConfig,
+    RecurrentConfig,
+    RecurrentEncoderDecoderConfig,
+    build_model,
+)
 
 SIZES = {"vocab_size": 257, "max_seq_len": 16, "num_layers": 2, "d_model": 32, "head_dim": 8, "d_ff": 48}
 
+SMALL = {"vocab_size": 257, "max_seq_len": 16}
+
+RECURRENT = {**SMALL, "num_layers": 2, "d_model": 64, "d_embedding": 64}
+
 BIASES = {"qkv_bias": True, "out_bias": True, "mlp_bias": True}
 
-TINY: dict[str, dict[str, Config]] = {
+HALVES = {**SIZES, "num_heads": 4, "num_kv_heads": 4, "qk_norm": "none", "embedding_norm": False}
+
+T5 = {"positions": {"kind": "relative", "num_buckets": 8, "max_distance": 12}, "attention_scale": 1.0}
+
+POST_NORM = {"norm": {"kind": "layer"}, "norm_placement": "post", "activation": "silu"}
+
+MARIAN = {**POST_NORM, "positions": {"kind": "sinusoidal", "layout": "halves"}}
+
+BART = {**POST_NORM, "positions": {"kind": "learned", "offset": 2}, "head_bias": True}
+
+TINY: dict[str, dict[str, ModelConfig]] = {
     "decoder": {
         "multi-head": DecoderConfig(**SIZES, num_heads=4, num_kv_heads=4),
-        "grouped": DecoderConfig(**SIZES, num_heads=4, num_kv_heads=2, activation="silu", gated=True, tie_embeddings=True),
+        "grouped": DecoderConfig(
+            **SIZES, num_heads=4, num_kv_heads=2, activation="silu", gated=True, tie_embeddings=True
+        ),
         "multi-query": DecoderConfig(**SIZES, num_heads=4, num_kv_heads=1, qk_norm="none", **BIASES, dropout=0.5),
     },
+    "encoder_decoder": {
+        "uneven": EncoderDecoderConfig(
+            **SIZES, num_heads=4, num_kv_heads=2, num_encoder_layers=1, tie_embeddings=True, activation="gelu"
+        ),
+        "as Marian": EncoderDecoderConfig(**HALVES, **MARIAN),
+        "as T5": EncoderDecoderConfig(**HALVES, **T5, head_scale=0.5),
+        "as BART": EncoderDecoderConfig(**HALVES, **BART, **BIASES, dropout=0.5),
+    },
+    "lstm": {
+        "plain": RecurrentConfig(kind="lstm", **RECURRENT),
+        "tied": RecurrentConfig(kind="lstm", **RECURRENT, tie_embeddings=True, dropout=0.5),
+        "one layer": RecurrentConfig(kind="lstm", **{**RECURRENT, "num_layers": 1, "d_embedding": 24}, head_bias=False),
+    },
+    "gru": {"plain": RecurrentConfig(kind="gru", **{**RECURRENT, "d_embedding": 24}, dropout=0.5)},
+    "recurrent_encoder_decoder": {
+        "additive": RecurrentEncoderDecoderConfig(**RECURRENT, attention="additive"),
+        "general": RecurrentEncoderDecoderConfig(**RECURRENT, attention="general", tie_embeddings=True, dropout=0.5),
+        "dot": RecurrentEncoderDecoderConfig(**RECURRENT, attention="dot", head_bias=False),
+    },
+    "feed_forward": {  # contexts that reach back to the beginning of the window
+        "plain": FeedForwardConfig(**SMALL, context_size=16, d_embedding=16, d_hidden=64),
+        "direct": FeedForwardConfig(**SMALL, context_size=20, d_embedding=16, d_hidden=64, direct=True, dropout=0.5),
+    },
+    "ngram": {"long": NGramConfig(**SMALL, order=17)},
 }
 """For each kind of the catalog its variants. Whoever adds an architecture adds a row, and gets the suite for it."""
 
 
-@pytest.fixture(
-    scope="module",
-    params=[f"{kind}/{variant}" for kind in MODELS for variant in TINY.get(kind, {"no row in TINY": None})],
-)
-def tiny_model(request: pytest.FixtureRequest) -> LanguageModel:
-    """A model of the catalog in evaluation mode; no matrix in it is zero or small."""
-    kind, _, variant = request.param.partition("/")
+VARIANTS = [f"{kind}/{variant}" for kind in MODELS for variant in TINY.get(kind, {"no row in TINY": None})]
+
+
+def build_tiny(name: str) -> LanguageModel:
+    """A variant in evaluation mode; no matrix in it is zero or small, and what counts has counted."""
+    kind, _, variant = name.partition("/")
     model = build_model(TINY[kind][variant], seed=1)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(std=0.3, generator=generator)
+    if isinstance(model, NGram):
+        texts = torch.randint(0, 257, (300, 16), generator=generator)
+        met = torch.randint(0, 257, (1, 16), generator=torch.Generator().manual_seed(0))  # as test_decoding makes them
+        model.fit([*texts.numpy(), torch.cat((met, met[:, :1]), dim=1).numpy()])
     return model.eval()
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def tiny_model(request: pytest.FixtureRequest) -> LanguageModel:
+    """A model of the catalog."""
+    return build_tiny(request.param)
+
+
+@pytest.fixture(
+    scope="module", params=[name for name in VARIANTS if MODELS[name.partition("/")[0]].learns == "gradient"]
+)
+def learner(request: pytest.FixtureRequest) -> LanguageModel:
+    """A model of the catalog that learns by gradients."""
+    return build_tiny(request.param)
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Callable[[str], ModelConfig]:
+    """A function from a kind to the config of its first variant."""
+    return lambda kind: next(iter(TINY[kind].values()))

@@ -25,8 +25,8 @@ def batch(length: int = 16) -> Batch:
     return Batch(np.where(mask, ids[:, :-1], 0), np.where(mask, ids[:, 1:], 0), mask, documents)
 
 
-def test_the_gradient_reaches_every_parameter(tiny_model):
-    model = tiny_model.train()
+def test_the_gradient_reaches_every_parameter(learner):
+    model = learner.train()
     model.zero_grad(set_to_none=True)
     causal_loss(model, batch(), CPU).backward()
     model.eval()
@@ -40,17 +40,17 @@ def test_the_gradient_reaches_every_parameter(tiny_model):
     model.zero_grad(set_to_none=True)
 
 
-def test_padding_gives_no_gradient_and_changes_no_loss(tiny_model):
+def test_padding_gives_no_gradient_and_changes_no_loss(learner):
     clean, dirty = batch(), batch()
     dirty.token_ids[~dirty.loss_mask] = 99
     dirty.targets[~dirty.loss_mask] = 7
     losses = []
     for data in (clean, dirty):
-        tiny_model.zero_grad(set_to_none=True)
-        loss = causal_loss(tiny_model, data, CPU)
+        learner.zero_grad(set_to_none=True)
+        loss = causal_loss(learner, data, CPU)
         loss.backward()
-        losses.append((float(loss.detach()), {n: p.grad.clone() for n, p in tiny_model.named_parameters()}))
-    tiny_model.zero_grad(set_to_none=True)
+        losses.append((float(loss.detach()), {n: p.grad.clone() for n, p in learner.named_parameters()}))
+    learner.zero_grad(set_to_none=True)
     assert losses[0][0] == losses[1][0]
     for name, gradient in losses[0][1].items():
         torch.testing.assert_close(gradient, losses[1][1][name])
@@ -61,8 +61,8 @@ def fresh(model: LanguageModel) -> LanguageModel:
     return build_model(model.config.model_copy(update={"dropout": 0.0}), seed=0)
 
 
-def test_it_overfits_one_batch(tiny_model):
-    model, data = fresh(tiny_model).train(), batch()
+def test_it_overfits_one_batch(learner):
+    model, data = fresh(learner).train(), batch()
     (optimizer,) = build_optimizers(model, AdamWConfig(learning_rate=0.01, weight_decay=0.0))
     first = float(causal_loss(model, data, CPU).detach()) / data.num_targets
     for _ in range(60):

@@ -5,31 +5,77 @@ from typing import TYPE_CHECKING
 from stepwell.doors import open_late
 from stepwell.models.catalog import MODELS, AnyModelConfig, Family, build_model
 from stepwell.models.decoder_config import DecoderConfig, decoder_sized
+from stepwell.models.encoder_config import EncoderConfig, encoder_sized
+from stepwell.models.encoder_decoder_config import EncoderDecoderConfig, encoder_decoder_sized, transformer_base
+from stepwell.models.feed_forward_config import FeedForwardConfig, feed_forward_sized
 from stepwell.models.model_config import ModelConfig
+from stepwell.models.ngram_config import NGramConfig, ngram_sized
+from stepwell.models.recurrent_config import RecurrentConfig, lstm_textbook, recurrent_sized
+from stepwell.models.recurrent_encoder_decoder_config import (
+    RecurrentEncoderDecoderConfig,
+    recurrent_encoder_decoder_sized,
+)
+from stepwell.models.transformer_config import TransformerConfig
 
 if TYPE_CHECKING:
     from stepwell.models.decoder import Decoder
+    from stepwell.models.encoder import Encoder
+    from stepwell.models.encoder_decoder import EncoderDecoder
+    from stepwell.models.feed_forward import FeedForward
     from stepwell.models.language_model import LanguageModel
     from stepwell.models.ngram import KneserNey
+    from stepwell.models.ngram_model import NGram
+    from stepwell.models.recurrent import RecurrentLanguageModel
+    from stepwell.models.recurrent_encoder_decoder import RecurrentEncoderDecoder
+    from stepwell.models.word_vectors import fill_embeddings
 
 __all__ = [
     "MODELS",
     "AnyModelConfig",
     "Decoder",
     "DecoderConfig",
+    "Encoder",
+    "EncoderConfig",
+    "EncoderDecoder",
+    "EncoderDecoderConfig",
     "Family",
+    "FeedForward",
+    "FeedForwardConfig",
     "KneserNey",
     "LanguageModel",
     "ModelConfig",
+    "NGram",
+    "NGramConfig",
+    "RecurrentConfig",
+    "RecurrentEncoderDecoder",
+    "RecurrentEncoderDecoderConfig",
+    "RecurrentLanguageModel",
+    "TransformerConfig",
     "build_model",
     "decoder_sized",
+    "encoder_decoder_sized",
+    "encoder_sized",
+    "feed_forward_sized",
+    "fill_embeddings",
+    "lstm_textbook",
+    "ngram_sized",
+    "recurrent_encoder_decoder_sized",
+    "recurrent_sized",
+    "transformer_base",
 ]
 
 __getattr__ = open_late(
     __name__,
     {
         "Decoder": "decoder",
+        "Encoder": "encoder",
+        "EncoderDecoder": "encoder_decoder",
+        "FeedForward": "feed_forward",
         "LanguageModel": "language_model",
         "KneserNey": "ngram",
+        "NGram": "ngram_model",
+        "RecurrentLanguageModel": "recurrent",
+        "RecurrentEncoderDecoder": "recurrent_encoder_decoder",
+        "fill_embeddings": "word_vectors",
     },
 )

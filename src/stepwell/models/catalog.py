@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from stepwell.models.decoder_config import DecoderConfig, decoder_sized
+from stepwell.models.encoder_config import EncoderConfig, encoder_sized
+from stepwell.models.encoder_decoder_config import EncoderDecoderConfig, encoder_decoder_sized
+from stepwell.models.feed_forward_config import FeedForwardConfig, feed_forward_sized
 from stepwell.models.model_config import ModelConfig
+from stepwell.models.ngram_config import NGramConfig, ngram_sized
+from stepwell.models.recurrent_config import RecurrentConfig, gru_sized, lstm_sized
+from stepwell.models.recurrent_encoder_decoder_config import (
+    RecurrentEncoderDecoderConfig,
+    recurrent_encoder_decoder_sized,
+)
 
 if TYPE_CHECKING:
     from stepwell.models.language_model import LanguageModel
@@ -42,9 +51,34 @@ class Family:
 
 MODELS: dict[str, Family] = {
     "decoder": Family(DecoderConfig, decoder_sized, opens="decoder:Decoder"),
+    "encoder": Family(EncoderConfig, encoder_sized, opens="encoder:Encoder", objectives=("masked",)),
+    "encoder_decoder": Family(
+        EncoderDecoderConfig,
+        encoder_decoder_sized,
+        opens="encoder_decoder:EncoderDecoder",
+        objectives=("causal", "span_corruption", "denoising"),
+    ),
+    "lstm": Family(RecurrentConfig, lstm_sized, opens="recurrent:RecurrentLanguageModel"),
+    "gru": Family(RecurrentConfig, gru_sized, opens="recurrent:RecurrentLanguageModel"),
+    "recurrent_encoder_decoder": Family(
+        RecurrentEncoderDecoderConfig,
+        recurrent_encoder_decoder_sized,
+        opens="recurrent_encoder_decoder:RecurrentEncoderDecoder",
+    ),
+    "feed_forward": Family(FeedForwardConfig, feed_forward_sized, opens="feed_forward:FeedForward"),
+    "ngram": Family(NGramConfig, ngram_sized, opens="ngram_model:NGram", learns="counting"),
 }
 
-AnyModelConfig = Annotated[DecoderConfig, Field()]
+AnyModelConfig = Annotated[
+    DecoderConfig
+    | EncoderConfig
+    | EncoderDecoderConfig
+    | RecurrentConfig
+    | RecurrentEncoderDecoderConfig
+    | FeedForwardConfig
+    | NGramConfig,
+    Field(discriminator="kind"),
+]
 """A config of any row, told apart by `kind`."""
 
 

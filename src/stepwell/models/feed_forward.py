@@ -47,7 +47,7 @@ class LastTokens:
         """See (B, T) more tokens."""
         capacity = self._tokens.shape[1]
         together = torch.cat((self._tokens, token_ids), dim=1)
-        self._tokens = together[:, together.shape[1] - capacity :]
+        self._tokens = together[:, together.shape[1] - capacity :].clone()  # not a view that keeps the prompt
         self._length += token_ids.shape[1]
 
     def select(self, rows: Tensor) -> None:

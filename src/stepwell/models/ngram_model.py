@@ -101,7 +101,7 @@ class NGram(LanguageModel):
             contexts = torch.where(distances >= 0, contexts, NOTHING)
             contexts = contexts.masked_fill(distances == -1, self.config.vocab_size)
         if state is not None:
-            state.advance(contexts[:, -1], length)
+            state.advance(contexts[:, -1].clone(), length)  # not a view that keeps the prompt
         return contexts
 
     def unembed(self, hidden: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ from stepwell.models.language_model import LanguageModel
 from stepwell.models.recurrent_config import RecurrentConfig
 from stepwell.nn import DecodingState, Pieces, Recurrent, RecurrentState, initialize
 
-EMBEDDING_STD = 0.1
-"""Of embeddings, as in Zaremba et al.; nothing normalises them, so they are larger than a Transformer's."""
+EMBEDDING_STD = 1.0
+"""Nothing normalises what goes into the first cell, and small inputs leave its gates half open: it learns slowly."""
 
 
 class RecurrentLanguageModel(LanguageModel):
@@ -39,8 +39,6 @@ class RecurrentLanguageModel(LanguageModel):
         self.head = None if config.tie_embeddings else nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.head_bias = nn.Parameter(torch.zeros(config.vocab_size)) if config.head_bias else None
         initialize(self, config.initialization, seed=seed, embedding_std=EMBEDDING_STD)
-        if self.head is not None:  # a head of zeros: the first prediction is uniform
-            nn.init.zeros_(self.head.weight)
 
     def hidden(
         self, token_ids: Tensor, document_ids: Tensor | None = None, state: DecodingState | None = None

@@ -7,6 +7,7 @@ follow torch's cells, which have two bias vectors where Keras's LSTM has one. Th
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -106,6 +107,10 @@ def recurrent_sized(
         d_model=d_model,
         num_layers=num_layers,
     )
+
+
+lstm_sized = partial(recurrent_sized, kind="lstm")
+gru_sized = partial(recurrent_sized, kind="gru")
 
 
 def lstm_textbook() -> RecurrentConfig:

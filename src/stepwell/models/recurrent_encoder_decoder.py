@@ -17,8 +17,8 @@ from stepwell.models.language_model import LanguageModel
 from stepwell.models.recurrent_encoder_decoder_config import RecurrentEncoderDecoderConfig
 from stepwell.nn import Alignment, DecodingState, Memory, Pieces, Recurrent, RecurrentState, initialize
 
-EMBEDDING_STD = 0.1
-"""Of embeddings; nothing normalises them."""
+EMBEDDING_STD = 1.0
+"""Nothing normalises what goes into the first cell, and small inputs leave its gates half open: it learns slowly."""
 
 
 class Source(NamedTuple):
@@ -58,7 +58,7 @@ class ChunkState:
     def begin(self, source: Source) -> None:
         """Start a chunk that is written against a source."""
         self._finished += self.written
-        self.source, self.written = source, 0
+        self.source, self.written = source._replace(memory=()), 0  # from here on the decoder has a memory of its own
         self.decoder = RecurrentState(source.memory)
 
     @property
@@ -96,8 +96,6 @@ class RecurrentEncoderDecoder(LanguageModel):
         self.head = None if config.tie_embeddings else nn.Linear(width, config.vocab_size, bias=False)
         self.head_bias = nn.Parameter(torch.zeros(config.vocab_size)) if config.head_bias else None
         initialize(self, config.initialization, seed=seed, embedding_std=EMBEDDING_STD)
-        if self.head is not None:  # a head of zeros: the first prediction is uniform
-            nn.init.zeros_(self.head.weight)
 
     def encode(self, source_ids: Tensor, source_mask: Tensor | None = None) -> Source:
         """Read sources.
