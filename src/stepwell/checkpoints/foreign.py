@@ -277,10 +277,11 @@ def _unpickle(file: Path) -> dict[str, Tensor]:
 
 
 def _first_line(error: BaseException) -> str:
-    """The words of an error that name what was refused, without the advice to switch the check off."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if "Unsupported" in line or "GLOBAL" in line]
-    return (named or lines or [type(error).__name__])[0]
+    """What an error names as refused, without the advice to switch the check off; else its first line."""
+    refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if refused is not None:
+        return f"it asks for {refused[1]}"
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _all_there(file: Path, there: Collection[str], meant: Collection[str] | None) -> None:

@@ -153,6 +153,7 @@ def _spell(loaded: Loaded) -> _Spelled:
     families = [family for family in FAMILIES.values() if family.kind == config.kind and family is not origin]
     refusals: list[CheckpointError] = []
     for changed, weights, notes in _equivalents(config, tensors):
+        refusals.clear()  # those of the last equivalent are the nearest
         for family in [origin, *families] if origin is not None else families:
             try:
                 return _Spelled(family, changed, family.write_config(changed), weights, notes)
@@ -193,8 +194,8 @@ def _equivalents(
 
 def _nearest(loaded: Loaded, refusals: list[CheckpointError]) -> CheckpointError:
     """The error when no class fits: the one or two classes that differ in the fewest fields."""
-    nearest = sorted({(error.got or "").count(";"): error for error in reversed(refusals)}.items())[:2]
-    told = "".join(f"\n    {error.what.partition(':')[0]}: {error.got}" for _, error in nearest)
+    nearest = sorted(refusals, key=lambda error: (error.got or "").count(";"))[:2]
+    told = "".join(f"\n    {error.what.partition(':')[0]}: {error.got}" for error in nearest)
     return CheckpointError(
         f"{loaded.path}: no class of transformers computes what this model does",
         got=f"the nearest differ in{told}" if told else f"model.kind {loaded.model.config.kind}",
