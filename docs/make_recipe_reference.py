@@ -206,7 +206,7 @@ def default_of(field: FieldInfo, path: str, derived: set[str], preset: Any) -> s
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, tuple):
-        return f"`[{', '.join(value)}]`"
+        return f"`[{', '.join(map(str, value))}]`"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 

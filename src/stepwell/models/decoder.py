@@ -58,7 +58,7 @@ class Decoder(LanguageModel):
     def lookup_parameters(self) -> list[nn.Parameter]:
         """Embedding, head and positions (see `LanguageModel.lookup_parameters`)."""
         head = [] if self.head is None else list(self.head.parameters())
-        return [self.embedding.weight, *head, *self.body.lookups()]
+        return [*self.embedding.parameters(), *head, *self.body.lookups()]
 
     def start(self, batch_size: int, max_len: int | None = None, left_padding: Tensor | None = None) -> KeyValueCache:
         """An empty key-value cache (see `LanguageModel.start`).

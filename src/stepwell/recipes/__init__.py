@@ -16,11 +16,13 @@ from stepwell.recipes.derive import (
     train_defaults,
 )
 from stepwell.recipes.draft import Draft, begin_draft, read_recipe_file, write_recipe
+from stepwell.recipes.presets import PRESETS
 from stepwell.recipes.recipe import Metric, Recipe, StudyConfig, fit_steps
 
 __all__ = [
     "MAX_SEQ_LEN",
     "MEASUREMENTS",
+    "PRESETS",
     "Draft",
     "Metric",
     "Plan",

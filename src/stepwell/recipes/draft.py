@@ -1,6 +1,6 @@
 """A recipe on its way: what the user said, layer by layer, before the rest is derived.
 
-One flow of values: `defaults < recipe file < flags < --set`. A draft knows where each value came from, refuses
+One flow of values: `defaults < preset < recipe file < flags < --set`. A draft knows where each value came from, refuses
 unknown fields at once, and writes the resolved recipe with the origin of every value beside it. This file leaves out
 the derived values themselves.
 """
@@ -17,6 +17,7 @@ import yaml
 from stepwell.config import Tree, build, check, flatten, merge, parse_assignments
 from stepwell.data import DataConfig
 from stepwell.errors import BudgetError, ConfigError, UsageError
+from stepwell.recipes.presets import preset_values
 from stepwell.recipes.recipe import METRIC_RANGES, Recipe
 
 USUAL_KINDS = {
@@ -43,6 +44,11 @@ class Draft:
         """A draft with another layer on top."""
         origins = {**self.origins, **dict.fromkeys(flatten(values), origin)}
         return Draft(merge(self.tree, values), origins)
+
+    def over(self, values: Mapping[str, Any], origin: str) -> Draft:
+        """A draft with another layer below everything that is known."""
+        origins = dict.fromkeys(flatten(values), origin)
+        return Draft(merge(values, self.tree), {**origins, **self.origins})
 
     def with_derived(self, values: Mapping[str, tuple[Any, str]]) -> Draft:
         """A draft with values that the user left out.
@@ -111,6 +117,8 @@ def begin_draft(
     draft = draft.plus(flags or {}, "flag")
     if assignments:
         draft = draft.plus(parse_assignments(assignments), "--set")
+    if draft.get("preset"):
+        draft = draft.over(preset_values(draft.get("preset")), f"preset {draft.get('preset')}")
     check(Recipe, _with_usual_kinds(draft.tree), where=where)
     if not draft.get("data.sources"):
         raise UsageError(

@@ -58,6 +58,7 @@ class Recipe(Config):
     """Everything a run does.
 
     Attributes:
+        preset: an architecture by name, of which every value may be said otherwise; None for stepwell's own.
         task: what the model is for.
         metric: what the loop improves and the target is stated in.
         target: the loop stops when validation reaches it; None for no target.
@@ -74,6 +75,7 @@ class Recipe(Config):
         study: how the loop searches.
     """
 
+    preset: str | None = None
     task: Literal["language_modeling"] = "language_modeling"
     metric: Metric = "bits_per_byte"
     target: float | None = None
