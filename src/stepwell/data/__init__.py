@@ -14,7 +14,7 @@ from stepwell.doors import open_late
 if TYPE_CHECKING:
     from stepwell.data.documents import Document
     from stepwell.data.facts import CorpusFacts
-    from stepwell.data.packing import Batch, PackedEpoch, Packer
+    from stepwell.data.packing import Batch, PackedEpoch, Packer, pack_best_fit
     from stepwell.data.prepare import PreparedText, prepare_text, read_documents
     from stepwell.data.shards import TokenShards, TokenSplit, tokenize_documents, tokenize_text
 else:
@@ -29,6 +29,7 @@ else:
             "PreparedText": "prepare",
             "TokenShards": "shards",
             "TokenSplit": "shards",
+            "pack_best_fit": "packing",
             "prepare_text": "prepare",
             "read_documents": "prepare",
             "tokenize_documents": "shards",
@@ -46,6 +47,7 @@ __all__ = [
     "PreparedText",
     "TokenShards",
     "TokenSplit",
+    "pack_best_fit",
     "prepare_text",
     "read_documents",
     "tokenize_documents",

@@ -107,7 +107,7 @@ class EncoderDecoderConfig(TransformerConfig):
 
 
 def encoder_decoder_sized(depth: int, *, vocab_size: int, max_seq_len: int) -> EncoderDecoderConfig:
-    """The encoder-decoder beside the decoder of a depth: as many layers, in two halves, with matrices of about its size.
+    """The encoder-decoder beside the decoder of a depth: its layers in two halves, its matrices in about its size.
 
     Args:
         depth: the dial, from 1; of an odd number of layers the decoder gets one more.

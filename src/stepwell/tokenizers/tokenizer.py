@@ -132,6 +132,19 @@ class Tokenizer:
             return [self.encode(text) for text in texts]
         return [self._ids(encoding) for encoding in encodings]
 
+    def frame(self, ids: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        """A text as the source or the target of an encoder-decoder.
+
+        Args:
+            ids: (T,) of the text alone.
+
+        Returns:
+            The ids, the end token after them; before them the begin token, where the family puts one there that is
+            not the end token as well.
+        """
+        begin = [self.bos_id] if self.adds_bos and self.bos_id != self.eos_id else []
+        return np.concatenate([begin, ids, [self.eos_id]]).astype(np.int64)
+
     def chat(
         self,
         messages: Sequence[Mapping[str, Any]],

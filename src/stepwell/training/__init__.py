@@ -6,10 +6,12 @@ from stepwell.doors import open_late
 from stepwell.training.config import (
     AdamWConfig,
     CausalConfig,
+    DenoisingConfig,
     MaskedConfig,
     MuonConfig,
     ObjectiveConfig,
     OptimizerConfig,
+    SpanCorruptionConfig,
     TrainingConfig,
     WSDConfig,
 )
@@ -27,6 +29,7 @@ __all__ = [
     "OPTIMIZERS",
     "AdamWConfig",
     "CausalConfig",
+    "DenoisingConfig",
     "Evaluate",
     "MaskedConfig",
     "MuonConfig",
@@ -34,6 +37,7 @@ __all__ = [
     "ObjectiveConfig",
     "OptimizerConfig",
     "Progress",
+    "SpanCorruptionConfig",
     "Trained",
     "Trainer",
     "TrainingConfig",

@@ -100,7 +100,39 @@ class MaskedConfig(Config):
         return self
 
 
-ObjectiveConfig = Annotated[CausalConfig | MaskedConfig, Field(discriminator="kind")]
+class SpanCorruptionConfig(Config):
+    """Spans that were cut out of a text are written, each after the sentinel in its place (Raffel et al., 2020, "T5").
+
+    Attributes:
+        corruption_ratio: share of the tokens that is cut out.
+        mean_span_tokens: mean length of a span.
+        label_smoothing: share of the probability that the right token leaves to all others.
+    """
+
+    kind: Literal["span_corruption"] = "span_corruption"
+    corruption_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    mean_span_tokens: Annotated[float, Field(ge=1)] = 3.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class DenoisingConfig(Config):
+    """A text is written whose spans are hidden, each behind one mask (Lewis et al., 2020, "BART": text infilling).
+
+    Attributes:
+        mask_ratio: share of the tokens that is hidden.
+        mean_span_tokens: mean length of a span, a Poisson number.
+        label_smoothing: share of the probability that the right token leaves to all others.
+    """
+
+    kind: Literal["denoising"] = "denoising"
+    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    mean_span_tokens: Annotated[float, Field(ge=1)] = 3.5
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+ObjectiveConfig = Annotated[
+    CausalConfig | MaskedConfig | SpanCorruptionConfig | DenoisingConfig, Field(discriminator="kind")
+]
 
 
 class WSDConfig(Config):

@@ -17,6 +17,7 @@ from stepwell.data import Batch
 from stepwell.models import LanguageModel
 from stepwell.tokenizers import Tokenizer
 from stepwell.training.config import CausalConfig, ObjectiveConfig
+from stepwell.training.corruption import DenoisingObjective, SpanCorruptionObjective
 from stepwell.training.masking import MaskedObjective
 from stepwell.training.objective import Objective
 
@@ -61,6 +62,8 @@ class CausalObjective(Objective[Batch]):
 OBJECTIVES: dict[str, Callable[[Any, Tokenizer], Objective[Any]]] = {
     "causal": lambda config, tokenizer: CausalObjective(config),
     "masked": MaskedObjective,
+    "span_corruption": SpanCorruptionObjective,
+    "denoising": DenoisingObjective,
 }
 """kind -> function of (config, tokenizer); a new objective is one class and one row."""
 
