@@ -86,8 +86,10 @@ def render_chat(
         tokens: the special tokens that the template knows by name (`bos_token`, `eos_token`, ...).
 
     Raises:
-        TokenizerError: when the template is faulty, or refuses these messages.
+        TokenizerError: when there is no message, or the template is faulty or refuses these messages.
     """
+    if not messages:
+        raise TokenizerError("chat: has no message", wanted="at least one, with a role and a content")
     try:
         return _compiled(template).render(
             messages=[dict(message) for message in messages],

@@ -53,6 +53,9 @@ BYTE_LEVEL: dict[str, str] = {
 
 ADDS_BOTH_ENDS = ("roberta", "bart")
 
+UNIGRAM = ("", "t5", "mt5", "umt5", "switch_transformers")
+"""Model types whose token ids are those of their sentencepiece model; others move them, or add other ends."""
+
 NUM_SPANS = {"t5": 100}
 """Model types that put span tokens after a sentencepiece vocabulary -> how many when nothing is said about it."""
 
@@ -78,7 +81,9 @@ class _Folder:
 def _type_of_class(settings: Tree) -> str | None:
     """`Qwen2TokenizerFast` -> `qwen2`."""
     name = settings.get("tokenizer_class")
-    return name.removesuffix("Fast").removesuffix("Tokenizer").lower() if isinstance(name, str) else None
+    if not isinstance(name, str) or name in ("PreTrainedTokenizerFast", "TokenizersBackend"):
+        return None
+    return name.removesuffix("Fast").removesuffix("Tokenizer").lower()
 
 
 def read_tokenizer(path: Path | str) -> Tokenizer:
@@ -92,6 +97,17 @@ def read_tokenizer(path: Path | str) -> Tokenizer:
             which token ends a text.
     """
     folder = _Folder(Path(path))
+    try:
+        return _read(folder)
+    except TokenizerError as error:
+        what = error.what if str(path) in error.what else f"{path}: {error.what}"
+        raise TokenizerError(what, got=error.got, wanted=error.wanted, do=error.do) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # JSON that is whole, but not what it should be
+        raise TokenizerError(f"{path}: its tokenizer files are damaged", got=repr(error)) from None
+
+
+def _read(folder: _Folder) -> Tokenizer:
+    """The tokenizer, from the first kind of file that is there."""
     if folder.has("tokenizer.json"):
         backend = read_backend(folder.path / "tokenizer.json")
         _add_missing(backend, folder)
@@ -156,12 +172,16 @@ def _roles(backend: tokenizers.Tokenizer, folder: _Folder, known: Mapping[RoleNa
                 )
         elif f"{role}_token" in folder.declared:
             named[role] = None
+
+    def ids(value: Any) -> list[int]:  # a config may speak of tokens that its vocabulary does not have
+        return [n for n in _ids(value) if backend.id_to_token(n) is not None]
+
     for role in ("eos", "pad"):  # only where the tokenizer itself is silent
-        if role not in named and (ids := _ids(folder.config.get(f"{role}_token_id"))):
-            named[role] = ids[0]
-    begin = _ids(folder.config.get("bos_token_id"))
+        if role not in named and (found := ids(folder.config.get(f"{role}_token_id"))):
+            named[role] = found[0]
+    begin = ids(folder.config.get("bos_token_id"))
     roles = find_roles(backend, named, where=str(folder.path), fallback_bos=begin[0] if begin else None)
-    stops = _ids(folder.generation.get("eos_token_id", folder.config.get("eos_token_id")))
+    stops = ids(folder.generation.get("eos_token_id", folder.config.get("eos_token_id")))
     return roles.model_copy(
         update={
             "stop_ids": tuple(n for n in stops if n != roles.eos_id),
@@ -179,6 +199,8 @@ def _with_ends(roles: Roles, folder: _Folder, adds_bos: bool, adds_eos: bool) ->
     """The roles with the ends that are added; what tokenizer_config.json says of them wins."""
     said = {"adds_bos": folder.tokenizer.get("add_bos_token"), "adds_eos": folder.tokenizer.get("add_eos_token")}
     known = {"adds_bos": adds_bos, "adds_eos": adds_eos}
+    if "bos_token" in folder.declared and folder.declared["bos_token"] is None:  # there is none that could be added
+        said["adds_bos"] = False
     return roles.model_copy(update=known | {name: one for name, one in said.items() if isinstance(one, bool)})
 
 
@@ -278,6 +300,13 @@ def _wordpiece(folder: _Folder) -> tokenizers.Tokenizer:
 
 def _sentencepiece(model: SentencePieceModel, folder: _Folder) -> Tokenizer:
     """A unigram model ends what it encodes (T5), a BPE model begins it (Llama)."""
+    if model.algorithm == "unigram" and folder.model_type not in UNIGRAM:
+        raise TokenizerError(
+            f"{folder.path}: a sentencepiece model of this model type is not supported",
+            got=folder.model_type,
+            wanted=", ".join(UNIGRAM[1:]),
+            do="save the tokenizer once with transformers, which writes a tokenizer.json",
+        )
     spans = folder.tokenizer.get("extra_ids", NUM_SPANS.get(folder.model_type, 0))
     if spans:
         more = [Piece(f"<extra_id_{n}>", 0.0, PieceKind.CONTROL) for n in reversed(range(int(spans)))]
