@@ -7,20 +7,28 @@ from stepwell.inference.params import SamplingParams
 from stepwell.inference.window import Window, split_windows, window_start
 
 if TYPE_CHECKING:
+    from stepwell.inference.embedding import Pooling, embed_texts
     from stepwell.inference.generation import Completion, FinishReason, Piece, generate, generate_many, stream
+    from stepwell.inference.masked import Candidate, Filled, fill_masks, has_mask
     from stepwell.inference.sampling import Sampler
     from stepwell.inference.scoring import TokenScores, score_documents, score_tokens
 
 __all__ = [
+    "Candidate",
     "Completion",
+    "Filled",
     "FinishReason",
     "Piece",
+    "Pooling",
     "Sampler",
     "SamplingParams",
     "TokenScores",
     "Window",
+    "embed_texts",
+    "fill_masks",
     "generate",
     "generate_many",
+    "has_mask",
     "score_documents",
     "score_tokens",
     "split_windows",
@@ -31,12 +39,18 @@ __all__ = [
 __getattr__ = open_late(
     __name__,
     {
+        "Pooling": "embedding",
+        "embed_texts": "embedding",
         "Completion": "generation",
         "FinishReason": "generation",
         "Piece": "generation",
         "generate": "generation",
         "generate_many": "generation",
         "stream": "generation",
+        "Candidate": "masked",
+        "Filled": "masked",
+        "fill_masks": "masked",
+        "has_mask": "masked",
         "Sampler": "sampling",
         "TokenScores": "scoring",
         "score_documents": "scoring",

@@ -52,7 +52,7 @@ class MaskedHead(nn.Module):
         self.norm = build_norm(config.norm, config.d_model) if head.dense else None
         self.activation = ACTIVATIONS[head.activation]
         self.table = None if config.tie_embeddings else nn.Linear(config.d_model, config.vocab_size, bias=False)
-        self.bias = nn.Parameter(torch.zeros(config.vocab_size)) if head.output_bias else None
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size)) if head.bias else None
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
         """(..., D) and the embedding (V, D), for a head without a table of its own -> (..., V)."""
@@ -142,16 +142,13 @@ class Encoder(LanguageModel):
 
     def lookup_parameters(self) -> list[nn.Parameter]:
         """Embedding, segments, table of the head and positions (see `LanguageModel.lookup_parameters`)."""
-        others = [self.segments, None if self.head is None else self.head.table]
-        return [
-            self.embedding.weight,
-            *(parameter for one in others if one is not None for parameter in one.parameters()),
-            *self.body.lookups(),
-        ]
+        tables = [self.embedding, self.segments, None if self.head is None else self.head.table]
+        weights = [parameter for table in tables if table is not None for parameter in table.parameters()]
+        return [*weights, *self.body.lookups()]
 
     def start(self, batch_size: int, max_len: int | None = None) -> EncoderState:
         """No tokens yet (see `LanguageModel.start`)."""
-        return EncoderState(torch.zeros(batch_size, 0, dtype=torch.int64, device=self.embedding.weight.device))
+        return EncoderState(torch.zeros(batch_size, 0, dtype=torch.int64, device=self.device))
 
     def extend(self, state: DecodingState, token_ids: Tensor) -> Tensor:
         """Extend a state by tokens and predict a mask behind them (see `LanguageModel.extend`).

@@ -25,13 +25,13 @@ class MaskedHeadConfig(Config):
         dense: a layer with an activation and a norm stands before the table of the tokens.
         activation: of that layer.
         dense_bias: of that layer.
-        output_bias: a bias for each token of the vocabulary.
+        bias: of the predictions, one for each token of the vocabulary.
     """
 
     dense: bool = False
     activation: Literal["relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu", "relu2"] = "gelu"
     dense_bias: bool = False
-    output_bias: bool = False
+    bias: bool = False
 
 
 class EncoderConfig(TransformerConfig):
@@ -80,7 +80,7 @@ class EncoderConfig(TransformerConfig):
         if not self.first_attention_norm:
             total -= self.norm.size(self.d_model)
         if self.head is not None:
-            total += self.vocab_size * self.head.output_bias
+            total += self.vocab_size * self.head.bias
             total += (self.norm.size(self.d_model) + self.d_model * self.head.dense_bias) * self.head.dense
         return total + self.d_model * self.pooler
 
