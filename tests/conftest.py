@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import sys
@@ -98,6 +99,23 @@ def real_data() -> Callable[[str], Path]:
         if not path.exists():
             pytest.skip(f"real data {name} is not there (STEPWELL_DATA names its folder)")
         return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def real_weights() -> Callable[[str], Path]:
+    """A function from `package/file` to published weights inside a package (`make weights` fetches the packages).
+
+    The packages are not imported; a test is skipped by name where one is absent.
+    """
+
+    def find(name: str) -> Path:
+        package, _, file = name.partition("/")
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            pytest.skip(f"real weights {name} are not there (make weights)")
+        return Path(spec.origin).parent / file
 
     return find
 
