@@ -177,8 +177,10 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _last(fields: Sequence[tuple[int, int | bytes]], number: int) -> bytes:
-    found = [value for field, value in fields if field == number]
-    return found[-1] if found and isinstance(found[-1], bytes) else b""
+    value = next((value for field, value in reversed(fields) if field == number), b"")
+    if not isinstance(value, bytes):
+        raise ValueError(f"field {number} is no text")
+    return value
 
 
 def _text(message: bytes, number: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -136,6 +137,12 @@ def test_no_file_and_no_text(tmp_path) -> None:
     (tmp_path / "tokenizer.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(TokenizerError, match="cannot be read"):
         Tokenizer.load(tmp_path / "tokenizer.json")
+
+
+def test_ids_stay_what_they_were(tokenizer: Tokenizer, small_text) -> None:
+    """Runs and checkpoints hold ids; another cutting or other merges would make them say something else."""
+    ids = tokenizer.encode(small_text("mixed", 5_000, seed=1) + "".join(TEXTS))
+    assert hashlib.sha256(ids.tobytes()).hexdigest()[:16] == "bd26ca0d26c1a188"
 
 
 @pytest.mark.parametrize("token_id", [-1, 600, 10**9])
