@@ -10,6 +10,7 @@ import torch
 from stepwell.models import (
     MODELS,
     DecoderConfig,
+    EncoderConfig,
     EncoderDecoderConfig,
     FeedForwardConfig,
     LanguageModel,
@@ -20,10 +21,14 @@ from stepwell.models import (
     RecurrentEncoderDecoderConfig,
     build_model,
 )
+from stepwell.models.catalog import model_class
+from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer
 
-SIZES = {"vocab_size": 257, "max_seq_len": 16, "num_layers": 2, "d_model": 32, "head_dim": 8, "d_ff": 48}
+MASK_ID = 1
 
-SMALL = {"vocab_size": 257, "max_seq_len": 16}
+SIZES = {"vocab_size": 258, "max_seq_len": 16, "num_layers": 2, "d_model": 32, "head_dim": 8, "d_ff": 48}
+
+SMALL = {"vocab_size": 258, "max_seq_len": 16}
 
 RECURRENT = {**SMALL, "num_layers": 2, "d_model": 64, "d_embedding": 64}
 
@@ -39,6 +44,45 @@ MARIAN = {**POST_NORM, "positions": {"kind": "sinusoidal", "layout": "halves"}}
 
 BART = {**POST_NORM, "positions": {"kind": "learned", "offset": 2}, "head_bias": True}
 
+BERT = {"positions": {"kind": "learned", "offset": 2}, "num_segments": 2, "qk_norm": "none", "tie_embeddings": True}
+
+BERT_HEAD = {"dense": True, "dense_bias": True, "bias": True}
+
+MODERN_BERT = {
+    "layer_pattern": ("full", "window"),
+    "window": 6,
+    "positions": {"kind": "rotary", "theta": 160_000.0, "window_theta": 10_000.0},
+    "first_attention_norm": False,
+}
+
+GPT = {"norm": {"kind": "layer"}, "activation": "gelu", **BIASES}
+
+GPT_NEOX = {
+    **GPT,
+    "parallel": True,
+    "positions": {"kind": "rotary", "ratio": 0.5},
+    "layer_pattern": ("full", "unrotated"),
+}
+
+GEMMA = {
+    "norm": {"unit_offset": True},
+    "norm_placement": "sandwich",
+    "activation": "gelu_tanh",
+    "gated": True,
+    "window": 5,
+    "layer_pattern": ("window", "full"),
+    "positions": {"kind": "rotary", "window_theta": 100.0},
+    "attention_scale": 0.25,
+    "attention_softcap": 5.0,
+    "logit_softcap": 20.0,
+    "embedding_scale": 32**0.5,
+    "embedding_norm": False,
+}
+
+OLMO = {"norm_placement": "output", "qk_norm": "projection", "embedding_norm": False, "gated": True}
+
+EXPERTS = {"experts": {"num_experts": 4, "d_ff": 24, "dense_layers": (0,)}, "positions": {"kind": "alibi"}}
+
 TINY: dict[str, dict[str, ModelConfig]] = {
     "decoder": {
         "multi-head": DecoderConfig(**SIZES, num_heads=4, num_kv_heads=4),
@@ -46,6 +90,22 @@ TINY: dict[str, dict[str, ModelConfig]] = {
             **SIZES, num_heads=4, num_kv_heads=2, activation="silu", gated=True, tie_embeddings=True
         ),
         "multi-query": DecoderConfig(**SIZES, num_heads=4, num_kv_heads=1, qk_norm="none", **BIASES, dropout=0.5),
+        "as GPT-2": DecoderConfig(**HALVES, **GPT, positions={"kind": "learned"}, tie_embeddings=True),
+        "as GPT-NeoX": DecoderConfig(**HALVES, **GPT_NEOX),
+        "as Gemma": DecoderConfig(**SIZES, num_heads=4, num_kv_heads=2, **GEMMA),
+        "as OLMo, experts": DecoderConfig(**SIZES, num_heads=4, num_kv_heads=2, **OLMO, **EXPERTS),
+        "post-norm": DecoderConfig(**HALVES, **POST_NORM, positions={"kind": "sinusoidal"}),
+        "sinks": DecoderConfig(**HALVES, sinks=True, positions=T5["positions"]),
+        "no positions": DecoderConfig(**HALVES, positions={"kind": "none"}),
+    },
+    "encoder": {
+        "plain": EncoderConfig(**SIZES, num_heads=4, num_kv_heads=2, mask_id=MASK_ID),
+        "as BERT": EncoderConfig(
+            **SIZES, num_heads=4, num_kv_heads=4, mask_id=MASK_ID, **POST_NORM, **BERT, **BIASES, head=BERT_HEAD
+        ),
+        "as ModernBERT": EncoderConfig(
+            **SIZES, num_heads=4, num_kv_heads=4, mask_id=MASK_ID, **MODERN_BERT, gated=True, dropout=0.5
+        ),
     },
     "encoder_decoder": {
         "uneven": EncoderDecoderConfig(
@@ -88,8 +148,8 @@ def build_tiny(name: str) -> LanguageModel:
             if parameter.ndim > 1:
                 parameter.normal_(std=0.3, generator=generator)
     if isinstance(model, NGram):
-        texts = torch.randint(0, 257, (300, 16), generator=generator)
-        met = torch.randint(0, 257, (1, 16), generator=torch.Generator().manual_seed(0))  # as test_decoding makes them
+        texts = torch.randint(0, 258, (300, 16), generator=generator)
+        met = torch.randint(0, 258, (1, 16), generator=torch.Generator().manual_seed(0))  # as test_decoding makes them
         model.fit([*texts.numpy(), torch.cat((met, met[:, :1]), dim=1).numpy()])
     return model.eval()
 
@@ -100,12 +160,24 @@ def tiny_model(request: pytest.FixtureRequest) -> LanguageModel:
     return build_tiny(request.param)
 
 
+@pytest.fixture(scope="module", params=[name for name in VARIANTS if model_class(name.partition("/")[0]).is_causal])
+def causal_model(request: pytest.FixtureRequest) -> LanguageModel:
+    """A model of the catalog that predicts the next token from those before it."""
+    return build_tiny(request.param)
+
+
 @pytest.fixture(
     scope="module", params=[name for name in VARIANTS if MODELS[name.partition("/")[0]].learns == "gradient"]
 )
 def learner(request: pytest.FixtureRequest) -> LanguageModel:
     """A model of the catalog that learns by gradients."""
     return build_tiny(request.param)
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizer() -> Tokenizer:
+    """258 tokens: the end of text, the mask and the bytes."""
+    return train_tokenizer([], ByteBPEConfig(vocab_size=258, special_tokens=("<|mask|>",)))
 
 
 @pytest.fixture(scope="session")

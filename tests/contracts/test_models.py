@@ -7,16 +7,16 @@ import torch
 
 from stepwell.checkpoints import load_checkpoint, save_checkpoint
 from stepwell.data import Batch
-from stepwell.models import LanguageModel, build_model
-from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
-from stepwell.training import AdamWConfig, build_optimizers, causal_loss
+from stepwell.models import MODELS, LanguageModel, build_model
+from stepwell.tokenizers import Tokenizer
+from stepwell.training import AdamWConfig, CausalConfig, MaskedConfig, build_objective, build_optimizers
 
 CPU = torch.device("cpu")
 
 
 def batch(length: int = 16) -> Batch:
     """Three rows: one document, three documents, and one with padding."""
-    ids = np.random.default_rng(0).integers(1, 257, size=(3, length + 1))
+    ids = np.random.default_rng(0).integers(2, 258, size=(3, length + 1))
     mask = np.ones((3, length), dtype=bool)
     mask[2, length // 2 :] = False
     documents = np.zeros((3, length), dtype=np.int32)
@@ -25,10 +25,21 @@ def batch(length: int = 16) -> Batch:
     return Batch(np.where(mask, ids[:, :-1], 0), np.where(mask, ids[:, 1:], 0), mask, documents)
 
 
-def test_the_gradient_reaches_every_parameter(learner):
+OBJECTIVES = {"causal": CausalConfig(), "masked": MaskedConfig(mask_ratio=0.5)}
+"""For each kind of objective that some family learns from first."""
+
+
+def loss_of(model: LanguageModel, tokenizer: Tokenizer, data: Batch) -> torch.Tensor:
+    """The mean loss, in nats, of what suits the model's family."""
+    objective = build_objective(OBJECTIVES[MODELS[model.config.kind].objectives[0]], tokenizer)
+    examples = objective.prepare(data, seed=0)
+    return objective.loss(model, examples, CPU) / examples.num_targets
+
+
+def test_the_gradient_reaches_every_parameter(learner, byte_tokenizer):
     model = learner.train()
     model.zero_grad(set_to_none=True)
-    causal_loss(model, batch(), CPU).backward()
+    loss_of(model, byte_tokenizer, batch()).backward()
     model.eval()
     tables = {id(parameter) for parameter in model.lookup_parameters()}
     for name, parameter in model.named_parameters():
@@ -40,14 +51,14 @@ def test_the_gradient_reaches_every_parameter(learner):
     model.zero_grad(set_to_none=True)
 
 
-def test_padding_gives_no_gradient_and_changes_no_loss(learner):
+def test_padding_gives_no_gradient_and_changes_no_loss(learner, byte_tokenizer):
     clean, dirty = batch(), batch()
     dirty.token_ids[~dirty.loss_mask] = 99
     dirty.targets[~dirty.loss_mask] = 7
     losses = []
     for data in (clean, dirty):
         learner.zero_grad(set_to_none=True)
-        loss = causal_loss(learner, data, CPU)
+        loss = loss_of(learner, byte_tokenizer, data)
         loss.backward()
         losses.append((float(loss.detach()), {n: p.grad.clone() for n, p in learner.named_parameters()}))
     learner.zero_grad(set_to_none=True)
@@ -61,12 +72,12 @@ def fresh(model: LanguageModel) -> LanguageModel:
     return build_model(model.config.model_copy(update={"dropout": 0.0}), seed=0)
 
 
-def test_it_overfits_one_batch(learner):
+def test_it_overfits_one_batch(learner, byte_tokenizer):
     model, data = fresh(learner).train(), batch()
     (optimizer,) = build_optimizers(model, AdamWConfig(learning_rate=0.01, weight_decay=0.0))
-    first = float(causal_loss(model, data, CPU).detach()) / data.num_targets
+    first = float(loss_of(model, byte_tokenizer, data).detach())
     for _ in range(60):
-        loss = causal_loss(model, data, CPU) / data.num_targets
+        loss = loss_of(model, byte_tokenizer, data)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -75,9 +86,8 @@ def test_it_overfits_one_batch(learner):
 
 
 @torch.no_grad()
-def test_it_comes_back_from_disk_as_it_was(tiny_model, tmp_path):
-    tokenizer = train_tokenizer([], ByteBPEConfig(vocab_size=257))
-    save_checkpoint(tmp_path / "checkpoint", tiny_model, tokenizer, provenance={})
+def test_it_comes_back_from_disk_as_it_was(tiny_model, byte_tokenizer, tmp_path):
+    save_checkpoint(tmp_path / "checkpoint", tiny_model, byte_tokenizer, provenance={})
     loaded = load_checkpoint(tmp_path / "checkpoint").model
     assert loaded.config == tiny_model.config
     assert type(loaded) is type(tiny_model)
