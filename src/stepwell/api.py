@@ -166,14 +166,15 @@ def quickstart(
 
 
 def predict(
-    run: PathLike, prompts: Sequence[str] | str, params: Mapping[str, Any] | None = None
+    run: PathLike, prompts: Sequence[str] | str, params: Mapping[str, Any] | None = None, *, chat: bool = False
 ) -> list[list[Completion]]:
-    """Complete prompts.
+    """Complete prompts, or answer them.
 
     Args:
         run: a run directory or a checkpoint directory.
         prompts: one or many.
         params: fields of `SamplingParams`; the others are as the run found best.
+        chat: each prompt is what a person says, and the model answers, by its chat template.
 
     Returns:
         For each prompt, `n` completions.
@@ -181,32 +182,44 @@ def predict(
     Raises:
         CheckpointError: when there is no whole model.
         ConfigError: when a parameter is out of its range.
+        TokenizerError: when there is no chat template.
     """
     from stepwell.inference import generate_many
 
     asked = _sampling(params, {})
     loaded = _load(run)
     many = [prompts] if isinstance(prompts, str) else list(prompts)
-    return generate_many(loaded.model, loaded.tokenizer, many, _sampling(asked, loaded.provenance))
+    said = [_said(prompt) if chat else prompt for prompt in many]
+    return generate_many(loaded.model, loaded.tokenizer, said, _sampling(asked, loaded.provenance))
 
 
-def stream(run: PathLike, prompt: str, params: Mapping[str, Any] | None = None) -> Iterator[Piece]:
-    """Complete one prompt, token by token.
+def stream(
+    run: PathLike, prompt: str, params: Mapping[str, Any] | None = None, *, chat: bool = False
+) -> Iterator[Piece]:
+    """Complete one prompt, or answer it, token by token.
 
     Args:
         run: a run directory or a checkpoint directory.
         prompt: any text.
         params: as in `predict`.
+        chat: as in `predict`.
 
     Raises:
         CheckpointError: when there is no whole model.
         ConfigError: when a parameter is out of its range.
+        TokenizerError: when there is no chat template.
     """
     from stepwell.inference import stream as stream_pieces
 
     asked = _sampling(params, {})
     loaded = _load(run)
-    return stream_pieces(loaded.model, loaded.tokenizer, prompt, _sampling(asked, loaded.provenance))
+    said = _said(prompt) if chat else prompt
+    return stream_pieces(loaded.model, loaded.tokenizer, said, _sampling(asked, loaded.provenance))
+
+
+def _said(text: str) -> list[dict[str, str]]:
+    """A conversation in which a person has said one thing."""
+    return [{"role": "user", "content": text}]
 
 
 def _sampling(params: Mapping[str, Any] | SamplingParams | None, provenance: Mapping[str, Any]) -> SamplingParams:

@@ -199,9 +199,10 @@ def predict(
     seed: Annotated[int | None, typer.Option(help="Decides every draw.", show_default=False)] = None,
     n: Annotated[int, typer.Option("-n", help="Samples of each prompt.")] = 1,
     stop: Annotated[list[str] | None, typer.Option("--stop", help="End before this text.", show_default=False)] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Answer the prompt, by the model's chat template.")] = False,
     json: Json = False,
 ) -> None:
-    """Let a model go on with a text; streamed."""
+    """Let a model go on with a text, or answer it; streamed."""
     from stepwell import api
     from stepwell.cli import show
 
@@ -221,10 +222,10 @@ def predict(
             "predict: one of --prompt and --input is needed", do="stepwell predict RUN --prompt 'Once upon'"
         )
     if prompt is not None and n == 1 and not json:
-        show.stream(prompt, api.stream(run, prompt, given))
+        show.stream("" if chat else prompt, api.stream(run, prompt, given, chat=chat))
         return
     prompts = [prompt] if prompt is not None else show.read_prompts(input_)
-    show.completions(prompts, api.predict(run, prompts, given), json=json)
+    show.completions(prompts, api.predict(run, prompts, given, chat=chat), json=json, chat=chat)
 
 
 @app.command()

@@ -196,8 +196,10 @@ def stream(prompt: str, pieces: Iterable[Piece]) -> None:
     sys.stdout.write("\n")
 
 
-def completions(prompts: Sequence[str], done: Sequence[Sequence[Completion]], *, json: bool) -> None:
-    """Finished completions: one JSON object, or text under each prompt."""
+def completions(
+    prompts: Sequence[str], done: Sequence[Sequence[Completion]], *, json: bool, chat: bool = False
+) -> None:
+    """Finished completions: one JSON object, or text after each prompt; answers stand under theirs."""
     if json:
         choices = [
             {"prompt": prompt, "index": index, **_choice(completion)}
@@ -210,7 +212,7 @@ def completions(prompts: Sequence[str], done: Sequence[Sequence[Completion]], *,
         for number, completion in enumerate(samples, start=1):
             if len(samples) > 1:
                 sys.stdout.write(f"[{number}] ")
-            sys.stdout.write(f"{prompt}{completion.text}\n")
+            sys.stdout.write(f"{prompt}{chr(10) if chat else ''}{completion.text}\n")
             sys.stdout.write("\n" if len(prompts) * len(samples) > 1 else "")
 
 

@@ -8,7 +8,7 @@ from stepwell.inference.window import Window, split_windows, window_start
 
 if TYPE_CHECKING:
     from stepwell.inference.embedding import Pooling, embed_texts
-    from stepwell.inference.generation import Completion, FinishReason, Piece, generate, generate_many, stream
+    from stepwell.inference.generation import Completion, FinishReason, Piece, Prompt, generate, generate_many, stream
     from stepwell.inference.masked import Candidate, Filled, fill_masks, has_mask
     from stepwell.inference.sampling import Sampler
     from stepwell.inference.scoring import TokenScores, score_documents, score_tokens
@@ -20,6 +20,7 @@ __all__ = [
     "FinishReason",
     "Piece",
     "Pooling",
+    "Prompt",
     "Sampler",
     "SamplingParams",
     "TokenScores",
@@ -44,6 +45,7 @@ __getattr__ = open_late(
         "Completion": "generation",
         "FinishReason": "generation",
         "Piece": "generation",
+        "Prompt": "generation",
         "generate": "generation",
         "generate_many": "generation",
         "stream": "generation",

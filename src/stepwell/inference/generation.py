@@ -8,10 +8,10 @@ sample of one prompt. Rows that end leave the batch, and a full window is rolled
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,7 +27,10 @@ from stepwell.nn import DecodingState
 from stepwell.tokenizers import StreamDecoder, Tokenizer
 
 FinishReason = Literal["stop", "length"]
-"""`stop`: the end-of-text token or a stop text came; `length`: max_tokens were drawn."""
+"""`stop`: a token that ends what a model writes or a stop text came; `length`: max_tokens were drawn."""
+
+Prompt = str | Sequence[Mapping[str, Any]]
+"""A text to go on with, or a conversation to answer: messages with `role` and `content`, by the chat template."""
 
 MAX_ROWS = 64
 """Samples that `generate_many` decodes at once."""
@@ -73,14 +76,14 @@ class Completion:
 
 
 def generate(
-    model: LanguageModel, tokenizer: Tokenizer, prompt: str, params: SamplingParams | None = None
+    model: LanguageModel, tokenizer: Tokenizer, prompt: Prompt, params: SamplingParams | None = None
 ) -> list[Completion]:
     """Complete a prompt.
 
     Args:
         model: any language model of the catalog.
         tokenizer: the one it was trained with.
-        prompt: text of any length; of a long one the model sees the end (`window.window_start`).
+        prompt: text of any length, of a long one the model sees the end (`window.window_start`); or a conversation.
         params: how to draw; default `SamplingParams()`.
 
     Returns:
@@ -94,14 +97,14 @@ def generate(
 
 
 def generate_many(
-    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[str], params: SamplingParams | None = None
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[Prompt], params: SamplingParams | None = None
 ) -> list[list[Completion]]:
     """Complete many prompts; those of equal length in tokens share a batch, which changes nothing but the speed.
 
     Args:
         model: any language model of the catalog.
         tokenizer: the one it was trained with.
-        prompts: texts. Each draws from the same seed as it would alone.
+        prompts: texts or conversations. Each draws from the same seed as it would alone.
         params: how to draw; default `SamplingParams()`.
 
     Returns:
@@ -114,8 +117,8 @@ def generate_many(
     params = params or SamplingParams()
     encoded = [_encode(model, tokenizer, prompt) for prompt in prompts]
     by_length: defaultdict[int, list[int]] = defaultdict(list)
-    for number, token_ids in enumerate(encoded):
-        by_length[len(token_ids)].append(number)
+    for number, read in enumerate(encoded):
+        by_length[len(read.token_ids)].append(number)
     at_once = max(1, MAX_ROWS // params.n)
     completions: list[list[Completion]] = [[] for _ in prompts]
     for numbers in by_length.values():
@@ -129,7 +132,7 @@ def generate_many(
 
 
 def stream(
-    model: LanguageModel, tokenizer: Tokenizer, prompt: str, params: SamplingParams | None = None
+    model: LanguageModel, tokenizer: Tokenizer, prompt: Prompt, params: SamplingParams | None = None
 ) -> Iterator[Piece]:
     """Complete a prompt token by token; pieces of the samples take turns.
 
@@ -152,6 +155,13 @@ def stream(
     with closing(pieces):
         for _, piece in pieces:
             yield piece
+
+
+class _Read(NamedTuple):
+    """A prompt as the model reads it; `continues` when what is written goes on with its text."""
+
+    token_ids: list[int]
+    continues: bool
 
 
 @dataclass
@@ -181,14 +191,14 @@ class _Row:
 
 
 def _complete(
-    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[list[int]], params: SamplingParams
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[_Read], params: SamplingParams
 ) -> list[list[Completion]]:
     """All samples of prompts of equal length."""
     pieces: defaultdict[tuple[int, int], list[Piece]] = defaultdict(list)
     for number, piece in _decode(model, tokenizer, prompts, params):
         pieces[number, piece.index].append(piece)
     return [
-        [_join(pieces[number, index], len(prompt)) for index in range(params.n)]
+        [_join(pieces[number, index], len(prompt.token_ids)) for index in range(params.n)]
         for number, prompt in enumerate(prompts)
     ]
 
@@ -206,25 +216,27 @@ def _join(pieces: Sequence[Piece], prompt_tokens: int) -> Completion:
 
 
 def _decode(
-    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[list[int]], params: SamplingParams
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[_Read], params: SamplingParams
 ) -> Generator[tuple[int, Piece]]:
     """The loop: draw, hand out, drop rows that ended, extend. Yields (which prompt, piece)."""
     rows = [
-        _Row(number, index, list(prompt), StreamDecoder(tokenizer), StopGate(params.stop))
-        for number, prompt in enumerate(prompts)
+        _Row(number, index, list(read), StreamDecoder(tokenizer, continues=continues), StopGate(params.stop))
+        for number, (read, continues) in enumerate(prompts)
         for index in range(params.n)
     ]
-    sampler = Sampler(params, [r.index for r in rows], [r.token_ids[1:] for r in rows], model.config.vocab_size)
+    tokens = tokenizer.vocab_size  # a model may have more rows than there are tokens: those are never drawn
+    texts = [[n for n in row.token_ids if n != tokenizer.bos_id] for row in rows]
+    sampler = Sampler(params, [row.index for row in rows], texts, tokens)
     with evaluation_mode(model):
-        window = _RollingWindow(model, prompts, params)
+        window = _RollingWindow(model, [prompt.token_ids for prompt in prompts], params)
         logits = window.logits
         if params.n > 1:
             logits = logits.repeat_interleave(params.n, 0)
             window.select([row.prompt for row in rows])
         for num_drawn in range(1, params.max_tokens + 1):
             last = num_drawn == params.max_tokens
-            for row, token_id, logprob in zip(rows, *sampler.draw(logits), strict=True):
-                yield row.prompt, row.take(token_id, logprob, ends=token_id == tokenizer.eos_id, last=last)
+            for row, token_id, logprob in zip(rows, *sampler.draw(logits[:, :tokens]), strict=True):
+                yield row.prompt, row.take(token_id, logprob, ends=token_id in tokenizer.stop_ids, last=last)
             going = [place for place, row in enumerate(rows) if row.finish_reason is None]
             if not going:
                 return
@@ -277,17 +289,21 @@ class _RollingWindow:
         return torch.tensor(token_ids, dtype=torch.int64, device=self.device)
 
 
-def _encode(model: LanguageModel, tokenizer: Tokenizer, prompt: str) -> list[int]:
-    """The begin token and the prompt's tokens.
+def _encode(model: LanguageModel, tokenizer: Tokenizer, prompt: Prompt) -> _Read:
+    """The prompt's tokens, after the begin token where the family puts one.
 
     Raises:
-        TokenizerError: when the tokenizer does not fit the model.
+        TokenizerError: when the tokenizer does not fit the model, or has no chat template for a conversation.
     """
-    if tokenizer.vocab_size != model.config.vocab_size:
+    if tokenizer.vocab_size > model.config.vocab_size:
         raise TokenizerError(
             "the tokenizer does not fit the model",
             got=f"{tokenizer.vocab_size} tokens",
-            wanted=f"{model.config.vocab_size} tokens",
+            wanted=f"at most {model.config.vocab_size} tokens",
             do="take the tokenizer that the model was trained with",
         )
-    return [tokenizer.bos_id, *tokenizer.encode(prompt).tolist()]
+    if not isinstance(prompt, str):
+        return _Read(tokenizer.chat(prompt).tolist(), continues=False)
+    text = tokenizer.encode(prompt).tolist()
+    begin = [tokenizer.bos_id] if tokenizer.adds_bos or not text else []
+    return _Read([*begin, *text], continues=bool(text))

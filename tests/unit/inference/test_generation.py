@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import tokenizers
 import torch
 
 from stepwell.errors import StepwellError, TokenizerError
@@ -170,10 +173,56 @@ def test_the_penalty_does_not_count_the_begin_token(tiny_model, byte_tokenizer):
 
 
 def test_a_tokenizer_that_does_not_fit_is_named(tiny_model, byte_tokenizer):
-    with pytest.raises(TokenizerError, match="300 tokens"):
-        generate(tiny_model(16, vocab_size=300), byte_tokenizer, "x")
-    with pytest.raises(TokenizerError, match="300 tokens"):
-        next(stream(tiny_model(16, vocab_size=300), byte_tokenizer, "x"))
+    with pytest.raises(TokenizerError, match="at most 200 tokens"):
+        generate(tiny_model(16, vocab_size=200), byte_tokenizer, "x")
+    with pytest.raises(TokenizerError, match="at most 200 tokens"):
+        next(stream(tiny_model(16, vocab_size=200), byte_tokenizer, "x"))
+
+
+def test_rows_of_a_model_without_a_token_are_never_drawn(tiny_model, byte_tokenizer):
+    """Published embeddings are often padded to a round number."""
+    model = Reciter(tiny_model(64, vocab_size=300), prompt_tokens=2, says=[299] * 40)
+    model.unembed = lambda hidden: hidden + torch.arange(300).eq(65) * 1.0
+    for temperature in (0.0, 1.0):
+        params = SamplingParams(temperature=temperature, max_tokens=30, seed=0, repetition_penalty=1.01)
+        (completion,) = generate(model, byte_tokenizer, "x", params)
+        assert max(completion.token_ids) < 257
+
+
+def with_roles(tokenizer: Tokenizer, **roles: Any) -> Tokenizer:
+    """The tokenizer of bytes as another family would have it."""
+    return Tokenizer(
+        tokenizers.Tokenizer.from_str(tokenizer._backend.to_str()), tokenizer.roles.model_copy(update=roles)
+    )
+
+
+def test_every_token_that_ends_a_turn_ends_a_completion(tiny_model, byte_tokenizer):
+    turn = int(byte_tokenizer.encode("#")[0])
+    chat = with_roles(byte_tokenizer, stop_ids=(turn,))
+    says = byte_tokenizer.encode("hello#more").tolist()
+    completion, pieces = recite(tiny_model, chat, says)
+    assert (completion.text, completion.finish_reason, pieces[-1].finish_reason) == ("hello", "stop", "stop")
+
+
+def test_a_begin_token_only_where_the_family_puts_one(tiny_model, byte_tokenizer):
+    bare = with_roles(byte_tokenizer, adds_bos=False)
+    params = SamplingParams(max_tokens=1)
+    assert [generate(tiny_model(), one, "abc", params)[0].prompt_tokens for one in (byte_tokenizer, bare)] == [4, 3]
+    assert generate(tiny_model(), bare, "", params)[0].prompt_tokens == 1, "something must be read"
+
+
+def test_a_conversation_is_read_by_its_template(tiny_model, byte_tokenizer):
+    said = "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}"
+    template = f"{said}{{% if add_generation_prompt %}}A:{{% endif %}}"
+    chat = with_roles(byte_tokenizer, chat_template=template)
+    messages = [{"role": "user", "content": "hi"}]
+    params = SamplingParams(temperature=0, max_tokens=5)
+    (answered,) = generate(tiny_model(64), chat, messages, params)
+    (continued,) = generate(tiny_model(64), with_roles(byte_tokenizer, adds_bos=False), "user:hi;A:", params)
+    assert answered == continued
+    assert [piece.token_id for piece in stream(tiny_model(64), chat, messages, params)] == list(answered.token_ids)
+    with pytest.raises(TokenizerError, match="has no chat template"):
+        generate(tiny_model(), byte_tokenizer, messages)
 
 
 def test_a_model_of_nan_says_so(tiny_model, byte_tokenizer):
