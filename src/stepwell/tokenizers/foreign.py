@@ -163,18 +163,19 @@ def _roles(backend: tokenizers.Tokenizer, folder: _Folder, known: Mapping[RoleNa
     """
     named: dict[RoleName, int | None] = dict(known)
     for role in ROLES:
-        token = _content(folder.declared.get(f"{role}_token"))
-        if token is not None:
+        said = folder.declared.get(f"{role}_token", "")
+        token = _content(said)
+        if token:
             named[role] = backend.token_to_id(token)
             if named[role] is None:
                 raise TokenizerError(
                     f"{folder.path}: {role}_token is not in the vocabulary", got=token, wanted="one of its tokens"
                 )
-        elif f"{role}_token" in folder.declared:
+        elif said is None:  # there is none; an empty text, as in old files, says nothing
             named[role] = None
 
     def ids(value: Any) -> list[int]:  # a config may speak of tokens that its vocabulary does not have
-        return [n for n in _ids(value) if backend.id_to_token(n) is not None]
+        return [n for n in _ids(value) if n >= 0 and backend.id_to_token(n) is not None]
 
     for role in ("eos", "pad"):  # only where the tokenizer itself is silent
         if role not in named and (found := ids(folder.config.get(f"{role}_token_id"))):
@@ -189,7 +190,7 @@ def _roles(backend: tokenizers.Tokenizer, folder: _Folder, known: Mapping[RoleNa
             "chat_tokens": {
                 name: token
                 for name, value in folder.declared.items()
-                if name.endswith("_token") and (token := _content(value)) is not None
+                if name.endswith("_token") and (token := _content(value))
             },
         }
     )

@@ -71,6 +71,7 @@ def test_roles_as_the_tokenizer_says_them(tmp_path):
         (("<s>", "</s>"), {"add_bos_token": True}, {}, 256, 257, True),
         (("<s>", "</s>"), {"add_bos_token": True, "bos_token": None}, {}, 257, 257, False),
         (("<bos>", "<eos>"), {"add_bos_token": False}, {}, 256, 257, False),
+        (("<s>", "</s>"), {"bos_token": "", "eos_token": ""}, {"pad_token_id": -1}, 256, 257, False),  # the first Llama
     ],
 )
 def test_roles_that_nobody_names(tmp_path, special, settings, config, bos, eos, adds_bos):

@@ -84,6 +84,9 @@ def test_sentencepiece():
     assert made.decode([5, 6 + 0xC3, 6 + 0xA9, 5]) == "aé a"
     assert (made.bos_id, made.eos_id, made.unk_id, made.adds_bos) == (1, 2, 0, True)
     assert build(LLAMA, add_space_prefix=False).encode("a a").tolist() == [4, 5]
+    starts = made.word_starts()
+    assert starts[:6].tolist() == [True, True, True, True, False, True]
+    assert {n - 6 for n in range(6, 262) if starts[n]} == {*range(9, 14), *range(28, 33)}  # the blanks of ASCII
 
 
 def test_bert():
