@@ -94,9 +94,10 @@ TINY: dict[str, dict[str, ModelConfig]] = {
         "as GPT-NeoX": DecoderConfig(**HALVES, **GPT_NEOX),
         "as Gemma": DecoderConfig(**SIZES, num_heads=4, num_kv_heads=2, **GEMMA),
         "as OLMo, experts": DecoderConfig(**SIZES, num_heads=4, num_kv_heads=2, **OLMO, **EXPERTS),
-        "post-norm": DecoderConfig(**HALVES, **POST_NORM, positions={"kind": "sinusoidal"}),
-        "sinks": DecoderConfig(**HALVES, sinks=True, positions=T5["positions"]),
-        "no positions": DecoderConfig(**HALVES, positions={"kind": "none"}),
+        "post-norm": DecoderConfig(**HALVES, **POST_NORM, gated=True, positions={"kind": "sinusoidal"}),
+        "sinks, no positions": DecoderConfig(
+            **SIZES, num_heads=4, num_kv_heads=2, sinks=True, positions={"kind": "none"}
+        ),
     },
     "encoder": {
         "plain": EncoderConfig(**SIZES, num_heads=4, num_kv_heads=2, mask_id=MASK_ID),
@@ -116,7 +117,6 @@ TINY: dict[str, dict[str, ModelConfig]] = {
         "as BART": EncoderDecoderConfig(**HALVES, **BART, **BIASES, dropout=0.5),
     },
     "lstm": {
-        "plain": RecurrentConfig(kind="lstm", **RECURRENT),
         "tied": RecurrentConfig(kind="lstm", **RECURRENT, tie_embeddings=True, dropout=0.5),
         "one layer": RecurrentConfig(kind="lstm", **{**RECURRENT, "num_layers": 1, "d_embedding": 24}, head_bias=False),
     },
@@ -124,7 +124,6 @@ TINY: dict[str, dict[str, ModelConfig]] = {
     "recurrent_encoder_decoder": {
         "additive": RecurrentEncoderDecoderConfig(**RECURRENT, attention="additive"),
         "general": RecurrentEncoderDecoderConfig(**RECURRENT, attention="general", tie_embeddings=True, dropout=0.5),
-        "dot": RecurrentEncoderDecoderConfig(**RECURRENT, attention="dot", head_bias=False),
     },
     "feed_forward": {  # contexts that reach back to the beginning of the window
         "plain": FeedForwardConfig(**SMALL, context_size=16, d_embedding=16, d_hidden=64),
