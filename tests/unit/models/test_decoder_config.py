@@ -21,17 +21,38 @@ VARIANTS = {
     "no qk-norm": {"qk_norm": "none"},
     "multi-query": {"num_kv_heads": 1},
     "one layer": {"num_layers": 1, "num_kv_heads": 4},
+    "learned positions, layer norms": {"positions": {"kind": "learned", "offset": 2}, "norm": {"kind": "layer"}},
+    "layer norms without biases": {"norm": {"kind": "layer", "bias": False}, "embedding_norm": False},
+    "side by side": {"parallel": True, "positions": {"kind": "rotary", "ratio": 1 / 3}, **BIASES},
+    "post-norm": {"norm_placement": "post", "positions": {"kind": "sinusoidal"}},
+    "sandwich": {"norm_placement": "sandwich", "norm": {"unit_offset": True}, "embedding_scale": 5.0},
+    "output norms": {"norm_placement": "output", "qk_norm": "projection"},
+    "experts": {"experts": {"num_experts": 5, "experts_per_token": 2, "d_ff": 16}, "positions": {"kind": "none"}},
+    "experts, but in one layer": {
+        "experts": {"num_experts": 3, "experts_per_token": 3, "d_ff": 8, "dense_layers": (1,)},
+        "gated": True,
+        "mlp_bias": True,
+    },
 }
+WINDOWS = {"window": 4, "layer_pattern": ("window", "window", "full")}
+UNFUSED = {
+    "sinks, windows": {"sinks": True, **WINDOWS},
+    "soft-caps": {"attention_softcap": 5.0, "logit_softcap": 5.0, "attention_scale": 1.0},
+    "relative": {"positions": {"kind": "relative", "num_buckets": 8}},
+    "alibi": {"positions": {"kind": "alibi"}},
+}
+"""Variants whose attention torch counts in other ways."""
+
 every_variant = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 
 
-@every_variant
+@pytest.mark.parametrize("changes", [*VARIANTS.values(), *UNFUSED.values()], ids=[*VARIANTS, *UNFUSED])
 def test_parameters_are_counted_right(changes):
     config = DecoderConfig(**{**BASE, **changes})
     model = build_model(config)
     assert config.num_parameters == sum(p.numel() for p in model.parameters())
     tables = {id(p) for p in model.lookup_parameters()}
-    matrices = [p for p in model.parameters() if p.ndim == 2 and id(p) not in tables]
+    matrices = [p for p in model.parameters() if p.ndim >= 2 and id(p) not in tables]
     assert config.num_matrix_parameters == sum(p.numel() for p in matrices)
 
 
@@ -57,8 +78,23 @@ def test_attention_operations_are_half_of_the_full_square(changes):
     with FlopCounterMode(display=False) as counter:
         (queries @ queries.mT) @ queries
     forward = config.num_layers * counter.get_total_flops() / config.max_seq_len / 2
-    blocks_and_head = 6 * (config.num_matrix_parameters + config.vocab_size * config.d_model)
+    active = sum(config.block_matrices(layer, active=True) for layer in range(config.num_layers))
+    blocks_and_head = 6 * (active + config.vocab_size * config.d_model)
     assert config.train_flops_per_token - blocks_and_head == 3 * forward
+
+
+def test_a_window_makes_attention_cheaper():
+    """Queries of a layer with a window see 4 keys instead of 16 / 2, in two layers of three."""
+    whole, windowed = DecoderConfig(**BASE), DecoderConfig(**BASE, **WINDOWS)
+    assert whole.train_flops_per_token - windowed.train_flops_per_token == 2 * 12 * 4 * 6 * (8 - 4)
+
+
+def test_experts_that_a_token_does_not_visit_cost_memory_alone():
+    few, many = ({"experts": {"num_experts": number, "d_ff": 16}} for number in (2, 6))
+    few, many = DecoderConfig(**BASE, **few), DecoderConfig(**BASE, **many)
+    routers = 3 * 4 * 24
+    assert many.num_parameters - few.num_parameters == 3 * 4 * 2 * 24 * 16 + routers
+    assert many.train_flops_per_token - few.train_flops_per_token == 6 * routers
 
 
 def test_the_dial_orders_the_family():
@@ -71,7 +107,20 @@ def test_the_dial_orders_the_family():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"num_kv_heads": 3}, {"head_dim": 5}, {"dropout": 1.0}, {"num_layers": 0}], ids=str
+    "changes",
+    [
+        {"num_kv_heads": 3},
+        {"head_dim": 5},
+        {"dropout": 1.0},
+        {"num_layers": 0},
+        {"positions": {"kind": "rotary", "ratio": 0.5}},
+        {"window": 4},
+        {"layer_pattern": ("window",)},
+        {"layer_pattern": ()},
+        {"parallel": True, "norm_placement": "output"},
+        {"experts": {"num_experts": 2, "experts_per_token": 3, "d_ff": 4}},
+    ],
+    ids=str,
 )
 def test_shapes_that_cannot_be_are_refused(changes):
     with pytest.raises(ValidationError):
