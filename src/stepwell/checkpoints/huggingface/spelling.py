@@ -2,7 +2,7 @@
 
 A field counts when the class of its `model_type` reads it; what such a field asks for is represented or refused by
 name, and fields that the class does not read are left alone, as transformers leaves them. Older files spell rotary
-positions in another way than transformers 5; both are read, the newer is written. This file leaves out each family.
+positions in another way than transformers 5, and both are read. This file leaves out each family.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 from stepwell.checkpoints.huggingface.family import ForeignConfig
 from stepwell.errors import CheckpointError
-from stepwell.models import ModelConfig
 
 ACTIVATIONS = {
     "relu": "relu",
@@ -148,30 +147,3 @@ def write_rotary(positions: Any) -> dict[str, Any]:
         written["rope_type"] = positions.scaling.kind
         written |= {theirs: scaling[ours] for theirs, ours in names if scaling[ours] is not None}
     return written
-
-
-def expect(config: ModelConfig, values: Mapping[str, Any], architecture: str) -> None:
-    """Check that a config of ours has what their class takes for granted.
-
-    Args:
-        config: ours.
-        values: field (`norm.kind` for one inside another) -> the value, or the values, that the class has.
-        architecture: the class.
-
-    Raises:
-        CheckpointError: naming every field that differs.
-    """
-    differing = []
-    for path, value in values.items():
-        found: Any = config
-        for name in path.split("."):
-            found = getattr(found, name)
-        allowed = value if isinstance(value, set | frozenset) else {value}
-        if found not in allowed:
-            differing.append(f"{path} is {_shown(found)}, not {' or '.join(sorted(map(_shown, allowed)))}")
-    if differing:
-        raise CheckpointError(f"{architecture}: does not fit", got="; ".join(differing))
-
-
-def _shown(value: Any) -> str:
-    return str(list(value)) if isinstance(value, tuple) else str(value)
