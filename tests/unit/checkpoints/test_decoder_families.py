@@ -14,6 +14,7 @@ from torch import Tensor
 from stepwell.checkpoints import FAMILIES, ForeignModel, ForeignTensors, import_weights
 from stepwell.errors import CheckpointError, ConfigError, StepwellError, UsageError
 from stepwell.models import DecoderConfig, build_model, decoder_sized
+from stepwell.recipes import PRESETS
 from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
 
 
@@ -187,6 +188,11 @@ def first_family(config: DecoderConfig) -> str | None:
         except CheckpointError:
             continue
     return None
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2"])
+def test_a_preset_is_written_as_the_family_of_its_name(name: str) -> None:
+    assert first_family(decoder(PRESETS[name]["model"])) == name
 
 
 @pytest.mark.parametrize("name", WRITTEN)
