@@ -16,6 +16,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from stepwell.models import ModelConfig
     from stepwell.training import Trainer
 
 # Before torch is loaded: the suite runs one process for each core, and small tensors gain nothing from threads.
@@ -133,26 +134,31 @@ def make_trainer() -> Callable[..., Trainer]:
 
 
 def tiny_trainer(
-    directory: Path, training: dict[str, Any] | None = None, model: dict[str, Any] | None = None, **others: Any
+    directory: Path,
+    training: dict[str, Any] | None = None,
+    model: dict[str, Any] | ModelConfig | None = None,
+    **others: Any,
 ) -> Trainer:
     """A trainer of a tiny decoder with dropout, on documents of uneven lengths; a run of it takes well under a second.
 
     Args:
         directory: of the training run.
         training: values of the training section that differ, by dotted path.
-        model: fields of the model's config that differ.
+        model: fields of the model's config that differ, or the config of another architecture.
         others: arguments of `Trainer` that differ; `built` is a model to train instead.
     """
     import numpy as np
 
     from stepwell.config import build, merge, parse_assignments
     from stepwell.data import Packer, TokenSplit
-    from stepwell.models import DecoderConfig, build_model
+    from stepwell.models import DecoderConfig, ModelConfig, build_model
     from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
     from stepwell.training import Trainer, TrainingConfig
 
     shape = {"num_layers": 2, "d_model": 16, "num_heads": 2, "num_kv_heads": 1, "head_dim": 8, "d_ff": 24}
-    config = DecoderConfig(**{"vocab_size": 257, "max_seq_len": 16, "dropout": 0.1, **shape, **(model or {})})
+    config = model
+    if not isinstance(config, ModelConfig):
+        config = DecoderConfig(**{"vocab_size": 257, "max_seq_len": 16, "dropout": 0.1, **shape, **(model or {})})
     random_ids = np.random.default_rng(0)
     lengths = random_ids.integers(2, 50, size=40)
     ids = (random_ids.integers(0, 12, size=lengths.sum()) ** 2).astype(np.uint16)  # few tokens: there is much to learn

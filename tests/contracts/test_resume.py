@@ -28,11 +28,25 @@ RATES = {
 STEPS = 12
 
 
-@pytest.fixture(scope="module", params=[(kind, optimizer) for kind in MODELS for optimizer in OPTIMIZERS], ids=str)
-def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
-    _, optimizer = request.param
+RUNS = [("decoder", optimizer) for optimizer in OPTIMIZERS]
+OTHERS = [
+    kind
+    for kind, family in MODELS.items()
+    if kind != "decoder" and family.learns == "gradient" and "causal" in family.objectives
+]
+
+
+@pytest.fixture(
+    scope="module",
+    ids=str,
+    params=[*RUNS, *(pytest.param((kind, "muon"), marks=pytest.mark.slow) for kind in OTHERS)],
+)
+def settings(request: pytest.FixtureRequest, tiny_config) -> dict[str, Any]:
+    """Every optimizer with a decoder; every other kind with the optimizer that has two of them inside."""
+    kind, optimizer = request.param
     rates = {path.removeprefix("training."): value for path, value in RATES[optimizer].items()}
-    return {"training": {"steps": STEPS, **rates}}
+    model = {} if kind == "decoder" else tiny_config(kind).model_copy(update={"dropout": 0.1})
+    return {"training": {"steps": STEPS, **rates}, "model": model}
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +125,9 @@ def test_stopped_by_hand_and_started_again(settings, make_trainer, left_alone, t
 def test_broken_off_and_started_again(settings, make_trainer, left_alone, tmp_path, steps, seconds_between_checkpoints):
     rare = {**settings["training"], "checkpoint_every_seconds": seconds_between_checkpoints}
     watch = stop_after(set(steps))
-    assert_ends_like(left_alone, tmp_path, lambda: make_trainer(tmp_path, training=rare, watch=watch))
+    assert_ends_like(
+        left_alone, tmp_path, lambda: make_trainer(tmp_path, **{**settings, "training": rare}, watch=watch)
+    )
 
 
 def assert_ends_like(left_alone: Path, directory: Path, make: Callable[[], Trainer]) -> None:
@@ -136,7 +152,7 @@ def test_the_seed_of_dropout_matters(settings, make_trainer, left_alone, tmp_pat
 
 def test_patience_is_not_forgotten(settings, make_trainer, tmp_path):
     """Measurements that are no better are counted across a stop."""
-    patient = {"training": {**settings["training"], "steps": 40, "evaluate_every_steps": 2, "patience": 3}}
+    patient = {**settings, "training": {**settings["training"], "steps": 40, "evaluate_every_steps": 2, "patience": 3}}
     patient["evaluate"] = lambda model: {"loss": 1.0}
     whole = make_trainer(tmp_path / "whole", **patient).run()
     asked = iter([False] * 4 + [True] + [False] * 40)
@@ -147,7 +163,11 @@ def test_patience_is_not_forgotten(settings, make_trainer, tmp_path):
 
 
 def test_rounds_that_began_elsewhere_go_on_bit_for_bit_too(settings, make_trainer, left_alone, tmp_path):
-    longer = {"training": {**settings["training"], "steps": 18}, "start_from": left_alone / "checkpoints" / "stable"}
+    longer = {
+        **settings,
+        "training": {**settings["training"], "steps": 18},
+        "start_from": left_alone / "checkpoints" / "stable",
+    }
     make_trainer(tmp_path / "whole", **longer).run()
     watch = stop_after({9, 15})
     go_on(lambda: make_trainer(tmp_path / "parts", watch=watch, **longer))
