@@ -76,7 +76,7 @@ def read_foreign(source: str, *, allow_pickle: bool = False) -> ForeignModel:
 
     Args:
         source: a folder in the layout of transformers, a GGUF file, or a name on the hub (`owner/name`,
-            `owner/name@revision`).
+            `hf://owner/name@revision`).
         allow_pickle: read `pytorch_model.bin` where there is no safetensors file.
 
     Raises:
@@ -88,8 +88,13 @@ def read_foreign(source: str, *, allow_pickle: bool = False) -> ForeignModel:
     if path.is_file():
         return _read_file(path, source)
     named = HUB_NAME.fullmatch(source)
-    if named is None:
-        raise CheckpointError(f"{source}: no such file or directory", wanted=WANTED)
+    mistyped = path.parent.is_dir() and not source.startswith("hf://")  # a slip must not ask the network
+    if named is None or mistyped:
+        raise CheckpointError(
+            f"{source}: no such file or directory",
+            wanted=WANTED,
+            do=f"if it is a name on the hub: hf://{source}" if named is not None else None,
+        )
     return read_directory(_download(named[1], named[2], allow_pickle), source=source, allow_pickle=allow_pickle)
 
 

@@ -311,8 +311,9 @@ def imported(result: dict[str, Any], *, json: bool) -> None:
     console.print(f"checkpoint {_plain(result['out'])}", soft_wrap=True)
     console.print()
     console.print("[dim]next[/]")
+    prompt = "--chat --prompt 'What is a well?'" if result["chat"] else "--prompt 'Once upon a time'"
     for command in (
-        f"stepwell predict {out} --prompt 'Once upon a time'",
+        f"stepwell predict {out} {prompt}",
         f"stepwell evaluate {out} --data YOUR_FILES",
     ):
         console.print(f"  {command}", markup=False, soft_wrap=True)

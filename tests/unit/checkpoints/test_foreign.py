@@ -262,3 +262,13 @@ def test_a_folder_goes_before_the_hub(folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(folder.parent.parent)
     monkeypatch.setitem(sys.modules, "huggingface_hub", Hub(AssertionError("the hub was asked")))
     check(read_foreign(f"{folder.parent.name}/model").tensors, "a", "b", "c")
+
+
+def test_a_slip_in_a_path_does_not_ask_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub(folder)
+    monkeypatch.chdir(folder.parent.parent)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    with pytest.raises(CheckpointError, match="no such file or directory") as caught:
+        read_foreign(f"{folder.parent.name}/modle")
+    assert not hub.asked
+    assert caught.value.do == f"if it is a name on the hub: hf://{folder.parent.name}/modle"
