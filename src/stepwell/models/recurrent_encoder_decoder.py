@@ -142,16 +142,16 @@ class RecurrentEncoderDecoder(LanguageModel):
         )
         chunks = pieces.split(token_ids)
         follows = (pieces.previous >= 0).nonzero().flatten()
-        memory, context = self.decoder.nothing(len(chunks)), None
-        if len(follows):  # what has a chunk after it is whole
-            source = self.encode(chunks[pieces.previous[follows]])
+        memory = self.decoder.nothing(len(chunks))
+        source = self.encode(chunks[pieces.previous[follows]]) if len(follows) else None  # a chunk before is whole
+        if source is not None:
             memory = tuple(
                 part.index_copy(1, follows, after.to(part.dtype))
                 for part, after in zip(memory, source.memory, strict=True)
             )
         y = self.decoder.read_rows(self._embed(chunks), pieces.lengths, memory)
         context = torch.zeros_like(y)
-        if len(follows):
+        if source is not None:
             context = context.index_copy(0, follows, self.alignment(y[follows], source.values).to(y.dtype))
         return pieces.join(self._join(y, context))
 
