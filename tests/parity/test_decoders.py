@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from stepwell.checkpoints import FAMILIES, ForeignModel, import_weights
 from stepwell.checkpoints.foreign import read_directory
 from stepwell.data import Batch
 from stepwell.models import LanguageModel, build_model
+from stepwell.nn import attend
 from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
 from stepwell.training import causal_loss
 
@@ -272,6 +274,7 @@ def test_loss(pair):
     assert float(ours) == pytest.approx(float(theirs), rel=1e-5)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_same_64_greedy_tokens_from_a_padded_batch(pair):
     token_ids, mask = tokens(3, 20), padding([20, 11, 3], "left", 20)
@@ -350,6 +353,21 @@ def test_the_balance_of_experts_is_theirs(case, pair_of):
     pair.ours.eval()
     assert ours is not None
     assert float(ours.detach()) == pytest.approx(pair.theirs.config.router_aux_loss_coef * float(theirs), rel=1e-5)
+
+
+def test_sinks_are_those_of_gpt_oss():
+    """Its experts are of another kind, so the model as a whole is not read; its attention is ours."""
+    from transformers.models.gpt_oss import modeling_gpt_oss as theirs
+
+    generator = torch.Generator().manual_seed(0)
+    queries = torch.randn(2, 4, 9, 8, generator=generator)
+    keys, values = (torch.randn(2, 2, 9, 8, generator=generator) for _ in range(2))
+    sinks = torch.randn(4, generator=generator)
+    hidden = torch.full((9, 9), float("-inf")).triu(1)
+    settings = SimpleNamespace(num_key_value_groups=2, sinks=sinks, training=False)
+    expected, _ = theirs.eager_attention_forward(settings, queries, keys, values, hidden, scaling=0.3)
+    ours = attend(queries, keys, values, causal=True, scale=0.3, sinks=sinks)
+    torch.testing.assert_close(ours.transpose(1, 2), expected)
 
 
 def test_every_family_is_compared():
