@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from stepwell.checkpoints.foreign import ForeignModel
 from stepwell.errors import CheckpointError
 from stepwell.hardware import available_memory
-from stepwell.models import LanguageModel, ModelConfig
+from stepwell.models import Encoder, EncoderDecoder, LanguageModel, ModelConfig
 from stepwell.tokenizers import Tokenizer
 
 LARGEST_RATIO = 1e-4
@@ -203,56 +203,85 @@ def measure_parity(model: LanguageModel, tokenizer: Tokenizer, reference: nn.Mod
     """
     largest, lowest, highest, positions = 0.0, float("inf"), float("-inf"), 0
     with quiet():
-        for token_ids in _rows(model.config, tokenizer):
+        for token_ids in _rows(model.config, tokenizer, _padding(reference)):
             ours, theirs = _both(model, reference, token_ids)
-            # A NaN must not hide behind a maximum.
             difference = float((ours - theirs).abs().max())
-            largest = difference if difference != difference else max(largest, difference)
             lowest, highest = min(lowest, float(theirs.min())), max(highest, float(theirs.max()))
             positions += token_ids.numel()
-            if largest != largest:
+            if difference != difference:  # a NaN must not hide behind a maximum
+                largest = difference
                 break
-        continued = _continue_both(model, reference, tokenizer) if model.config.kind == "decoder" else ([], [])
-    return Parity(largest, highest - lowest, positions, len(continued[0]), _common(*continued))
+            largest = max(largest, difference)
+        prompt = _prompt(model.config, tokenizer)
+        steps = min(NUM_GREEDY, model.config.max_seq_len - prompt.shape[1]) if model.is_causal else 0
+        continued = (_our_choices(model, prompt, steps), _their_choices(model, reference, prompt, steps))
+    return Parity(largest, highest - lowest, positions, steps, _common(*continued))
 
 
-def _rows(config: ModelConfig, tokenizer: Tokenizer) -> Iterator[Tensor]:
+def _padding(reference: nn.Module) -> int | None:
+    """The token that some classes count positions without, wherever it stands."""
+    token_id = getattr(reference.config, "pad_token_id", None)
+    return token_id if isinstance(token_id, int) else None
+
+
+def _rows(config: ModelConfig, tokenizer: Tokenizer, padding: int | None) -> Iterator[Tensor]:
     """Batches (2, T): real text and random tokens of each length that the model reads."""
     generator = torch.Generator().manual_seed(0)
     real = [token for sentence in SENTENCES for token in tokenizer.encode(sentence).tolist()]
     for length in sorted({min(length, config.max_seq_len) for length in LENGTHS}):
         drawn = torch.randint(0, config.vocab_size, (length,), generator=generator)
-        repeated = torch.tensor((real * (length // len(real) + 1))[:length])
-        yield torch.stack((repeated, drawn))
+        rows = torch.stack((torch.tensor((real * (length // len(real) + 1))[:length]), drawn))
+        yield rows if padding is None else rows.where(rows != padding, (padding + 1) % config.vocab_size)
+
+
+def _prompt(config: ModelConfig, tokenizer: Tokenizer) -> Tensor:
+    """(1, T): a sentence, as much of it as leaves room to go on."""
+    return torch.tensor([tokenizer.encode(SENTENCES[0]).tolist()[: max(1, config.max_seq_len // 4)]])
 
 
 def _both(model: LanguageModel, reference: nn.Module, token_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """What both make of the same rows: logits, or hidden states where the reference has no head."""
+    """What both make of the same rows: logits, or hidden states where there is no head.
+
+    An encoder-decoder reads the rows and writes them backwards.
+    """
+    if isinstance(model, EncoderDecoder):
+        written = token_ids.flip(1)
+        ours = model.unembed(model.decode(written, model.encode(token_ids)))
+        return ours, reference(input_ids=token_ids, decoder_input_ids=written).logits.float()
     answer = reference(input_ids=token_ids)
     if hasattr(answer, "logits"):
-        return model(token_ids).float(), answer.logits.float()
-    return model.hidden(token_ids).float(), answer.last_hidden_state.float()
-
-
-def _continue_both(model: LanguageModel, reference: nn.Module, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """The likeliest continuation of a sentence by both, each from its own cache."""
-    room = model.config.max_seq_len
-    prompt = tokenizer.encode(SENTENCES[0]).tolist()[: max(1, room // 4)]
-    steps = min(NUM_GREEDY, room - len(prompt))
-    state, read = model.start(1, len(prompt) + steps), torch.tensor([prompt])
-    ours: list[int] = []
-    for _ in range(steps):
-        ours.append(int(model.extend(state, read).argmax()))
-        read = torch.tensor([[ours[-1]]])
-    theirs: list[int] = []
-    cache: Any = None
-    read = torch.tensor([prompt])
-    for _ in range(steps):
-        answer = reference(input_ids=read, past_key_values=cache, use_cache=True)
-        cache = answer.past_key_values
-        theirs.append(int(answer.logits[0, -1].argmax()))
-        read = torch.tensor([[theirs[-1]]])
+        return model(token_ids), answer.logits.float()
+    ours, theirs = model.hidden(token_ids), answer.last_hidden_state
+    if isinstance(model, Encoder) and model.pooler is not None:
+        ours, theirs = torch.cat((ours, model.pooled(ours)[:, None]), 1), torch.cat((theirs, answer[1][:, None]), 1)
     return ours, theirs
+
+
+def _our_choices(model: LanguageModel, prompt: Tensor, steps: int) -> list[int]:
+    """The likeliest tokens after a prompt, or of the target of a source, from our cache."""
+    chosen: list[int] = []
+    if steps:
+        state, logits = model.begin(prompt, prompt.shape[1] + steps)
+    while len(chosen) < steps:
+        chosen.append(int(logits.argmax()))
+        logits = model.extend(state, torch.tensor([chosen[-1:]]))
+    return chosen
+
+
+def _their_choices(model: LanguageModel, reference: Any, prompt: Tensor, steps: int) -> list[int]:
+    """The same by transformers, from its cache."""
+    chosen: list[int] = []
+    cache, source, read = None, {}, prompt
+    name = "input_ids"
+    if isinstance(model, EncoderDecoder):
+        source = {"encoder_outputs": reference.get_encoder()(prompt)}
+        name, read = "decoder_input_ids", torch.tensor([model.config.start_ids])
+    while len(chosen) < steps:
+        answer = reference(**{name: read}, **source, past_key_values=cache, use_cache=True)
+        cache = answer.past_key_values
+        chosen.append(int(answer.logits[0, -1].argmax()))
+        read = torch.tensor([chosen[-1:]])
+    return chosen
 
 
 def _common(ours: list[int], theirs: list[int]) -> int:
