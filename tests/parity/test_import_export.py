@@ -36,7 +36,7 @@ def test_every_family_has_a_tiny_model() -> None:
     assert types == FAMILIES.keys()
 
 
-QUICK = ("llama", "gpt2", "mixtral", "apertus")
+QUICK = ("llama", "gpt2", "mixtral", "apertus", "bert without head")
 """A family for each way that matrices can lie; the others are as thorough, and slow together."""
 
 EVERY = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in TINY]
@@ -55,7 +55,8 @@ def test_nothing_changes_on_the_way_in_and_out(name: str, tmp_path: Path, tokeni
     assert written["parity"]["greedy_equal"] == written["parity"]["num_greedy"]
     same_bits(load_file(tmp_path / "out" / "model.safetensors"), load_file(source / "model.safetensors"))
     assert read(tmp_path / "out" / "config.json") == read(source / "config.json")
-    assert read(tmp_path / "out" / "generation_config.json") == read(source / "generation_config.json")
+    if (source / "generation_config.json").exists():  # an encoder generates nothing
+        assert read(tmp_path / "out" / "generation_config.json") == read(source / "generation_config.json")
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)

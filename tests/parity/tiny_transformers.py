@@ -32,6 +32,8 @@ PLAIN_ROPE = {"rope_type": "default", "rope_theta": 1e4}
 GEMMA = {**GROUPED, "head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 8}
 EXPERTS = {"num_experts_per_tok": 2, "num_local_experts": 3}
 
+MODERN = {**SIZES, "num_hidden_layers": 4, "local_attention": 8}
+
 TINY: dict[str, tuple[str, str, dict[str, Any]]] = {
     "llama": ("LlamaForCausalLM", "LlamaConfig", GROUPED),
     "llama scaled": (
@@ -70,6 +72,12 @@ TINY: dict[str, tuple[str, str, dict[str, Any]]] = {
         "ApertusConfig",
         {**GROUPED, "hidden_act": "relu2", "rope_parameters": PLAIN_ROPE},
     ),
+    "bert": ("BertForMaskedLM", "BertConfig", SIZES),
+    "bert without head": ("BertModel", "BertConfig", SIZES),
+    "roberta": ("RobertaForMaskedLM", "RobertaConfig", {**SIZES, "pad_token_id": 0}),
+    "roberta without head": ("RobertaModel", "RobertaConfig", {**SIZES, "pad_token_id": 0}),
+    "modernbert": ("ModernBertForMaskedLM", "ModernBertConfig", MODERN),
+    "modernbert without head": ("ModernBertModel", "ModernBertConfig", MODERN),
 }
 """Name -> class, config class, and what is said of the config."""
 

@@ -143,11 +143,12 @@ def import_weights(foreign: ForeignModel) -> Imported:
         TokenizerError: when its tokenizer cannot be read, or has more tokens than the model has rows.
     """
     family, config = _read_config(foreign)
+    tokenizer = foreign.read_tokenizer()
+    config = family.read(foreign.config, tokenizer.mask_id)
     with torch.device("meta"):
         skeleton = build_model(config)
     rules = family.rules(config)
     names, ignored = _fit(foreign, family, rules, skeleton)
-    tokenizer = foreign.read_tokenizer()
     notes = _check_vocabulary(foreign.source, tokenizer, config)
     if ignored:
         notes.append(f"{counted(len(ignored), 'tensor')} left out that hold no weights: {', '.join(ignored)}")
@@ -202,9 +203,8 @@ def _fit(
     Raises:
         CheckpointError: listing all that does not fit.
     """
-    tensors = foreign.tensors
-    there = {_whole_name(name, family, tensors): name for name in tensors}
-    expected = _expected_shapes(rules, skeleton)
+    tensors, expected = foreign.tensors, _expected_shapes(rules, skeleton)
+    there = _as_expected(tensors, family, expected)
     names, copies = _with_copies(there, family, expected)
     missing = sorted(expected.keys() - names.keys())
     used = {*names.values(), *(copy for copy, _ in copies)}
@@ -227,10 +227,25 @@ def _fit(
     return names, sorted([*ignored, *(copy for copy, _ in copies)])
 
 
-def _whole_name(name: str, family: ForeignFamily, tensors: ForeignTensors) -> str:
-    """The name of a tensor with the family's prefix, which a model that was saved without its head leaves out."""
-    bare = bool(family.prefix) and not any(one.startswith(family.prefix) for one in tensors)
-    return family.prefix + name if bare else name
+def _as_expected(tensors: ForeignTensors, family: ForeignFamily, expected: Mapping[str, Any]) -> dict[str, str]:
+    """The tensors of a source: name as the rules of the family have it -> name in the source.
+
+    Older files may spell a name in another way, and a model that was saved without its head may leave out the prefix
+    that those with a head have, or have it all the same.
+    """
+    prefix, names = family.prefix, {}
+    for name in tensors:
+        today = name
+        for older, newer in family.older.items():
+            today = re.sub(older, newer, today)
+        names[today] = name
+    if not prefix:
+        return names
+    if not any(name.startswith(prefix) for name in expected):
+        return {name.removeprefix(prefix): place for name, place in names.items()}
+    if not any(name.startswith(prefix) for name in names):
+        return {prefix + name: place for name, place in names.items()}
+    return names
 
 
 def _expected_shapes(rules: list[Rule], skeleton: LanguageModel) -> dict[str, tuple[int, ...]]:

@@ -114,7 +114,8 @@ def export_hf(
         size = _write_weights(folder, spelled, dtype, shard_bytes)
         write_tokenizer(folder, loaded.tokenizer, max_seq_len=loaded.model.config.max_seq_len)
         _write_json(folder / "config.json", _with_special_tokens(theirs, loaded.tokenizer))
-        _write_json(folder / "generation_config.json", _generation(loaded))
+        if loaded.model.is_causal:
+            _write_json(folder / "generation_config.json", _generation(loaded))
         watch(Stage("compare", "with transformers"))
         measured, why = _measure(folder, loaded, spelled, dtype) if parity else (None, "as asked for")
         card = model_card(checkpoint, loaded, name=out.name, auto_class=opened_by, notes=spelled.notes, parity=measured)
@@ -148,7 +149,7 @@ def _spell(loaded: Loaded) -> _Spelled:
         )
     source = loaded.provenance.get("source", {}).get("config", {})
     origin = FAMILIES.get(source.get("model_type", ""))
-    if origin is not None and origin.read_config(source) == config:
+    if origin is not None and origin.read(source, loaded.tokenizer.mask_id) == config:
         return _Spelled(origin, config, _with_architecture(source, origin, config), tensors)
     families = [family for family in FAMILIES.values() if family.kind == config.kind and family is not origin]
     refusals: list[CheckpointError] = []

@@ -153,7 +153,8 @@ def span_ids(backend: tokenizers.Tokenizer) -> tuple[int, ...]:
 
 def ends_added(backend: tokenizers.Tokenizer, roles: Roles) -> tuple[bool, bool]:
     """Whether the backend itself puts the begin token before a text, and the end token after it."""
-    ids = backend.encode("a", add_special_tokens=True).ids
+    encoding = backend.encode("a", add_special_tokens=True)
+    ids = [n for n, is_text in zip(encoding.ids, encoding.attention_mask, strict=True) if is_text]  # not its padding
     return bool(ids) and ids[0] == roles.bos_id, len(ids) > 1 and ids[-1] == roles.eos_id
 
 

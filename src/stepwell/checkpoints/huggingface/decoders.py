@@ -23,7 +23,7 @@ from stepwell.checkpoints.huggingface.spelling import (
     write_rotary,
 )
 from stepwell.config import build
-from stepwell.models import DecoderConfig, ModelConfig
+from stepwell.models import DecoderConfig, ModelConfig, TransformerConfig
 
 IGNORED = (r".*\.rotary_emb\.inv_freq",)
 """Tables that follow from the config, which old files hold."""
@@ -198,7 +198,7 @@ def read_layers(config: ForeignConfig, layer_types: Sequence[str], window: int |
     return {"layer_pattern": pattern[:size], "window": window if "window" in pattern else None}
 
 
-def write_layers(config: DecoderConfig) -> list[str]:
+def write_layers(config: TransformerConfig) -> list[str]:
     """`layer_types` of our layers."""
     kinds = {"window": "sliding_attention"}
     return [kinds.get(config.layer_kind(layer), "full_attention") for layer in range(config.num_layers)]

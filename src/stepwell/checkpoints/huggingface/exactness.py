@@ -13,7 +13,7 @@ from typing import Any
 
 from stepwell.checkpoints.huggingface.family import ForeignConfig
 from stepwell.errors import CheckpointError, ConfigError
-from stepwell.models import DecoderConfig, ModelConfig
+from stepwell.models import ModelConfig, TransformerConfig
 
 TRAINING = (
     "dropout",
@@ -26,7 +26,7 @@ TRAINING = (
 
 
 def exact(
-    config: ModelConfig, written: dict[str, Any], read: Callable[[ForeignConfig], DecoderConfig]
+    config: ModelConfig, written: dict[str, Any], read: Callable[[ForeignConfig], TransformerConfig]
 ) -> dict[str, Any]:
     """A written config, when its class computes what our model does.
 
@@ -50,9 +50,9 @@ def exact(
 
 
 def _meaning(config: ModelConfig) -> dict[str, Any]:
-    """What decides the numbers that a decoder computes, each said in one way only."""
-    assert isinstance(config, DecoderConfig)
-    values = config.model_dump(exclude=set(TRAINING))
+    """What decides the numbers that a model computes, each said in one way only."""
+    assert isinstance(config, TransformerConfig)
+    values = config.model_dump(exclude={*TRAINING, "mask_id"})
     layers = range(config.num_layers)
     values["layer_pattern"] = [config.layer_kind(layer) for layer in layers]
     values["attention_scale"] = config.attention_scale or config.head_dim**-0.5

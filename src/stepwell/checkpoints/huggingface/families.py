@@ -11,6 +11,7 @@ from stepwell.checkpoints.huggingface.decoders_gemma import GEMMA2, GEMMA3
 from stepwell.checkpoints.huggingface.decoders_gpt import GPT2, GPT_NEOX
 from stepwell.checkpoints.huggingface.decoders_llama import LLAMA, MISTRAL, OLMO2, QWEN2, QWEN3, SMOLLM3
 from stepwell.checkpoints.huggingface.decoders_moe import MIXTRAL, QWEN3_MOE
+from stepwell.checkpoints.huggingface.encoders import BERT, MODERN_BERT, ROBERTA
 from stepwell.checkpoints.huggingface.family import ForeignFamily
 
 FAMILIES: dict[str, ForeignFamily] = {
@@ -27,4 +28,7 @@ FAMILIES: dict[str, ForeignFamily] = {
     "mixtral": MIXTRAL,
     "qwen3_moe": QWEN3_MOE,
     "apertus": APERTUS,
+    "bert": BERT,
+    "roberta": ROBERTA,
+    "modernbert": MODERN_BERT,
 }

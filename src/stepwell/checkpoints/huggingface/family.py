@@ -47,7 +47,8 @@ class ForeignFamily:
         prefix: of all names but the head's (`model.`); a file saved without the head may leave it out.
         copies: tensors that some files have twice: name -> the one it must equal to the bit.
         ignored: regular expressions of tensors that hold no weight (masks, position numbers, tables that follow from
-            the config).
+            the config), or none that the class uses.
+        older: regular expressions of names in older files, and what is written in their place now.
     """
 
     kind: Literal["decoder", "encoder", "encoder_decoder"]
@@ -58,3 +59,13 @@ class ForeignFamily:
     prefix: str = ""
     copies: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     ignored: tuple[str, ...] = ()
+    older: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def read(self, config: ForeignConfig, mask_id: int | None) -> ModelConfig:
+        """Their config as ours, with what no config says: the token that hides another one, which a tokenizer knows.
+
+        Raises:
+            CheckpointError: naming a field that we cannot represent.
+        """
+        ours = self.read_config(config)
+        return ours.model_copy(update={"mask_id": mask_id}) if self.kind == "encoder" else ours
