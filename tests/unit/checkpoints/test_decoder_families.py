@@ -123,6 +123,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "kinds of layers": ("Qwen3-0.6B", {"layer_types": ["chunked_attention"] * 28}, "layer_types"),
     "number of layers": ("Qwen3-0.6B", {"layer_types": ["full_attention"] * 3}, "layer_types"),
+    "number of rotary layers": ("SmolLM3-3B", {"no_rope_layers": [1, 1, 0]}, "no_rope_layers"),
     "window without rotary": (
         "SmolLM3-3B",
         {"layer_types": ["sliding_attention"] * 36, "use_sliding_window": True, "sliding_window": 8},

@@ -98,14 +98,15 @@ def _read_smollm3(config: ForeignConfig) -> DecoderConfig:
     layers = range(needed(config, "num_hidden_layers"))
     interval = needed({"no_rope_layer_interval": 4, **config}, "no_rope_layer_interval")
     turned = config.get("no_rope_layers") or [(layer + 1) % interval for layer in layers]
+    if len(turned) < len(layers):
+        raise refuse("no_rope_layers", f"{len(turned)} layers", f"num_hidden_layers = {len(layers)}")
     window = config.get("sliding_window") if config.get("use_sliding_window") else None
     types = config.get("layer_types") or [
         "full_attention" if window is None or turned[layer] else "sliding_attention" for layer in layers
     ]
-    unrotated = [layer for layer in layers if not turned[layer]]
-    if any(types[layer] == "sliding_attention" for layer in unrotated):
+    if any(kind == "sliding_attention" and not rotary for kind, rotary in zip(types, turned, strict=False)):
         raise refuse("layer_types", "a window in a layer without rotary positions", "a window in other layers only")
-    types = ["unrotated" if layer in unrotated else kind for layer, kind in enumerate(types)]
+    types = [kind if rotary else "unrotated" for kind, rotary in zip(types, turned, strict=False)]
     choices = {
         "mlp_bias": config.get("mlp_bias", False),
         "positions": read_rotary(config, theta=2_000_000.0),
