@@ -142,7 +142,7 @@ def load_checkpoint(path: Path) -> Loaded:
         return Loaded(
             model=model.eval(),
             tokenizer=read_tokenizer(folder),
-            provenance=json.loads((folder / "provenance.json").read_text(encoding="utf-8")),
+            provenance=read_provenance(folder),
             path=folder,
             trainer=json.loads(trainer.read_text(encoding="utf-8")) if trainer.exists() else None,
         )
@@ -175,6 +175,11 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         TokenizerError: when it is missing or damaged.
     """
     return Tokenizer.load(folder / "tokenizer.json")
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """What made the model of a checkpoint folder."""
+    return dict(json.loads((folder / "provenance.json").read_text(encoding="utf-8")))
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

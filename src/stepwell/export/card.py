@@ -87,6 +87,8 @@ def _known(run: Path, file: str) -> Mapping[str, Any]:
 def _what_it_is(loaded: Loaded, source: Mapping[str, Any]) -> str:
     config = loaded.model.config
     words = f"A language model ({config.kind.replace('_', '-')}) of {config.num_parameters:,} parameters"
+    if source and "step" in loaded.provenance:
+        return f"{words}, trained further by stepwell from `{_source_name(source)}` (`{source['model_type']}`)."
     if source:
         return f"{words}, from `{_source_name(source)}` (`{source['model_type']}`), handed on by stepwell."
     return f"{words}, trained and measured by stepwell."
@@ -117,13 +119,19 @@ def _training(loaded: Loaded, facts: Mapping[str, Any], source: Mapping[str, Any
     data = facts.get("data", {})
     if data:
         languages = ", ".join(f"{code} {share:.0%}" for code, share in data.get("languages", {}).items())
-        lines += [f"- {one['source']}: {counted(one['documents'], 'document')}" for one in data.get("sources", [])]
+        named = [(_public(one["source"]), one["documents"]) for one in data.get("sources", [])]
+        lines += [f"- {source}: {counted(documents, 'document')}" for source, documents in named]
         lines.append(f"- {counted(data['documents'], 'document')}, {data['bytes'] / 1e6:,.1f} MB ({languages})")
     if "step" in made:
         lines.append(f"- {counted(made['step'], 'step')} over {made.get('tokens', 0):,} tokens")
     if not lines:
         lines.append(f"- see `{_source_name(source)}`" if source else "- unknown: this checkpoint does not say")
     return ["\n".join(lines)]
+
+
+def _public(source: str) -> str:
+    """A source without the folders of the machine that read it."""
+    return source if source.startswith(("hf://", "sample:")) else Path(source).name
 
 
 def _measured(result: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stepwell.checkpoints import load_checkpoint, save_checkpoint
+from stepwell.checkpoints import load_checkpoint, read_provenance, resolve_checkpoint, save_checkpoint
 from stepwell.models import LanguageModel, NGram, build_model, fill_embeddings
 from stepwell.progress import Evaluated, Fact, StepDone, Watcher
 from stepwell.recipes import Recipe
@@ -40,6 +40,14 @@ def begin_model(recipe: Recipe, corpus: Corpus, watch: Watcher) -> LanguageModel
         found = fill_embeddings(embedding, corpus.tokenizer, Path(recipe.word_vectors))
         watch(Fact(f"{found:,} of {len(embedding):,} tokens begin from {recipe.word_vectors}"))
     return model
+
+
+def heritage(recipe: Recipe) -> dict[str, object]:
+    """Where published weights that a round begins from came from, for the provenance of what becomes of them."""
+    if recipe.init_from is None:
+        return {}
+    source = read_provenance(resolve_checkpoint(Path(recipe.init_from))).get("source")
+    return {} if source is None else {"source": source}
 
 
 def count_once(

@@ -34,7 +34,7 @@ from stepwell.progress import Stage, Watcher
 from stepwell.recipes import Recipe, write_recipe
 from stepwell.runs import RunDirectory, read_lines, to_json, write_atomically
 from stepwell.seeding import derive_seed
-from stepwell.studies.beginning import begin_model, count_once
+from stepwell.studies.beginning import begin_model, count_once, heritage
 from stepwell.studies.corpus import Corpus, thinned
 from stepwell.tokenizers import Tokenizer
 from stepwell.training import Evaluate, Trainer
@@ -127,7 +127,7 @@ def run_trial(
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "recipe.yaml", write_recipe(recipe, {}))
     watch(Stage("train", f"round {number}"))
-    identity = {"round": number, "model": recipe.model.model_dump(), "data": corpus.tokens.key}
+    identity = {"round": number, "model": recipe.model.model_dump(), "data": corpus.tokens.key, **heritage(recipe)}
     model, evaluate = begin_model(recipe, corpus, watch), watcher_of(recipe, corpus)
     if isinstance(model, NGram):
         counted = count_once(model, corpus, folder, evaluate, identity, watch)
