@@ -1,8 +1,9 @@
-"""Completing a prompt: one prefill, then one token after another from a state.
+"""Completing a prompt, or turning it into another text: one prefill, then one token after another from a state.
 
 `stream` gives each token as it comes and `generate` collects them; both run the same loop over rows, a row being one
 sample of one prompt. Rows that end leave the batch, and a full window is rolled by reading its later half anew
-(`window.py`). This file leaves out requests that come and go while others run.
+(`window.py`); a source is read once, and what is written of it ends when the window is full. This file leaves out
+requests that come and go while others run.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ FinishReason = Literal["stop", "length"]
 """`stop`: a token that ends what a model writes or a stop text came; `length`: max_tokens were drawn."""
 
 Prompt = str | Sequence[Mapping[str, Any]]
-"""A text to go on with, or a conversation to answer: messages with `role` and `content`, by the chat template."""
+"""A text to go on with, a source to turn into another text (where the model is one that does so), or a conversation to
+answer: messages with `role` and `content`, by the chat template."""
 
 MAX_ROWS = 64
 """Samples that `generate_many` decodes at once."""
@@ -83,7 +85,8 @@ def generate(
     Args:
         model: any language model of the catalog.
         tokenizer: the one it was trained with.
-        prompt: text of any length, of a long one the model sees the end (`window.window_start`); or a conversation.
+        prompt: text of any length, of a long one the model sees the end (`window.window_start`); or a conversation. A
+            source has at most max_seq_len tokens.
         params: how to draw; default `SamplingParams()`.
 
     Returns:
@@ -91,6 +94,7 @@ def generate(
 
     Raises:
         TokenizerError: when the tokenizer does not fit the model.
+        UsageError: when a source is too long.
         StepwellError: when the model predicts NaN or infinity.
     """
     return generate_many(model, tokenizer, [prompt], params)[0]
@@ -220,7 +224,13 @@ def _decode(
 ) -> Generator[tuple[int, Piece]]:
     """The loop: draw, hand out, drop rows that ended, extend. Yields (which prompt, piece)."""
     rows = [
-        _Row(number, index, list(read), StreamDecoder(tokenizer, continues=continues), StopGate(params.stop))
+        _Row(
+            number,
+            index,
+            [] if model.reads_source else list(read),
+            StreamDecoder(tokenizer.target, continues=continues),
+            StopGate(params.stop),
+        )
         for number, (read, continues) in enumerate(prompts)
         for index in range(params.n)
     ]
@@ -233,8 +243,8 @@ def _decode(
         if params.n > 1:
             logits = logits.repeat_interleave(params.n, 0)
             window.select([row.prompt for row in rows])
-        for num_drawn in range(1, params.max_tokens + 1):
-            last = num_drawn == params.max_tokens
+        for num_drawn in range(1, window.max_tokens + 1):
+            last = num_drawn == window.max_tokens
             for row, token_id, logprob in zip(rows, *sampler.draw(logits[:, :tokens]), strict=True):
                 yield row.prompt, row.take(token_id, logprob, ends=token_id in tokenizer.stop_ids, last=last)
             going = [place for place, row in enumerate(rows) if row.finish_reason is None]
@@ -248,7 +258,7 @@ def _decode(
 
 
 class _RollingWindow:
-    """A model's state over the part of the sequences that it sees.
+    """A model's state over the part of the sequences that it sees; a source is seen whole.
 
     Args:
         model: in evaluation mode.
@@ -256,7 +266,8 @@ class _RollingWindow:
         params: says how long the sequences may become.
 
     Attributes:
-        logits: (P, V) float32, of the token after the prompts.
+        logits: (P, V) float32, of the token after the prompts, or of the first one that is written of them.
+        max_tokens: how many may be drawn.
     """
 
     def __init__(self, model: LanguageModel, prompts: Sequence[Sequence[int]], params: SamplingParams) -> None:
@@ -265,6 +276,8 @@ class _RollingWindow:
         self.capacity = min(self.max_seq_len, len(prompts[0]) + params.max_tokens)
         self.device = model.device
         self.logits = self._read(prompts)
+        room = self.max_seq_len - self.state.length + 1  # the last token is drawn, and not read
+        self.max_tokens = min(params.max_tokens, room) if model.reads_source else params.max_tokens
 
     @torch.inference_mode()
     def select(self, rows: Sequence[int]) -> None:
@@ -274,23 +287,30 @@ class _RollingWindow:
     @torch.inference_mode()
     def extend(self, sequences: Sequence[Sequence[int]]) -> Tensor:
         """Logits (B, V) after sequences that are one token longer than before; a full window is rolled."""
-        if window_start(len(sequences[0]), self.max_seq_len) != self.start:
+        if self._begins(sequences) != self.start:
             return self._read(sequences)
         return self.model.extend(self.state, self._tensor([[sequence[-1]] for sequence in sequences]))
 
     @torch.inference_mode()
     def _read(self, sequences: Sequence[Sequence[int]]) -> Tensor:
         """Prefill a new state with all that the model may see."""
-        self.start = window_start(len(sequences[0]), self.max_seq_len)
-        self.state: DecodingState = self.model.start(len(sequences), self.capacity)
-        return self.model.extend(self.state, self._tensor([sequence[self.start :] for sequence in sequences]))
+        self.start = self._begins(sequences)
+        self.state: DecodingState
+        self.state, logits = self.model.begin(
+            self._tensor([sequence[self.start :] for sequence in sequences]), self.capacity
+        )
+        return logits
+
+    def _begins(self, sequences: Sequence[Sequence[int]]) -> int:
+        """The first position that is seen."""
+        return 0 if self.model.reads_source else window_start(len(sequences[0]), self.max_seq_len)
 
     def _tensor(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
         return torch.tensor(token_ids, dtype=torch.int64, device=self.device)
 
 
 def _encode(model: LanguageModel, tokenizer: Tokenizer, prompt: Prompt) -> _Read:
-    """The prompt's tokens, after the begin token where the family puts one.
+    """The prompt's tokens, after the begin token where the family puts one; of a source, with its end token.
 
     Raises:
         TokenizerError: when the tokenizer does not fit the model, or has no chat template for a conversation.
@@ -304,6 +324,8 @@ def _encode(model: LanguageModel, tokenizer: Tokenizer, prompt: Prompt) -> _Read
         )
     if not isinstance(prompt, str):
         return _Read(tokenizer.chat(prompt).tolist(), continues=False)
+    if model.reads_source:
+        return _Read(tokenizer.frame(tokenizer.encode(prompt)).tolist(), continues=False)
     text = tokenizer.encode(prompt).tolist()
     begin = [tokenizer.bos_id] if tokenizer.adds_bos or not text else []
     return _Read([*begin, *text], continues=bool(text))

@@ -241,6 +241,13 @@ class EncoderDecoder(LanguageModel):
         state = self._target(self.encode(prompt_ids), len(prompt_ids), room)
         return state, self.extend(state, start)
 
+    def extend(self, state: DecodingState, token_ids: Tensor) -> Tensor:
+        """Extend a state by tokens (see `LanguageModel.extend`)."""
+        logits = super().extend(state, token_ids)
+        if isinstance(state, TargetState) and self.config.never_ids:
+            logits[:, list(self.config.never_ids)] = torch.finfo(logits.dtype).min
+        return logits
+
     def _target(self, memory: Memory, batch_size: int, max_len: int) -> TargetState:
         """Targets of which nothing is written yet."""
         return TargetState(memory, self.decoder.start(batch_size, max_len, self.embedding.weight.dtype, None))

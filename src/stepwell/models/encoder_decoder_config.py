@@ -26,6 +26,7 @@ class EncoderDecoderConfig(TransformerConfig):
         head_bias: the output has a bias for each token.
         prompt: what a prompt is: a text to `continue`, or a `source` to turn into a target.
         start_ids: what every target begins with: the start token, and what always comes right after it.
+        never_ids: tokens that are never written in a target, however likely they are.
     """
 
     kind: Literal["encoder_decoder"] = "encoder_decoder"
@@ -36,6 +37,7 @@ class EncoderDecoderConfig(TransformerConfig):
     head_bias: bool = False
     prompt: Literal["continue", "source"] = "continue"
     start_ids: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    never_ids: tuple[Annotated[int, Field(ge=0)], ...] = ()
 
     @model_validator(mode="after")
     def _halves_fit_together(self) -> Self:
@@ -43,8 +45,9 @@ class EncoderDecoderConfig(TransformerConfig):
             raise ValueError("parallel false: the cross-attention stands between attention and MLP")
         if self.experts is not None:
             raise ValueError("experts null: only a decoder chooses among MLPs")
-        if max(self.start_ids) >= self.vocab_size:
-            raise ValueError(f"start_ids below vocab_size ({max(self.start_ids)}, vocab_size {self.vocab_size})")
+        largest = max(self.start_ids + self.never_ids)
+        if largest >= self.vocab_size:
+            raise ValueError(f"start_ids and never_ids below vocab_size ({largest}, vocab_size {self.vocab_size})")
         return self
 
     @property
