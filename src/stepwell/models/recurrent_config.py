@@ -33,7 +33,8 @@ class RecurrentConfig(ModelConfig):
             [0, 1); never of what is carried from token to token (Zaremba et al., 2014).
         tie_embeddings: the output matrix is the input embedding; needs d_embedding = d_model.
         head_bias: the output has a bias for each token.
-        initialization: how the matrices of the inputs are drawn; recurrent matrices are orthogonal, forget gates open.
+        initialization: how the matrices of the inputs and the output are drawn; recurrent matrices are orthogonal and
+            forget gates open under every scheme.
     """
 
     kind: Literal["lstm", "gru"]
@@ -43,7 +44,7 @@ class RecurrentConfig(ModelConfig):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     tie_embeddings: bool = False
     head_bias: bool = True
-    initialization: Literal["normal", "truncated_normal", "xavier", "kaiming", "scaled_normal"] = "xavier"
+    initialization: Literal["normal", "truncated_normal", "xavier", "kaiming", "scaled_normal"] = "kaiming"
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -87,8 +88,9 @@ def recurrent_sized(
 ) -> RecurrentConfig:
     """The recurrent model beside the decoder of a depth.
 
-    Recurrent models grow in width: two layers (one at depth 1), as wide as 12 * 64^2 * depth^3 matrix parameters ask
-    for, which is what `decoder_sized` has, rounded to 8 units.
+    Recurrent models grow in width: one layer below depth 4, then two, as wide as 12 * 64^2 * depth^3 matrix parameters
+    ask for, which is what `decoder_sized` has, rounded to 8 units. Of small models a wide layer learned faster than
+    two.
 
     Args:
         depth: the dial, from 1.
@@ -96,7 +98,7 @@ def recurrent_sized(
         max_seq_len: in tokens.
         kind: the cell.
     """
-    num_layers = min(depth, 2)
+    num_layers = 1 if depth < 4 else 2
     wanted = 12 * 64**2 * depth**3
     d_model = 8 * round((wanted / (2 * GATES[kind] * num_layers)) ** 0.5 / 8)
     return RecurrentConfig(
@@ -116,5 +118,12 @@ gru_sized = partial(recurrent_sized, kind="gru")
 def lstm_textbook() -> RecurrentConfig:
     """The language model of the Keras textbooks: 10,000 words, 256 channels, two layers of 128 units, softmax."""
     return RecurrentConfig(
-        kind="lstm", vocab_size=10_000, max_seq_len=128, d_embedding=256, d_model=128, num_layers=2, head_bias=True
+        kind="lstm",
+        vocab_size=10_000,
+        max_seq_len=128,
+        d_embedding=256,
+        d_model=128,
+        num_layers=2,
+        head_bias=True,
+        initialization="xavier",
     )

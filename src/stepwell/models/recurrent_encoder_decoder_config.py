@@ -27,7 +27,7 @@ class RecurrentEncoderDecoderConfig(ModelConfig):
             [0, 1).
         tie_embeddings: the output matrix is the embedding; needs d_embedding = d_model.
         head_bias: the output has a bias for each token.
-        initialization: how matrices are drawn; recurrent ones are orthogonal, forget gates open.
+        initialization: how matrices are drawn; recurrent ones are orthogonal and forget gates open under every scheme.
     """
 
     kind: Literal["recurrent_encoder_decoder"] = "recurrent_encoder_decoder"
@@ -39,7 +39,7 @@ class RecurrentEncoderDecoderConfig(ModelConfig):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     tie_embeddings: bool = False
     head_bias: bool = True
-    initialization: Literal["normal", "truncated_normal", "xavier", "kaiming", "scaled_normal"] = "xavier"
+    initialization: Literal["normal", "truncated_normal", "xavier", "kaiming", "scaled_normal"] = "kaiming"
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -100,7 +100,7 @@ def recurrent_encoder_decoder_sized(depth: int, *, vocab_size: int, max_seq_len:
         vocab_size: V.
         max_seq_len: in tokens.
     """
-    num_layers = min(depth, 2)
+    num_layers = 1 if depth < 4 else 2
     wanted = 12 * 64**2 * depth**3
     d_model = 8 * round((wanted / (14 * num_layers + 3)) ** 0.5 / 8)
     return RecurrentEncoderDecoderConfig(
