@@ -34,6 +34,14 @@ EXPERTS = {"num_experts_per_tok": 2, "num_local_experts": 3}
 
 MODERN = {**SIZES, "num_hidden_layers": 4, "local_attention": 8}
 
+T5 = {"vocab_size": VOCAB, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "n_positions": 96,
+      "relative_attention_num_buckets": 8, "relative_attention_max_distance": 20, "decoder_start_token_id": 7, **TOKENS}
+HALVES = {**{f"{half}_layers": layers for half, layers in (("encoder", 2), ("decoder", 1))},
+          **{f"{half}_ffn_dim": 48 for half in ("encoder", "decoder")},
+          **{f"{half}_attention_heads": 4 for half in ("encoder", "decoder")}}
+BART = {"vocab_size": VOCAB, "d_model": 32, "max_position_embeddings": 96, "decoder_start_token_id": 7,
+        "forced_eos_token_id": None, **HALVES, **TOKENS}
+
 TINY: dict[str, tuple[str, str, dict[str, Any]]] = {
     "llama": ("LlamaForCausalLM", "LlamaConfig", GROUPED),
     "llama scaled": (
@@ -78,6 +86,21 @@ TINY: dict[str, tuple[str, str, dict[str, Any]]] = {
     "roberta without head": ("RobertaModel", "RobertaConfig", {**SIZES, "pad_token_id": 0}),
     "modernbert": ("ModernBertForMaskedLM", "ModernBertConfig", MODERN),
     "modernbert without head": ("ModernBertModel", "ModernBertConfig", MODERN),
+    "t5": ("T5ForConditionalGeneration", "T5Config", {**T5, "num_decoder_layers": 1}),
+    "t5 gated": (
+        "T5ForConditionalGeneration",
+        "T5Config",
+        {**T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+    ),
+    "mt5": ("MT5ForConditionalGeneration", "MT5Config", T5),
+    "bart": ("BartForConditionalGeneration", "BartConfig", {**BART, "forced_bos_token_id": 9}),
+    "bart without head": ("BartModel", "BartConfig", {**BART, "scale_embedding": True}),
+    "marian": (
+        "MarianMTModel",
+        "MarianConfig",
+        {**BART, "activation_function": "swish", "scale_embedding": True, "bad_words_ids": [[7]]},
+    ),
+    "marian two tables": ("MarianMTModel", "MarianConfig", {**BART, "share_encoder_decoder_embeddings": False}),
 }
 """Name -> class, config class, and what is said of the config."""
 

@@ -6,6 +6,7 @@ from stepwell.doors import open_late
 
 if TYPE_CHECKING:
     from stepwell.checkpoints.foreign import ForeignModel, ForeignTensors, read_foreign
+    from stepwell.checkpoints.huggingface.encoder_decoders import TARGETS
     from stepwell.checkpoints.huggingface.families import FAMILIES
     from stepwell.checkpoints.huggingface.family import ForeignFamily, Rule
     from stepwell.checkpoints.importing import Imported, import_model, import_weights
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _FILES = {
     "foreign": ("ForeignModel", "ForeignTensors", "read_foreign"),
+    "huggingface.encoder_decoders": ("TARGETS",),
     "huggingface.families": ("FAMILIES",),
     "huggingface.family": ("ForeignFamily", "Rule"),
     "importing": ("Imported", "import_model", "import_weights"),
@@ -70,6 +72,7 @@ _FILES = {
 __all__ = [
     "AUTO_CLASSES",
     "FAMILIES",
+    "TARGETS",
     "WEIGHTS",
     "ForeignFamily",
     "ForeignModel",

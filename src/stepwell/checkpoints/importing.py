@@ -142,9 +142,9 @@ def import_weights(foreign: ForeignModel) -> Imported:
             config: every tensor that is missing, extra, of another shape or precision is listed.
         TokenizerError: when its tokenizer cannot be read, or has more tokens than the model has rows.
     """
-    family, config = _read_config(foreign)
+    family, beside = _find_family(foreign)
     tokenizer = foreign.read_tokenizer()
-    config = family.read(foreign.config, tokenizer.mask_id)
+    config = family.read({**foreign.config, **beside}, tokenizer.mask_id)
     with torch.device("meta"):
         skeleton = build_model(config)
     rules = family.rules(config)
@@ -153,14 +153,14 @@ def import_weights(foreign: ForeignModel) -> Imported:
     if ignored:
         notes.append(f"{counted(len(ignored), 'tensor')} left out that hold no weights: {', '.join(ignored)}")
     tensors = {rule.ours: rule.layout.join([foreign.tensors[names[one]] for one in rule.theirs]) for rule in rules}
-    return Imported(skeleton, tensors, tokenizer, _provenance(foreign, tensors, ignored), tuple(notes))
+    return Imported(skeleton, tensors, tokenizer, _provenance(foreign, tensors, ignored, beside), tuple(notes))
 
 
-def _read_config(foreign: ForeignModel) -> tuple[ForeignFamily, ModelConfig]:
-    """The family of a model and its config as ours.
+def _find_family(foreign: ForeignModel) -> tuple[ForeignFamily, dict[str, Any]]:
+    """The family of a model, and what is to be known of it beside its config.
 
     Raises:
-        CheckpointError: when either cannot be represented.
+        CheckpointError: when the family or its config cannot be represented.
     """
     kind = foreign.config.get("model_type")
     family = FAMILIES.get(str(kind))
@@ -184,12 +184,14 @@ def _read_config(foreign: ForeignModel) -> tuple[ForeignFamily, ModelConfig]:
             got=str(method),
             wanted="plain weights (float32, float16 or bfloat16), or a GGUF file",
         )
+    beside = family.beside(foreign.tensors, foreign.generation)
     try:
-        return family, family.read_config(foreign.config)
+        family.read_config({**foreign.config, **beside})
     except (CheckpointError, ConfigError) as error:
         raise CheckpointError(
             f"{foreign.source}: {error.what}", got=error.got, wanted=error.wanted, do=error.do
         ) from None
+    return family, beside
 
 
 def _fit(
@@ -311,7 +313,9 @@ def _check_vocabulary(source: str, tokenizer: Tokenizer, config: ModelConfig) ->
     return [f"the embeddings have {rows - tokens:,} more rows than there are tokens"] if rows > tokens else []
 
 
-def _provenance(foreign: ForeignModel, tensors: Mapping[str, Tensor], ignored: list[str]) -> dict[str, Any]:
+def _provenance(
+    foreign: ForeignModel, tensors: Mapping[str, Tensor], ignored: list[str], beside: dict[str, Any]
+) -> dict[str, Any]:
     sizes: Counter[str] = Counter()
     for tensor in tensors.values():
         sizes[str(tensor.dtype).removeprefix("torch.")] += tensor.numel()
@@ -326,6 +330,7 @@ def _provenance(foreign: ForeignModel, tensors: Mapping[str, Tensor], ignored: l
             "left_out": ignored,
             "config": foreign.config,
             "generation_config": foreign.generation,
+            "beside": beside,
             **foreign.facts,
         },
         "decoding": {name: wish[name] for name in DECODING if wish.get(name) is not None},

@@ -272,14 +272,16 @@ def _their_choices(model: LanguageModel, reference: Any, prompt: Tensor, steps: 
     """The same by transformers, from its cache."""
     chosen: list[int] = []
     cache, source, read = None, {}, prompt
-    name = "input_ids"
+    name, never = "input_ids", []
     if isinstance(model, EncoderDecoder):
         source = {"encoder_outputs": reference.get_encoder()(prompt)}
-        name, read = "decoder_input_ids", torch.tensor([model.config.start_ids])
+        name, read, never = "decoder_input_ids", torch.tensor([model.config.start_ids]), list(model.config.never_ids)
     while len(chosen) < steps:
         answer = reference(**{name: read}, **source, past_key_values=cache, use_cache=True)
         cache = answer.past_key_values
-        chosen.append(int(answer.logits[0, -1].argmax()))
+        logits = answer.logits[0, -1]
+        logits[never] = float("-inf")
+        chosen.append(int(logits.argmax()))
         read = torch.tensor([chosen[-1:]])
     return chosen
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from stepwell.checkpoints import (
     AUTO_CLASSES,
     FAMILIES,
+    TARGETS,
     WEIGHTS,
     ForeignFamily,
     Loaded,
@@ -115,7 +116,7 @@ def export_hf(
         write_tokenizer(folder, loaded.tokenizer, max_seq_len=loaded.model.config.max_seq_len)
         _write_json(folder / "config.json", _with_special_tokens(theirs, loaded.tokenizer))
         if loaded.model.is_causal:
-            _write_json(folder / "generation_config.json", _generation(loaded))
+            _write_json(folder / "generation_config.json", _generation(loaded, theirs))
         watch(Stage("compare", "with transformers"))
         measured, why = _measure(folder, loaded, spelled, dtype) if parity else (None, "as asked for")
         card = model_card(checkpoint, loaded, name=out.name, auto_class=opened_by, notes=spelled.notes, parity=measured)
@@ -147,9 +148,11 @@ def _spell(loaded: Loaded) -> _Spelled:
             wanted=f"a kind that transformers has a class for: {', '.join(AUTO_CLASSES)}",
             do="keep it as a checkpoint of stepwell, which every command here reads",
         )
-    source = loaded.provenance.get("source", {}).get("config", {})
+    came_with = loaded.provenance.get("source", {})
+    source = came_with.get("config", {})
     origin = FAMILIES.get(source.get("model_type", ""))
-    if origin is not None and origin.read(source, loaded.tokenizer.mask_id) == config:
+    read = {**source, **came_with.get("beside", {})}
+    if origin is not None and origin.read(read, loaded.tokenizer.mask_id) == config:
         return _Spelled(origin, config, _with_architecture(source, origin, config), tensors)
     families = [family for family in FAMILIES.values() if family.kind == config.kind and family is not origin]
     refusals: list[CheckpointError] = []
@@ -260,8 +263,8 @@ def _with_special_tokens(theirs: dict[str, Any], tokenizer: Tokenizer) -> dict[s
     return {**{name: token_id for name, token_id in named.items() if name not in theirs}, **theirs}
 
 
-def _generation(loaded: Loaded) -> dict[str, Any]:
-    """How to decode: as the source said, else as the run found best."""
+def _generation(loaded: Loaded, theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """How to decode: as the source said, else as the run found best; of a target, what their config says of it."""
     source = loaded.provenance.get("source")
     if source and source["generation_config"]:
         return dict(source["generation_config"])
@@ -272,6 +275,7 @@ def _generation(loaded: Loaded) -> dict[str, Any]:
         "bos_token_id": tokenizer.bos_id,
         "eos_token_id": stops if len(stops) > 1 else tokenizer.eos_id,
         "pad_token_id": tokenizer.eos_id if tokenizer.pad_id is None else tokenizer.pad_id,
+        **{name: theirs[name] for name in TARGETS if name in theirs},
     }
     if source and "step" not in loaded.provenance:  # nobody here has found out how it decodes best
         return values

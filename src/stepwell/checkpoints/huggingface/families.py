@@ -11,6 +11,8 @@ from stepwell.checkpoints.huggingface.decoders_gemma import GEMMA2, GEMMA3
 from stepwell.checkpoints.huggingface.decoders_gpt import GPT2, GPT_NEOX
 from stepwell.checkpoints.huggingface.decoders_llama import LLAMA, MISTRAL, OLMO2, QWEN2, QWEN3, SMOLLM3
 from stepwell.checkpoints.huggingface.decoders_moe import MIXTRAL, QWEN3_MOE
+from stepwell.checkpoints.huggingface.encoder_decoders_bart import BART, MARIAN
+from stepwell.checkpoints.huggingface.encoder_decoders_t5 import MT5, T5
 from stepwell.checkpoints.huggingface.encoders import BERT, MODERN_BERT, ROBERTA
 from stepwell.checkpoints.huggingface.family import ForeignFamily
 
@@ -31,4 +33,8 @@ FAMILIES: dict[str, ForeignFamily] = {
     "bert": BERT,
     "roberta": ROBERTA,
     "modernbert": MODERN_BERT,
+    "t5": T5,
+    "mt5": MT5,
+    "bart": BART,
+    "marian": MARIAN,
 }

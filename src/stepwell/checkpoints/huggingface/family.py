@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+from torch import Tensor
+
 from stepwell.checkpoints.huggingface.layouts import Layout
 from stepwell.models import ModelConfig
 
@@ -49,6 +51,8 @@ class ForeignFamily:
         ignored: regular expressions of tensors that hold no weight (masks, position numbers, tables that follow from
             the config), or none that the class uses.
         older: regular expressions of names in older files, and what is written in their place now.
+        beside: what the weights and the generation config say that config.json may not, as further fields of it; they
+            win over its own.
     """
 
     kind: Literal["decoder", "encoder", "encoder_decoder"]
@@ -60,6 +64,7 @@ class ForeignFamily:
     copies: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     ignored: tuple[str, ...] = ()
     older: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    beside: Callable[[Mapping[str, Tensor], Mapping[str, Any]], dict[str, Any]] = lambda tensors, generation: {}
 
     def read(self, config: ForeignConfig, mask_id: int | None) -> ModelConfig:
         """Their config as ours, with what no config says: the token that hides another one, which a tokenizer knows.
