@@ -20,6 +20,9 @@ from stepwell.recipes import Draft, begin_draft
 from stepwell.runs import RunDirectory
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from stepwell.checkpoints import Loaded
     from stepwell.inference import Completion, Piece
 
@@ -30,6 +33,7 @@ Texts = Sequence[PathLike] | PathLike
 
 __all__ = [
     "doctor",
+    "embed",
     "evaluate",
     "export",
     "import_",
@@ -168,29 +172,29 @@ def quickstart(
 def predict(
     run: PathLike, prompts: Sequence[str] | str, params: Mapping[str, Any] | None = None, *, chat: bool = False
 ) -> list[list[Completion]]:
-    """Complete prompts, or answer them.
+    """Complete prompts, answer them, or fill their masks.
 
     Args:
         run: a run directory or a checkpoint directory.
-        prompts: one or many.
+        prompts: one or many. A masked model fills the masks of a prompt, as its tokenizer spells them.
         params: fields of `SamplingParams`; the others are as the run found best.
         chat: each prompt is what a person says, and the model answers, by its chat template.
 
     Returns:
-        For each prompt, `n` completions.
+        For each prompt, `n` completions; of a prompt with masks one `Filled`, its text whole.
 
     Raises:
         CheckpointError: when there is no whole model.
         ConfigError: when a parameter is out of its range.
         TokenizerError: when there is no chat template.
     """
-    from stepwell.inference import generate_many
+    from stepwell.inference import complete_many
 
     asked = _sampling(params, {})
     loaded = _load(run)
     many = [prompts] if isinstance(prompts, str) else list(prompts)
     said = [_said(prompt) if chat else prompt for prompt in many]
-    return generate_many(loaded.model, loaded.tokenizer, said, _sampling(asked, loaded.provenance))
+    return complete_many(loaded.model, loaded.tokenizer, said, _sampling(asked, loaded.provenance))
 
 
 def stream(
@@ -233,12 +237,15 @@ def _sampling(params: Mapping[str, Any] | SamplingParams | None, provenance: Map
 def score(run: PathLike, text: str) -> dict[str, Any]:
     """The chain rule made visible: log-probability of each token of a text, given those before it.
 
+    A masked model tells each token from all others; the sum is then a pseudo log-likelihood.
+
     Args:
         run: a run directory or a checkpoint directory.
         text: not empty.
 
     Returns:
-        `tokens` (each `id`, `token`, `logprob` in nats), `logprob` (their sum), `perplexity`, `bits_per_byte`.
+        `scoring` (`causal` or `masked`), `tokens` (each `id`, `token`, `logprob` in nats), `logprob` (their sum),
+        `perplexity`, `bits_per_byte`.
 
     Raises:
         UsageError: when the text is empty.
@@ -251,10 +258,13 @@ def score(run: PathLike, text: str) -> dict[str, Any]:
         raise UsageError("text: nothing to score", wanted="some text")
     loaded = _load(run)
     ids = loaded.tokenizer.encode(text)
-    logprobs = score_tokens(loaded.model, [loaded.tokenizer.bos_id, *ids.tolist()])
+    masked = not loaded.model.is_causal
+    ends = [loaded.tokenizer.eos_id] if masked and loaded.tokenizer.adds_eos else []
+    logprobs = score_tokens(loaded.model, [loaded.tokenizer.bos_id, *ids.tolist(), *ends])[: len(ids)]
     total = float(logprobs.sum())
     spelled = [_spelled(loaded.tokenizer.token_bytes(int(n))) for n in ids]
     return {
+        "scoring": "masked" if masked else "causal",
         "tokens": [
             {"id": int(n), "token": token, "logprob": round(float(logprob), 6)}
             for n, token, logprob in zip(ids, spelled, logprobs, strict=True)
@@ -270,6 +280,30 @@ def _spelled(token: bytes) -> str:
     return token.decode("utf-8", errors="backslashreplace")
 
 
+def embed(
+    run: PathLike, text: Sequence[str] | str, *, pooling: str = "mean", normalize: bool = True
+) -> NDArray[np.float32]:
+    """Give each text a vector, to compare and to search by; encoders are made for it, any model will do.
+
+    Args:
+        run: a run directory or a checkpoint directory.
+        text: one or many. Of one that is longer than the model can read, the beginning is taken.
+        pooling: `mean` of all hidden states, the `first` one, or what the model's `pooler` makes of that.
+        normalize: to length 1, so that a dot product is a cosine.
+
+    Returns:
+        (N, D) float32.
+
+    Raises:
+        UsageError: for another pooling, or a pooler that the model does not have.
+    """
+    from stepwell.inference import embed_texts
+
+    loaded = _load(run)
+    several = [text] if isinstance(text, str) else list(text)
+    return embed_texts(loaded.model, loaded.tokenizer, several, pooling=pooling, normalize=normalize)
+
+
 def evaluate(
     run: PathLike, data: Texts, *, text_column: str | None = None, watch: Watcher = unwatched
 ) -> dict[str, Any]:
@@ -282,7 +316,8 @@ def evaluate(
         watch: is told of problems in the sources.
 
     Returns:
-        `task`, `num_examples`, `num_tokens`, and `metrics`: each with its 95 % interval over documents.
+        `task`, `scoring` (`causal`, or `masked`: its numbers compare with those of other masked models alone),
+        `num_examples`, `num_tokens`, and `metrics`: each with its 95 % interval over documents.
 
     Raises:
         DataError: when there is no text.
@@ -305,6 +340,7 @@ def evaluate(
     scores = evaluate_language_modeling(loaded.model, split, precision=examine().precision)
     return {
         "task": "language_modeling",
+        "scoring": "causal" if loaded.model.is_causal else "masked",
         "num_examples": split.num_documents,
         "num_tokens": int(scores.tokens.sum()),
         "metrics": {name: asdict(interval) for name, interval in summarize(scores).items()},

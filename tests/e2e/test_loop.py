@@ -112,7 +112,7 @@ def test_the_result_is_as_the_issue_says(finished: Finished) -> None:
     result = finished.read("result.json")
     assert json.loads(json.dumps(finished.result)) == {**result, "out": str(finished.out)}
     wanted = {"task", "metric", "target", "target_met", "stopped_because", "rounds", "seconds", "validation", "test",
-              "best", "baselines", "samples"}  # fmt: skip
+              "best", "baselines", "samples", "scoring"}  # fmt: skip
     assert wanted <= result.keys()
     assert (result["task"], result["metric"], result["rounds"]) == ("language_modeling", "bits_per_byte", 2)
     assert (result["target"], result["target_met"], result["stopped_because"]) == (None, None, "max_rounds")

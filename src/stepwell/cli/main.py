@@ -202,9 +202,10 @@ def predict(
     chat: Annotated[bool, typer.Option("--chat", help="Answer the prompt, by the model's chat template.")] = False,
     json: Json = False,
 ) -> None:
-    """Let a model go on with a text, or answer it; streamed."""
+    """Let a model go on with a text, or answer it; streamed. A masked model fills the masks of the text."""
     from stepwell import api
     from stepwell.cli import show
+    from stepwell.tokenizers import MASKS
 
     asked: dict[str, Any] = {
         "max_tokens": max_tokens,
@@ -221,7 +222,7 @@ def predict(
         raise UsageError(
             "predict: one of --prompt and --input is needed", do="stepwell predict RUN --prompt 'Once upon'"
         )
-    if prompt is not None and n == 1 and not json:
+    if prompt is not None and n == 1 and not json and not any(mask in prompt for mask in MASKS):
         show.stream("" if chat else prompt, api.stream(run, prompt, given, chat=chat))
         return
     prompts = [prompt] if prompt is not None else show.read_prompts(input_)
@@ -239,6 +240,26 @@ def score(
     from stepwell.cli import show
 
     show.score_result(api.score(run, text), json=json)
+
+
+@app.command(cls=ManyWords)
+def embed(
+    run: Run,
+    text: Annotated[list[str] | None, typer.Option("--text", help="One text or several.", show_default=False)] = None,
+    input_: Annotated[
+        Path | None, typer.Option("--input", help="A file of texts, one a line.", show_default=False)
+    ] = None,
+    pooling: Annotated[str, typer.Option(help="mean, first or pooler.")] = "mean",
+    json: Json = False,
+) -> None:
+    """Give texts vectors, to compare and to search by; made for encoders."""
+    from stepwell import api
+    from stepwell.cli import show
+
+    if (text is None) == (input_ is None):
+        raise UsageError("embed: one of --text and --input is needed", do="stepwell embed RUN --text 'one' 'another'")
+    texts = text if text is not None else show.read_prompts(input_)
+    show.embeddings(texts, api.embed(run, texts, pooling=pooling), json=json)
 
 
 @app.command(cls=ManyWords)

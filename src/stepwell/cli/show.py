@@ -19,6 +19,8 @@ from stepwell.errors import StepwellError, UsageError
 from stepwell.runs import RunDirectory, read_lines, to_json
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from rich.console import Console
 
     from stepwell.cli.live import LiveView, PlainView
@@ -100,6 +102,7 @@ def run_result(result: dict[str, Any], *, json: bool) -> None:
         if metric in baseline:
             words = "a Kneser-Ney 5-gram over the same bytes"
             console.print(f"{'to beat':<11}{show_metric(metric, baseline[metric])} {name}, {words}")
+    _masked_words(console, result)
     _samples(console, result["samples"])
     console.print()
     _places(console, out)
@@ -177,6 +180,7 @@ def train_result(result: dict[str, Any], *, json: bool) -> None:
     console.print(
         f"trained    {result['steps']:,} steps, {result['tokens']:,} tokens, {format_duration(result['seconds'])}"
     )
+    _masked_words(console, result)
     _samples(console, result["samples"])
     console.print()
     console.print(f"model      {_plain(str(Path(result['out']) / result['checkpoint']))}", soft_wrap=True)
@@ -212,13 +216,16 @@ def completions(
         for number, completion in enumerate(samples, start=1):
             if len(samples) > 1:
                 sys.stdout.write(f"[{number}] ")
-            sys.stdout.write(f"{prompt}{chr(10) if chat else ''}{completion.text}\n")
+            is_whole = hasattr(completion, "candidates")  # its masks are filled
+            before = "" if is_whole else f"{prompt}{chr(10) if chat else ''}"
+            sys.stdout.write(f"{before}{completion.text}\n")
             sys.stdout.write("\n" if len(prompts) * len(samples) > 1 else "")
 
 
 def _choice(completion: Completion) -> dict[str, Any]:
     fields = asdict(completion)
-    return {name: fields[name] for name in ("text", "finish_reason", "prompt_tokens", "token_ids", "logprobs")}
+    wanted = ("text", "finish_reason", "prompt_tokens", "token_ids", "logprobs", "candidates")
+    return {name: fields[name] for name in wanted if name in fields}
 
 
 def read_prompts(path: Path | None) -> list[str]:
@@ -245,6 +252,25 @@ def read_prompts(path: Path | None) -> list[str]:
     return prompts
 
 
+def embeddings(texts: Sequence[str], vectors: NDArray[np.float32], *, json: bool) -> None:
+    """Vectors as JSON, or for a person how alike the texts are."""
+    if json:
+        records = [{"text": text, "embedding": vector} for text, vector in zip(texts, vectors.tolist(), strict=True)]
+        _print_json({"embeddings": records})
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("text", no_wrap=True, overflow="ellipsis", max_width=40)
+    for number in range(1, len(texts) + 1):
+        table.add_column(str(number), justify="right")
+    for number, (text, row) in enumerate(zip(texts, vectors @ vectors.T, strict=True), start=1):
+        table.add_row(f"{number} {_plain(' '.join(text.split()))}", *(f"{cosine:.2f}" for cosine in row))
+    console = _console()
+    console.print(table)
+    console.print(f"[dim]cosines of vectors of {vectors.shape[1]} numbers; --json shows the numbers[/]")
+
+
 def score_result(result: dict[str, Any], *, json: bool) -> None:
     """Each token with its probability, and the sums."""
     if json:
@@ -269,6 +295,7 @@ def score_result(result: dict[str, Any], *, json: bool) -> None:
         f"together {result['logprob']:.2f} nats; perplexity {result['perplexity']:.2f}; "
         f"[bold]{result['bits_per_byte']:.3f}[/] bits per byte"
     )
+    _masked_words(console, result)
 
 
 def evaluation(result: dict[str, Any], *, json: bool) -> None:
@@ -292,6 +319,13 @@ def evaluation(result: dict[str, Any], *, json: bool) -> None:
     console = _console()
     console.print(table)
     console.print(f"[dim]{result['num_examples']:,} documents, {result['num_tokens']:,} tokens[/]")
+    _masked_words(console, result)
+
+
+def _masked_words(console: Console, result: dict[str, Any]) -> None:
+    """What the numbers of a masked model do not say."""
+    if result.get("scoring") == "masked":
+        console.print("[dim]each token told from both sides: to be compared with other masked models alone[/]")
 
 
 def imported(result: dict[str, Any], *, json: bool) -> None:

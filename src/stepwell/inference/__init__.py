@@ -7,9 +7,9 @@ from stepwell.inference.params import SamplingParams
 from stepwell.inference.window import Window, split_windows, window_start
 
 if TYPE_CHECKING:
-    from stepwell.inference.embedding import Pooling, embed_texts
+    from stepwell.inference.embedding import embed_texts
     from stepwell.inference.generation import Completion, FinishReason, Piece, Prompt, generate, generate_many, stream
-    from stepwell.inference.masked import Candidate, Filled, fill_masks, has_mask
+    from stepwell.inference.masked import Candidate, Filled, complete_many, fill_masks, has_mask
     from stepwell.inference.sampling import Sampler
     from stepwell.inference.scoring import TokenScores, score_documents, score_tokens
 
@@ -19,12 +19,12 @@ __all__ = [
     "Filled",
     "FinishReason",
     "Piece",
-    "Pooling",
     "Prompt",
     "Sampler",
     "SamplingParams",
     "TokenScores",
     "Window",
+    "complete_many",
     "embed_texts",
     "fill_masks",
     "generate",
@@ -40,7 +40,6 @@ __all__ = [
 __getattr__ = open_late(
     __name__,
     {
-        "Pooling": "embedding",
         "embed_texts": "embedding",
         "Completion": "generation",
         "FinishReason": "generation",
@@ -51,6 +50,7 @@ __getattr__ = open_late(
         "stream": "generation",
         "Candidate": "masked",
         "Filled": "masked",
+        "complete_many": "masked",
         "fill_masks": "masked",
         "has_mask": "masked",
         "Sampler": "sampling",

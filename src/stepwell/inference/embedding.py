@@ -7,7 +7,6 @@ Texts of like length share a padded batch. This file leaves out looking vectors 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from stepwell.inference.mode import evaluation_mode
 from stepwell.models import Encoder, LanguageModel
 from stepwell.tokenizers import Tokenizer
 
-Pooling = Literal["mean", "first", "pooler"]
+POOLINGS = ("mean", "first", "pooler")
 
 
 def embed_texts(
@@ -28,7 +27,7 @@ def embed_texts(
     tokenizer: Tokenizer,
     texts: Sequence[str],
     *,
-    pooling: Pooling = "mean",
+    pooling: str = "mean",
     normalize: bool = True,
     batch_tokens: int = 4096,
 ) -> NDArray[np.float32]:
@@ -47,8 +46,10 @@ def embed_texts(
         (N, D) float32.
 
     Raises:
-        UsageError: when the pooler is asked for and there is none.
+        UsageError: for another pooling, or a pooler that the model does not have.
     """
+    if pooling not in POOLINGS:
+        raise UsageError("pooling: no such way", got=pooling, wanted=", ".join(POOLINGS))
     if pooling == "pooler" and not (isinstance(model, Encoder) and model.pooler is not None):
         raise UsageError("pooling: this model has no pooler", wanted="mean or first")
     ends = [tokenizer.eos_id] if tokenizer.adds_eos else []
@@ -68,7 +69,7 @@ def embed_texts(
     return torch.stack([vector for _, vector in sorted(vectors, key=lambda pair: pair[0])]).cpu().numpy()
 
 
-def _pool(model: LanguageModel, rows: Sequence[Sequence[int]], pooling: Pooling) -> Tensor:
+def _pool(model: LanguageModel, rows: Sequence[Sequence[int]], pooling: str) -> Tensor:
     """(B, D) float32."""
     ids = torch.zeros(len(rows), len(rows[0]), dtype=torch.int64)
     is_text = torch.zeros(ids.shape, dtype=torch.bool)

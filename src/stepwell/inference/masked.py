@@ -6,14 +6,16 @@ are read again with it in place. This file leaves out going on with a text (`gen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from stepwell.errors import UsageError
-from stepwell.inference.generation import Completion
+from stepwell.inference.generation import Completion, Prompt, generate_many
 from stepwell.inference.mode import evaluation_mode
+from stepwell.inference.params import SamplingParams
 from stepwell.models import LanguageModel
 from stepwell.tokenizers import Tokenizer
 
@@ -90,6 +92,30 @@ def fill_masks(model: LanguageModel, tokenizer: Tokenizer, text: str, top_k: int
         prompt_tokens=len(ids),
         candidates=candidates,
     )
+
+
+def complete_many(
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[Prompt], params: SamplingParams
+) -> list[list[Completion]]:
+    """Fill the prompts that have masks, and go on with the others.
+
+    Args:
+        model: any language model of the catalog.
+        tokenizer: the one it was trained with.
+        prompts: as for `generate_many`.
+        params: how to draw; of masks, `top_k` candidates are given (default 5).
+
+    Returns:
+        For each prompt its params.n completions, or one `Filled`.
+    """
+    filled = {
+        number: fill_masks(model, tokenizer, prompt, params.top_k or 5)
+        for number, prompt in enumerate(prompts)
+        if isinstance(prompt, str) and has_mask(model, tokenizer, prompt)
+    }
+    others = [prompt for number, prompt in enumerate(prompts) if number not in filled]
+    completions = iter(generate_many(model, tokenizer, others, params))
+    return [[filled[number]] if number in filled else next(completions) for number in range(len(prompts))]
 
 
 def _candidates(tokenizer: Tokenizer, probabilities: Tensor, top_k: int) -> tuple[Candidate, ...]:

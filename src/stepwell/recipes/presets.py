@@ -47,7 +47,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "embedding_norm": True,
             "positions": {"kind": "learned"},
             "num_segments": 2,
-            "head": {"dense": True, "activation": "gelu", "dense_bias": True, "output_bias": True},
+            "head": {"dense": True, "activation": "gelu", "dense_bias": True, "bias": True},
             "tie_embeddings": True,
             **_BIASES,
         }

@@ -117,6 +117,11 @@ class Recipe(Config):
         """The budget in seconds."""
         return None if self.budget is None else parse_duration(self.budget)
 
+    @property
+    def scoring(self) -> Literal["causal", "masked"]:
+        """Whether a token is told from those before it, or from both sides; the numbers of the two do not compare."""
+        return "masked" if self.training.objective.kind == "masked" else "causal"
+
     def changed(self, values: Mapping[str, Any]) -> Self:
         """A recipe with some values replaced.
 

@@ -45,6 +45,7 @@ def sum_up(study: Study, reason: str) -> dict[str, Any]:
     result = {
         "task": recipe.task,
         "metric": recipe.metric,
+        "scoring": recipe.scoring,
         "target": study.recipe.target,
         "target_met": None if study.recipe.target is None else study.target_met(),
         "stopped_because": reason,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from stepwell.doors import open_late
 from stepwell.tokenizers.config import (
+    MASKS,
     ByteBPEConfig,
     PretrainedTokenizerConfig,
     TokenizerConfig,
@@ -42,6 +43,7 @@ else:
     )
 
 __all__ = [
+    "MASKS",
     "ByteBPEConfig",
     "PretrainedTokenizerConfig",
     "Roles",

@@ -19,6 +19,9 @@ LARGEST_DERIVED_VOCAB = 65536
 
 END_OF_TEXT = "<|endoftext|>"
 
+MASKS = ("<mask>", "[MASK]", "<|mask|>")
+"""How the families of the field spell the token that hides another one; the last is ours."""
+
 
 class ByteBPEConfig(Config):
     """A byte-level BPE.

@@ -17,7 +17,7 @@ from tokenizers import models, processors
 
 from stepwell.config import Config
 from stepwell.errors import TokenizerError
-from stepwell.tokenizers.config import END_OF_TEXT
+from stepwell.tokenizers.config import END_OF_TEXT, MASKS
 
 RoleName = Literal["bos", "eos", "pad", "mask", "unk", "cls", "sep"]
 
@@ -25,7 +25,7 @@ CUSTOMARY: dict[RoleName, tuple[str, ...]] = {
     "bos": ("<s>", "<bos>"),
     "eos": ("</s>", "<eos>", END_OF_TEXT),
     "pad": ("<pad>", "[PAD]"),
-    "mask": ("<mask>", "[MASK]", "<|mask|>"),
+    "mask": MASKS,
     "unk": ("<unk>", "[UNK]"),
     "cls": ("[CLS]",),
     "sep": ("[SEP]",),

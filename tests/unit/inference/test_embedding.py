@@ -67,5 +67,10 @@ def test_a_pooler_that_is_not_there_is_refused(tiny_model, tokenizer):
         embed_texts(tiny_model(40, 258), tokenizer, TEXTS, pooling="pooler")
 
 
+def test_another_pooling_is_refused(encoder, tokenizer):
+    with pytest.raises(UsageError, match="no such way"):
+        embed_texts(encoder, tokenizer, TEXTS, pooling="max")
+
+
 def test_nothing_to_embed(encoder, tokenizer):
     assert len(embed_texts(encoder, tokenizer, [])) == 0
