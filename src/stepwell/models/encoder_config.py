@@ -88,8 +88,9 @@ class EncoderConfig(TransformerConfig):
     def train_flops_per_token(self) -> int:
         """See `ModelConfig`; of experts, those that a token goes to. The head counts as for a hidden token."""
         matrices = sum(self.block_matrices(layer, active=True) for layer in range(self.num_layers))
-        table = 0 if self.head is None else self.vocab_size * self.d_model
-        return 6 * (matrices + self._dense_matrices + table) + self.attention_flops(self.num_layers, causal=False)
+        if self.head is not None:
+            matrices += self.d_model * (self.vocab_size + self.d_model * self.head.dense)
+        return 6 * matrices + self.attention_flops(self.num_layers, causal=False)
 
     def state_bytes(self, batch_size: int, max_len: int | None = None) -> int:
         """See `ModelConfig`: the token ids so far."""
