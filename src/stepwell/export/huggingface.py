@@ -113,7 +113,8 @@ def export_hf(
     watch(Stage("write", str(out)))
     with building(out) as folder:
         size = _write_weights(folder, spelled, dtype, shard_bytes)
-        write_tokenizer(folder, loaded.tokenizer, max_seq_len=loaded.model.config.max_seq_len)
+        model = loaded.model
+        write_tokenizer(folder, loaded.tokenizer, max_seq_len=model.config.max_seq_len, sources=model.reads_source)
         _write_json(folder / "config.json", _with_special_tokens(theirs, loaded.tokenizer))
         if loaded.model.is_causal:
             _write_json(folder / "generation_config.json", _generation(loaded, theirs))

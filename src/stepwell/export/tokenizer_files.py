@@ -20,13 +20,14 @@ ROLES, TARGET = "tokenizer_roles.json", "tokenizer_target.json"
 """What only stepwell reads; a tokenizer that it trained needs neither."""
 
 
-def write_tokenizer(folder: Path, tokenizer: Tokenizer, *, max_seq_len: int) -> None:
+def write_tokenizer(folder: Path, tokenizer: Tokenizer, *, max_seq_len: int, sources: bool = False) -> None:
     """Write tokenizer.json, tokenizer_config.json, special_tokens_map.json, and chat_template.jinja where there is one.
 
     Args:
         folder: where to.
         tokenizer: of any family.
         max_seq_len: longest text that the model reads, in tokens.
+        sources: the model reads texts to turn them into others: they get the end token behind them (`Tokenizer.frame`).
     """
     path = folder / "tokenizer.json"
     tokenizer.save(path)
@@ -36,8 +37,9 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, *, max_seq_len: int) -> 
     if trained_here and tokenizer.adds_bos:
         backend = tokenizers.Tokenizer.from_file(str(path))
         begin = tokenizer.token(tokenizer.bos_id)
+        one, other = (f"$A {begin}", f"$B {begin}") if sources else (f"{begin} $A", f"{begin} $B")
         backend.post_processor = TemplateProcessing(
-            single=f"{begin} $A", pair=f"{begin} $A {begin} $B", special_tokens=[(begin, tokenizer.bos_id)]
+            single=one, pair=f"{one} {other}", special_tokens=[(begin, tokenizer.bos_id)]
         )
         backend.save(str(path), pretty=False)
     special = _special_tokens(tokenizer)

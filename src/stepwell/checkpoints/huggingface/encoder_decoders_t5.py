@@ -186,10 +186,10 @@ def _t5_rules(config: ModelConfig) -> list[Rule]:
                     "cross.out": ("1.EncDecAttention.o",),
                 }
             last = f"{2 if half == 'decoder' else 1}."
-            names = ("wi_0", "wi_1") if config.gated else ("wi",)
+            up = ("wi_0", "wi_1") if config.gated else ("wi",)
             parts |= {
                 "mlp_norm": (f"{last}layer_norm",),
-                "mlp.up": tuple(f"{last}DenseReluDense.{name}" for name in names),
+                "mlp.up": tuple(f"{last}DenseReluDense.{name}" for name in up),
                 "mlp.down": (f"{last}DenseReluDense.wo",),
             }
             for name, names in parts.items():
