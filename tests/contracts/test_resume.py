@@ -29,11 +29,7 @@ STEPS = 12
 
 
 RUNS = [("decoder", optimizer) for optimizer in OPTIMIZERS]
-OTHERS = [
-    kind
-    for kind, family in MODELS.items()
-    if kind != "decoder" and family.learns == "gradient" and "causal" in family.objectives
-]
+OTHERS = [kind for kind, family in MODELS.items() if kind != "decoder" and family.learns == "gradient"]
 
 
 @pytest.fixture(
@@ -41,12 +37,14 @@ OTHERS = [
     ids=str,
     params=[*RUNS, *(pytest.param((kind, "muon"), marks=pytest.mark.slow) for kind in OTHERS)],
 )
-def settings(request: pytest.FixtureRequest, tiny_config) -> dict[str, Any]:
+def settings(request: pytest.FixtureRequest, tiny_config, byte_tokenizer) -> dict[str, Any]:
     """Every optimizer with a decoder; every other kind with the optimizer that has two of them inside."""
     kind, optimizer = request.param
     rates = {path.removeprefix("training."): value for path, value in RATES[optimizer].items()}
+    rates["objective.kind"] = MODELS[kind].objectives[0]
     model = {} if kind == "decoder" else tiny_config(kind).model_copy(update={"dropout": 0.1})
-    return {"training": {"steps": STEPS, **rates}, "model": model}
+    tokenizer = None if "causal" in MODELS[kind].objectives else byte_tokenizer
+    return {"training": {"steps": STEPS, **rates}, "model": model, "tokenizer": tokenizer}
 
 
 @pytest.fixture(scope="module")
