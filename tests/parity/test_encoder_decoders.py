@@ -21,7 +21,12 @@ from stepwell.models import EncoderDecoder, EncoderDecoderConfig, build_model
 from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer
 
 NAMES = [name for name in TINY if name.split()[0] in ("t5", "mt5", "bart", "marian")]
-CLOSE = {"atol": 3e-5, "rtol": 3e-5}
+
+
+def same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    """Equal but for the order of sums: to a part of their range."""
+    allowed = 3e-5 * float(theirs.max() - theirs.min())
+    torch.testing.assert_close(ours, theirs, atol=allowed, rtol=0)
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +36,15 @@ def tokenizer() -> Tokenizer:
 
 @cache
 def reference_of(name: str) -> Any:
-    """A tiny model whose bias of the output matters too."""
-    model = tiny(name)
-    if hasattr(model, "final_logits_bias"):
-        model.final_logits_bias.normal_(generator=torch.Generator().manual_seed(5))
+    """A tiny model whose bias of the output matters too, and which says more than the token it has just read."""
+    model = tiny(name, seed=1)
+    with torch.no_grad():
+        if hasattr(model, "final_logits_bias"):
+            model.final_logits_bias.normal_(std=0.2, generator=torch.Generator().manual_seed(5))
+        if name.startswith(("bart", "marian")):
+            for part, parameter in model.named_parameters():
+                if parameter.ndim == 2 and "positions" not in part:
+                    parameter.mul_(0.3 if "shared" in part or "embed" in part else 4)
     return model
 
 
@@ -46,7 +56,7 @@ def read_back(source: Path) -> EncoderDecoder:
     return model.eval()
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=[n if n in FAMILIES else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
 def both(request, tmp_path_factory, tokenizer) -> tuple[EncoderDecoder, Any]:
     """Ours, and theirs with a head."""
     import transformers
@@ -72,10 +82,10 @@ def test_encoder_and_logits(both):
     ours, theirs = both
     source, target = tokens(3, 13), tokens(3, 9, seed=1)
     answer = theirs(input_ids=source, decoder_input_ids=target)
-    torch.testing.assert_close(ours.contextualize(source), answer.encoder_last_hidden_state, **CLOSE)
-    torch.testing.assert_close(ours.unembed(ours.decode(target, ours.encode(source))), answer.logits, **CLOSE)
+    same(ours.contextualize(source), answer.encoder_last_hidden_state)
+    same(ours.unembed(ours.decode(target, ours.encode(source))), answer.logits)
     single = theirs(input_ids=source[1:2], decoder_input_ids=target[1:2]).logits
-    torch.testing.assert_close(ours.unembed(ours.decode(target[1:2], ours.encode(source[1:2]))), single, **CLOSE)
+    same(ours.unembed(ours.decode(target[1:2], ours.encode(source[1:2]))), single)
 
 
 @torch.no_grad()
@@ -89,10 +99,10 @@ def test_padding_of_the_source(both, side):
     logits = ours.unembed(ours.decode(target, ours.encode(source, mask)))
     together = theirs(input_ids=source, attention_mask=mask.long(), decoder_input_ids=target).logits
     if side == "right" or ours.config.positions.kind == "relative":
-        torch.testing.assert_close(logits, together, **CLOSE)
+        same(logits, together)
     for row in range(3):
         alone = theirs(input_ids=source[row, mask[row]][None], decoder_input_ids=target[row : row + 1]).logits
-        torch.testing.assert_close(logits[row], alone[0], **CLOSE)
+        same(logits[row], alone[0])
 
 
 @torch.no_grad()
@@ -105,7 +115,7 @@ def test_the_loss_of_labels(both):
     expected = theirs(input_ids=source, labels=labels.masked_fill(~counted, -100)).loss
     written = torch.cat((torch.full((2, 1), ours.config.start_ids[0]), labels[:, :-1]), dim=1)
     logits = ours.unembed(ours.decode(written, ours.encode(source)))
-    torch.testing.assert_close(cross_entropy(logits[counted], labels[counted]), expected, **CLOSE)
+    torch.testing.assert_close(cross_entropy(logits[counted], labels[counted]), expected)
 
 
 @torch.no_grad()
@@ -118,8 +128,9 @@ def test_step_by_step_with_both_caches(both):
     for at in range(12):
         answer = theirs(encoder_outputs=encoded, decoder_input_ids=read, past_key_values=past, use_cache=True)
         past, expected = answer.past_key_values, answer.logits[:, -1]
-        expected[:, list(ours.config.never_ids)] = torch.finfo(torch.float32).min
-        torch.testing.assert_close(logits, expected, **CLOSE)
+        wanted = [token_id for token_id in range(VOCAB) if token_id not in ours.config.never_ids]
+        same(logits[:, wanted], expected[:, wanted])
+        assert (logits[:, list(ours.config.never_ids)] < -1e30).all()
         read = target[:, at : at + 1]
         logits = ours.extend(state, read)
 
@@ -127,7 +138,8 @@ def test_step_by_step_with_both_caches(both):
 @torch.no_grad()
 def test_both_write_the_same_64_tokens(both, tokenizer):
     ours, theirs = both
-    for prompt in ("a stepwell", "the stair that one reaches by a well"):
+    said: list[tuple[int, ...]] = []
+    for prompt in ("a stepwell", "the stair that one reaches by a well", "7"):
         source = torch.from_numpy(tokenizer.frame(tokenizer.encode(prompt)))[None]
         with quiet():
             theirs.generation_config.eos_token_id = tokenizer.eos_id
@@ -136,7 +148,10 @@ def test_both_write_the_same_64_tokens(both, tokenizer):
         (completion,) = generate(ours, tokenizer, prompt, SamplingParams(temperature=0, max_tokens=64))
         assert list(completion.token_ids) == written[0, len(ours.config.start_ids) :].tolist()
         assert completion.prompt_tokens == source.shape[1]
-    assert not set(completion.token_ids) & set(ours.config.never_ids)
+        assert not set(completion.token_ids) & set(ours.config.never_ids)
+        said.append(completion.token_ids)
+    assert len(set(said)) > 1
+    assert max(len(set(one)) for one in said) > 2
 
 
 def test_a_written_config_says_what_was_read():
@@ -153,7 +168,8 @@ def untied(tmp_path, tokenizer) -> Path:
     """A T5 as the hub has the newer ones: the output has a table of its own, and the config says so in its way."""
     source = save_tiny(reference_of("t5 gated"), tmp_path / "untied", tokenizer)
     tensors = load_file(source / "model.safetensors")
-    tensors["lm_head.weight"] = torch.randn(tensors["shared.weight"].shape) * 0.2
+    drawn = torch.randn(tensors["shared.weight"].shape, generator=torch.Generator().manual_seed(0))
+    tensors["lm_head.weight"] = 0.2 * drawn
     save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
     rewrite(source, tie_word_embeddings=False, scale_decoder_outputs=None)
     return source
@@ -300,8 +316,8 @@ def test_attention_is_all_you_need(norm_first):
         tgt_mask=torch.ones(7, 7).triu(1).bool(),
         memory_key_padding_mask=~mask,
     )
-    torch.testing.assert_close(ours.contextualize(source, mask.long())[mask], memory[mask], **CLOSE)
-    torch.testing.assert_close(ours.decode(target, ours.encode(source, mask)), expected, **CLOSE)
+    same(ours.contextualize(source, mask.long())[mask], memory[mask])
+    same(ours.decode(target, ours.encode(source, mask)), expected)
 
 
 def vectors(model: EncoderDecoder, token_ids: torch.Tensor) -> torch.Tensor:
