@@ -42,7 +42,15 @@ def test_every_command_is_a_function_of_the_same_name() -> None:
 
     commands = {info.callback.__name__: info.callback for info in app.registered_commands if info.callback}
     assert set(commands) | {"stream"} == set(api.__all__)
-    renamed = {"set_": "set", "input_": None, "prompt": "prompts", "json": None, "stop": None, "n": None}
+    renamed = {
+        "set_": "set",
+        "input_": None,
+        "prompt": "prompts",
+        "json": None,
+        "stop": None,
+        "n": None,
+        "no_parity": "parity",
+    }
     sampling = {"max_tokens", "temperature", "top_k", "top_p", "min_p", "seed"}
     for name, command in commands.items():
         wanted = {renamed.get(one, one) for one in inspect.signature(command).parameters} - sampling - {None}

@@ -260,12 +260,12 @@ class _Pickles(ForeignTensors):
 
 
 def _unpickle(file: Path) -> dict[str, Tensor]:
-    import pickle
     import zipfile
+    from pickle import UnpicklingError  # what torch raises when it refuses; nothing is unpickled by pickle itself
 
     try:
         found = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise CheckpointError(
             f"{file}: holds more than tensors, and is not read",
             got=_first_line(error),

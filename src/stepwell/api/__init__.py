@@ -1,0 +1,25 @@
+"""The public verbs. Each is what the command of the same name does, as a function.
+
+A verb reads what the user said, chooses the directory and hands over to the rooms that know how. Nothing is printed:
+progress goes to `watch`. Rooms that need torch are opened inside the functions, so importing this room is quick.
+"""
+
+from stepwell.api.exchange import export, import_
+from stepwell.api.training import doctor, plan, quickstart, report, run, train
+from stepwell.api.using import embed, evaluate, predict, score, stream
+
+__all__ = [
+    "doctor",
+    "embed",
+    "evaluate",
+    "export",
+    "import_",
+    "plan",
+    "predict",
+    "quickstart",
+    "report",
+    "run",
+    "score",
+    "stream",
+    "train",
+]

@@ -1,0 +1,158 @@
+"""The verbs that make a model: run, plan, train, quickstart; and two that tell about it: report, doctor.
+
+Each reads what the user said, chooses the directory and hands over to `studies`. This file leaves out how a request is
+read (`requests.py`) and what is done with a finished model (`using.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from stepwell.api.requests import PathLike, Texts, free_folder, read_request
+from stepwell.errors import UsageError
+from stepwell.progress import Watcher, unwatched
+
+QUICKSTART_SOURCE = "sample:python-docs"
+
+
+def run(
+    recipe: PathLike | None = None,
+    *,
+    text: Texts = (),
+    data: Texts = (),
+    task: str | None = None,
+    metric: str | None = None,
+    target: float | None = None,
+    budget: str | float | None = None,
+    out: PathLike | None = None,
+    set: Sequence[str] = (),
+    watch: Watcher = unwatched,
+    stop_requested: Callable[[], bool] = bool,
+    began: float | None = None,
+) -> dict[str, Any]:
+    """The closed loop: prepare, initialise, train, predict, evaluate, adjust, and train again.
+
+    Args:
+        recipe: a recipe file.
+        text: files, folders, globs, `hf://owner/name` or `sample:python-docs`.
+        data: the same, for tables with a text column.
+        task: what the model is for; default `language_modeling`.
+        metric: what is improved; default `bits_per_byte`.
+        target: the loop stops when validation reaches it.
+        budget: wall time such as `20m`; default ten minutes.
+        out: the run directory; default `runs/NAME`, after the first source.
+        set: `a.b=c` values for the recipe, stronger than everything else.
+        watch: gets the events.
+        stop_requested: asked after every step; True saves everything and raises `Stopped`.
+        began: `time.monotonic()` from which the budget counts; default now.
+
+    Returns:
+        What `result.json` holds, and `out`.
+
+    Raises:
+        StepwellError: for anything a person can mend; see `stepwell.errors`.
+    """
+    from stepwell.studies import run_loop
+
+    start = time.monotonic() if began is None else began
+    draft, folder = read_request(recipe, text, data, task, metric, target, budget, out, set, kind="run")
+    result = run_loop(draft, folder, began=start, watch=watch, stop_requested=stop_requested)
+    return {**result, "out": str(folder)}
+
+
+def plan(
+    recipe: PathLike | None = None,
+    *,
+    text: Texts = (),
+    data: Texts = (),
+    task: str | None = None,
+    metric: str | None = None,
+    target: float | None = None,
+    budget: str | float | None = None,
+    out: PathLike | None = None,
+    set: Sequence[str] = (),
+    watch: Watcher = unwatched,
+    began: float | None = None,
+) -> dict[str, Any]:
+    """What `run` would do with the same arguments: sizes, languages, speed, memory, model, and the time of each round.
+
+    Text and tokenizer are prepared in the run directory, where `run` finds them.
+    """
+    from stepwell.studies import plan_only
+
+    start = time.monotonic() if began is None else began
+    draft, folder = read_request(recipe, text, data, task, metric, target, budget, out, set, kind="plan")
+    return {**plan_only(draft, folder, began=start, watch=watch), "out": str(folder)}
+
+
+def train(
+    recipe: PathLike | None = None,
+    *,
+    text: Texts = (),
+    data: Texts = (),
+    task: str | None = None,
+    metric: str | None = None,
+    budget: str | float | None = None,
+    steps: int | None = None,
+    out: PathLike | None = None,
+    set: Sequence[str] = (),
+    watch: Watcher = unwatched,
+    stop_requested: Callable[[], bool] = bool,
+    began: float | None = None,
+) -> dict[str, Any]:
+    """One training run without the loop; with `steps`, two runs on one machine end with the same weights.
+
+    Everything but `steps` (optimizer updates; None fills the budget) is as in `run`.
+
+    Returns:
+        The metric with its interval, steps, tokens, seconds, samples, and where the checkpoint is.
+    """
+    from stepwell.studies import train_once
+
+    if steps is not None and steps < 1:
+        raise UsageError("steps: must be at least 1", got=str(steps))
+    start = time.monotonic() if began is None else began
+    draft, folder = read_request(recipe, text, data, task, metric, None, budget, out, set, kind="train", steps=steps)
+    result = train_once(draft, folder, steps=steps, began=start, watch=watch, stop_requested=stop_requested)
+    return {**result, "out": str(folder)}
+
+
+def quickstart(
+    *,
+    out: PathLike | None = None,
+    budget: str | float = "4m50s",
+    watch: Watcher = unwatched,
+    stop_requested: Callable[[], bool] = bool,
+    began: float | None = None,
+) -> dict[str, Any]:
+    """`run` on the English prose that every Python carries; at most five minutes on two cores."""
+    return run(
+        text=[QUICKSTART_SOURCE],
+        budget=budget,
+        out=out if out is not None else free_folder("quickstart", "run", {"data": {"sources": (QUICKSTART_SOURCE,)}}),
+        watch=watch,
+        stop_requested=stop_requested,
+        began=began,
+    )
+
+
+def report(run: PathLike) -> Path:
+    """Write the report of a run again.
+
+    Returns:
+        Where it is.
+    """
+    from stepwell.studies import write_report
+
+    return write_report(Path(run))
+
+
+def doctor(*, measure_again: bool = True) -> dict[str, Any]:
+    """What this machine is, and the settings that stepwell takes on it."""
+    from stepwell.hardware import available_memory, examine
+
+    machine = examine(measure_again=measure_again)
+    return machine.as_dict() | {"available_memory_bytes": available_memory()}

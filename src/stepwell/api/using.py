@@ -1,0 +1,211 @@
+"""The verbs that ask a finished model: predict, stream, score, embed, evaluate.
+
+Each opens a run or a checkpoint, wherever it came from. Rooms that need torch are opened inside the functions. This
+file leaves out how models are made (`training.py`) and how they come and go (`exchange.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stepwell.api.requests import PathLike, Texts, several
+from stepwell.config import build
+from stepwell.data import DataConfig
+from stepwell.errors import DataError, UsageError
+from stepwell.inference import SamplingParams
+from stepwell.progress import Watcher, unwatched
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from stepwell.checkpoints import Loaded
+    from stepwell.inference import Completion, Piece
+
+
+def predict(
+    run: PathLike, prompts: Sequence[str] | str, params: Mapping[str, Any] | None = None, *, chat: bool = False
+) -> list[list[Completion]]:
+    """Complete prompts, answer them, or fill their masks.
+
+    Args:
+        run: a run directory or a checkpoint directory.
+        prompts: one or many. A masked model fills the masks of a prompt, as its tokenizer spells them.
+        params: fields of `SamplingParams`; the others are as the run found best.
+        chat: each prompt is what a person says, and the model answers, by its chat template.
+
+    Returns:
+        For each prompt, `n` completions; of a prompt with masks one `Filled`, its text whole.
+
+    Raises:
+        CheckpointError: when there is no whole model.
+        ConfigError: when a parameter is out of its range.
+        TokenizerError: when there is no chat template.
+    """
+    from stepwell.inference import complete_many
+
+    asked = _sampling(params, {})
+    loaded = _load(run)
+    many = [prompts] if isinstance(prompts, str) else list(prompts)
+    said = [_said(prompt) if chat else prompt for prompt in many]
+    return complete_many(loaded.model, loaded.tokenizer, said, _sampling(asked, loaded.provenance))
+
+
+def stream(
+    run: PathLike, prompt: str, params: Mapping[str, Any] | None = None, *, chat: bool = False
+) -> Iterator[Piece]:
+    """Complete one prompt, or answer it, token by token.
+
+    Args:
+        run: a run directory or a checkpoint directory.
+        prompt: any text.
+        params: as in `predict`.
+        chat: as in `predict`.
+
+    Raises:
+        CheckpointError: when there is no whole model.
+        ConfigError: when a parameter is out of its range.
+        TokenizerError: when there is no chat template.
+    """
+    from stepwell.inference import stream as stream_pieces
+
+    asked = _sampling(params, {})
+    loaded = _load(run)
+    said = _said(prompt) if chat else prompt
+    return stream_pieces(loaded.model, loaded.tokenizer, said, _sampling(asked, loaded.provenance))
+
+
+def _said(text: str) -> list[dict[str, str]]:
+    """A conversation in which a person has said one thing."""
+    return [{"role": "user", "content": text}]
+
+
+def _sampling(params: Mapping[str, Any] | SamplingParams | None, provenance: Mapping[str, Any]) -> SamplingParams:
+    """What was asked for over what the run found best; randomness is fresh unless a seed was asked for."""
+    if isinstance(params, SamplingParams):
+        params = params.model_dump(exclude_unset=True)
+    found = {**provenance.get("decoding", {}), "seed": None, "n": 1}
+    return build(SamplingParams, {**found, **(params or {})}, where="predict")
+
+
+def score(run: PathLike, text: str) -> dict[str, Any]:
+    """The chain rule made visible: log-probability of each token of a text, given those before it.
+
+    A masked model tells each token from all others; the sum is then a pseudo log-likelihood.
+
+    Args:
+        run: a run directory or a checkpoint directory.
+        text: not empty.
+
+    Returns:
+        `scoring` (`causal` or `masked`), `tokens` (each `id`, `token`, `logprob` in nats), `logprob` (their sum),
+        `perplexity`, `bits_per_byte`.
+
+    Raises:
+        UsageError: when the text is empty.
+    """
+    from stepwell.inference import score_tokens
+
+    if not text:
+        raise UsageError("text: nothing to score", wanted="some text")
+    loaded = _load(run)
+    ids = loaded.tokenizer.encode(text)
+    masked = not loaded.model.is_causal
+    ends = [loaded.tokenizer.eos_id] if masked and loaded.tokenizer.adds_eos else []
+    logprobs = score_tokens(loaded.model, [loaded.tokenizer.bos_id, *ids.tolist(), *ends])[: len(ids)]
+    total = float(logprobs.sum())
+    spelled = [_spelled(loaded.tokenizer.token_bytes(int(n))) for n in ids]
+    return {
+        "scoring": "masked" if masked else "causal",
+        "tokens": [
+            {"id": int(n), "token": token, "logprob": round(float(logprob), 6)}
+            for n, token, logprob in zip(ids, spelled, logprobs, strict=True)
+        ],
+        "logprob": total,
+        "perplexity": math.exp(-total / len(ids)),
+        "bits_per_byte": -total / math.log(2) / len(text.encode("utf-8", errors="surrogatepass")),
+    }
+
+
+def _spelled(token: bytes) -> str:
+    """A token as text; a part of a character is spelled byte by byte (backslash, x, two digits)."""
+    return token.decode("utf-8", errors="backslashreplace")
+
+
+def embed(
+    run: PathLike, text: Sequence[str] | str, *, pooling: str = "mean", normalize: bool = True
+) -> NDArray[np.float32]:
+    """Give each text a vector, to compare and to search by; encoders are made for it, any model will do.
+
+    Args:
+        run: a run directory or a checkpoint directory.
+        text: one or many. Of one that is longer than the model can read, the beginning is taken.
+        pooling: `mean` of all hidden states, the `first` one, or what the model's `pooler` makes of that.
+        normalize: to length 1, so that a dot product is a cosine.
+
+    Returns:
+        (N, D) float32.
+
+    Raises:
+        UsageError: for another pooling, or a pooler that the model does not have.
+    """
+    from stepwell.inference import embed_texts
+
+    loaded = _load(run)
+    several = [text] if isinstance(text, str) else list(text)
+    return embed_texts(loaded.model, loaded.tokenizer, several, pooling=pooling, normalize=normalize)
+
+
+def evaluate(
+    run: PathLike, data: Texts, *, text_column: str | None = None, watch: Watcher = unwatched
+) -> dict[str, Any]:
+    """Measure a model on texts.
+
+    Args:
+        run: a run directory or a checkpoint directory.
+        data: sources, as for `run`; all of it is measured.
+        text_column: of tables.
+        watch: is told of problems in the sources.
+
+    Returns:
+        `task`, `scoring` (`causal`, or `masked`: its numbers compare with those of other masked models alone),
+        `num_examples`, `num_tokens`, and `metrics`: each with its 95 % interval over documents.
+
+    Raises:
+        DataError: when there is no text.
+    """
+    from stepwell.data import read_documents, tokenize_documents
+    from stepwell.evaluation import evaluate_language_modeling, summarize
+
+    sources = several(data)
+    if not sources:
+        raise UsageError("data: nothing to measure on", wanted="files, folders or globs")
+    loaded = _load(run)
+    config = build(DataConfig, {"sources": sources, "text_column": text_column}, where="evaluate")
+    split = tokenize_documents(read_documents(config, watch), loaded.tokenizer)
+    if not split.num_documents:
+        raise DataError(f"{', '.join(sources)}: no text to measure on")
+    from stepwell.hardware import examine
+
+    scores = evaluate_language_modeling(loaded.model, split, precision=examine().precision)
+    return {
+        "task": "language_modeling",
+        "scoring": "causal" if loaded.model.is_causal else "masked",
+        "num_examples": split.num_documents,
+        "num_tokens": int(scores.tokens.sum()),
+        "metrics": {name: asdict(interval) for name, interval in summarize(scores).items()},
+    }
+
+
+def _load(run: PathLike) -> Loaded:
+    from stepwell.checkpoints import load_checkpoint
+    from stepwell.hardware import examine
+
+    machine = examine()
+    loaded = load_checkpoint(Path(run))
+    loaded.model.to(machine.device)
+    return loaded
