@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,43 @@ def test_a_published_model_goes_out_again(smollm2: Path, tmp_path: Path) -> None
     assert model.dtype == torch.bfloat16
     answer = model.generate(**read, max_new_tokens=12, do_sample=False)[0][read["input_ids"].shape[1] :]
     assert "Paris" in tokenizer.decode(answer, skip_special_tokens=True)
+
+
+@pytest.mark.slow
+def test_a_published_model_learns_on(smollm2: Path, real_data: Callable[[str], Path], tmp_path: Path) -> None:
+    """A few steps on real text, and text that it did not learn from is likelier; what goes out says where from."""
+    text = real_data("lm/wikitext2-valid.txt").read_text(encoding="utf-8")
+    (tmp_path / "learned.txt").write_text(text[:100_000], encoding="utf-8")
+    (tmp_path / "held_out.txt").write_text(text[-6_000:], encoding="utf-8")
+    few = {"training.optimizer.kind": "adamw", "training.row_tokens": 128, "training.global_batch_tokens": 256,
+           "training.micro_batch": 2, "training.evaluate_every_steps": 6, "study.validation_bytes": 2000,
+           "study.watch_bytes": 2000, "study.sample_tokens": 2}  # fmt: skip
+    settings = [f"init_from={smollm2}", *(f"{name}={value}" for name, value in few.items())]
+    api.train(text=tmp_path / "learned.txt", steps=6, out=tmp_path / "run", set=settings)
+    before, after = (
+        api.evaluate(model, tmp_path / "held_out.txt")["metrics"]["bits_per_byte"]["value"]
+        for model in (smollm2, tmp_path / "run")
+    )
+    assert after < before
+    api.export(tmp_path / "run", tmp_path / "theirs", parity=False)
+    card = (tmp_path / "theirs" / "README.md").read_text(encoding="utf-8")
+    assert "trained further by stepwell" in card
+    assert "apache-2.0" in card
+
+
+def test_where_weights_came_from_outlives_training(
+    tiny_llama: Path, small_text: Callable[..., str], tmp_path: Path
+) -> None:
+    source = tmp_path / "llama"
+    shutil.copytree(tiny_llama, source)
+    (source / "README.md").write_text("---\nlicense: mit\n---\n", encoding="utf-8")
+    api.import_(source, tmp_path / "in", parity=False)
+    (tmp_path / "text.txt").write_text(small_text("en", 30_000), encoding="utf-8")
+    api.train(text=tmp_path / "text.txt", steps=3, out=tmp_path / "run", set=[f"init_from={tmp_path / 'in'}"])
+    written = api.export(tmp_path / "run", tmp_path / "out")
+    assert written["architecture"] == "LlamaForCausalLM"
+    assert load_checkpoint(tmp_path / "run").provenance["source"]["license"] == "mit"
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "license: mit" in card
+    assert "trained further by stepwell from `llama`" in card
+    assert str(tmp_path) not in card, "folders of this machine are nobody's business"

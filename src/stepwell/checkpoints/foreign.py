@@ -261,18 +261,18 @@ class _Pickles(ForeignTensors):
 
 def _unpickle(file: Path) -> dict[str, Tensor]:
     import zipfile
-    from pickle import UnpicklingError  # what torch raises when it refuses; nothing is unpickled by pickle itself
 
     try:
         found = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-    except UnpicklingError as error:
+    except Exception as error:  # what is refused and what is damaged come in several classes
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))  # without the advice to switch the check off
+        if refused is None:
+            raise CheckpointError(f"{file}: is damaged or no torch file", got=_first_line(error)) from None
         raise CheckpointError(
             f"{file}: holds more than tensors, and is not read",
-            got=_first_line(error),
+            got=f"it asks for {refused[1]}",
             do="ask its makers for model.safetensors",
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{file}: is damaged or no torch file", got=_first_line(error)) from None
     if not isinstance(found, Mapping):
         raise CheckpointError(f"{file}: is no table of tensors", got=type(found).__name__)
     others = sorted(str(name) for name, value in found.items() if not isinstance(value, Tensor))
@@ -282,10 +282,6 @@ def _unpickle(file: Path) -> dict[str, Tensor]:
 
 
 def _first_line(error: BaseException) -> str:
-    """What an error names as refused, without the advice to switch the check off; else its first line."""
-    refused = re.search(r"GLOBAL ([\w.]+)", str(error))
-    if refused is not None:
-        return f"it asks for {refused[1]}"
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 

@@ -36,7 +36,7 @@ from stepwell.checkpoints import (
 from stepwell.errors import CheckpointError, UsageError
 from stepwell.export.card import model_card
 from stepwell.export.tokenizer_files import write_tokenizer
-from stepwell.models import DecoderConfig, LanguageModel, ModelConfig, build_model
+from stepwell.models import DecoderConfig, EncoderConfig, LanguageModel, ModelConfig, build_model
 from stepwell.nn import RMSNorm
 from stepwell.progress import Stage, Watcher, unwatched
 from stepwell.runs import building, disk_error, to_json
@@ -103,24 +103,29 @@ def export_hf(
         raise UsageError("--dtype: unknown precision", got=dtype, wanted=", ".join(DTYPES))
     watch(Stage("read", str(checkpoint)))
     loaded = load_checkpoint(checkpoint)
-    spelled = _spell(loaded)
-    stored = _precision(spelled.tensors)
-    chosen = dtype or stored
+    model, spelled = loaded.model, _spell(loaded)
+    chosen = dtype or _precision(spelled.tensors)
     theirs = {**spelled.theirs, "dtype": chosen}
-    opened_by = auto_class(loaded.model.config, theirs["architectures"])
+    opened_by = auto_class(model.config, theirs["architectures"])
     if "torch_dtype" in theirs:
         theirs["torch_dtype"] = chosen
     watch(Stage("write", str(out)))
     with building(out) as folder:
         size = _write_weights(folder, spelled, dtype, shard_bytes)
-        model = loaded.model
-        write_tokenizer(folder, loaded.tokenizer, max_seq_len=model.config.max_seq_len, sources=model.reads_source)
+        told = write_tokenizer(
+            folder,
+            loaded.tokenizer,
+            max_seq_len=model.config.max_seq_len,
+            sources=model.reads_source,
+            segments=isinstance(model.config, EncoderConfig) and model.config.num_segments > 1,
+        )
+        notes = [*spelled.notes, *told]
         _write_json(folder / "config.json", _with_special_tokens(theirs, loaded.tokenizer))
-        if loaded.model.is_causal:
+        if model.is_causal:
             _write_json(folder / "generation_config.json", _generation(loaded, theirs))
         watch(Stage("compare", "with transformers"))
         measured, why = _measure(folder, loaded, spelled, dtype) if parity else (None, "as asked for")
-        card = model_card(checkpoint, loaded, name=out.name, auto_class=opened_by, notes=spelled.notes, parity=measured)
+        card = model_card(checkpoint, loaded, name=out.name, auto_class=opened_by, notes=notes, parity=measured)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return {
         "out": str(out),
@@ -128,9 +133,9 @@ def export_hf(
         "architecture": theirs["architectures"][0],
         "auto_class": opened_by,
         "dtype": chosen,
-        "parameters": loaded.model.config.num_parameters,
+        "parameters": model.config.num_parameters,
         "bytes": size,
-        "notes": list(spelled.notes),
+        "notes": notes,
         "parity": {"not_measured": why} if measured is None else measured.as_dict(),
     }
 

@@ -20,7 +20,15 @@ ROLES, TARGET = "tokenizer_roles.json", "tokenizer_target.json"
 """What only stepwell reads; a tokenizer that it trained needs neither."""
 
 
-def write_tokenizer(folder: Path, tokenizer: Tokenizer, *, max_seq_len: int, sources: bool = False) -> None:
+TWO_LANGUAGES = (
+    "tokenizer.json reads the source language; to train on pairs there, take source.spm, target.spm and vocab.json "
+    "from where the model came from"
+)
+
+
+def write_tokenizer(
+    folder: Path, tokenizer: Tokenizer, *, max_seq_len: int, sources: bool = False, segments: bool = False
+) -> list[str]:
     """Write tokenizer.json, tokenizer_config.json, special_tokens_map.json, and chat_template.jinja where there is one.
 
     Args:
@@ -28,6 +36,10 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, *, max_seq_len: int, sou
         tokenizer: of any family.
         max_seq_len: longest text that the model reads, in tokens.
         sources: the model reads texts to turn them into others: they get the end token behind them (`Tokenizer.frame`).
+        segments: the model tells the two texts of a pair apart.
+
+    Returns:
+        What a person should know, a sentence each.
     """
     path = folder / "tokenizer.json"
     tokenizer.save(path)
@@ -46,15 +58,17 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, *, max_seq_len: int, sou
     settings: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_seq_len,
+        "model_input_names": ["input_ids", *(["token_type_ids"] if segments else []), "attention_mask"],
         "clean_up_tokenization_spaces": False,
         **special,
     }
     if tokenizer.chat_template is not None:
         (folder / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
-    elif trained_here:
+    elif trained_here and tokenizer.mask_id is None:  # who fills masks writes them into the text
         settings["split_special_tokens"] = True
     for name, values in (("tokenizer_config.json", settings), ("special_tokens_map.json", special)):
         (folder / name).write_text(to_json(values, indent=2) + "\n", encoding="utf-8")
+    return [] if tokenizer.target is tokenizer else [TWO_LANGUAGES]
 
 
 def _special_tokens(tokenizer: Tokenizer) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 import torch
 import yaml
 from safetensors.torch import load_file
@@ -246,3 +247,19 @@ def test_how_a_run_decodes_best_is_handed_on(tmp_path, tokenizer) -> None:
     assert config.eos_token_id == tokenizer.eos_id
     export_hf(saved(tmp_path / "d", tokenizer, {"decoding": {"temperature": 0.0}}), tmp_path / "greedy", parity=False)
     assert transformers.GenerationConfig.from_pretrained(tmp_path / "greedy").do_sample is False
+
+
+def test_what_two_languages_need_is_said(tmp_path, tokenizer) -> None:
+    backend = tokenizers.Tokenizer.from_str(tokenizer._backend.to_str())
+    writes = tokenizers.Tokenizer.from_str(tokenizer._backend.to_str())
+    both = Tokenizer(backend, tokenizer.roles, target=Tokenizer(writes, tokenizer.roles))
+    notes = export_hf(saved(tmp_path / "c", both, **GATED), tmp_path / "out", parity=False)["notes"]
+    assert any("source.spm" in note for note in notes)
+    assert not list((tmp_path / "out").glob("tokenizer_*s.json")), "nothing that only stepwell reads"
+    assert not (tmp_path / "out" / "tokenizer_target.json").exists()
+
+
+def test_only_models_that_tell_segments_apart_are_given_them(tmp_path, tokenizer) -> None:
+    export_hf(saved(tmp_path / "c", tokenizer), tmp_path / "out", parity=False)
+    read = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")("a well")
+    assert set(read) == {"input_ids", "attention_mask"}
