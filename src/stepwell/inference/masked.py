@@ -81,7 +81,8 @@ def fill_masks(model: LanguageModel, tokenizer: Tokenizer, text: str, top_k: int
             probabilities = model.unembed(model.hidden(ids[None])[0, open_places]).softmax(-1)
             probabilities[:, impossible] = 0
             surest = int(probabilities.amax(-1).argmax())
-            found[open_places[surest]] = _candidates(tokenizer, probabilities[surest], top_k)
+            best = probabilities[surest].topk(min(top_k, model.config.vocab_size - len(impossible)))
+            found[open_places[surest]] = _candidates(tokenizer, best.indices, best.values)
             ids[open_places[surest]] = found[open_places[surest]][0].token_id
     candidates = tuple(found[place] for place in places)
     return Filled(
@@ -118,11 +119,10 @@ def complete_many(
     return [[filled[number]] if number in filled else next(completions) for number in range(len(prompts))]
 
 
-def _candidates(tokenizer: Tokenizer, probabilities: Tensor, top_k: int) -> tuple[Candidate, ...]:
-    best = probabilities.topk(min(top_k, len(probabilities)))
+def _candidates(tokenizer: Tokenizer, token_ids: Tensor, probabilities: Tensor) -> tuple[Candidate, ...]:
     return tuple(
         Candidate(tokenizer.token_bytes(token_id).decode("utf-8", "backslashreplace"), token_id, probability)
-        for token_id, probability in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        for token_id, probability in zip(token_ids.tolist(), probabilities.tolist(), strict=True)
     )
 
 

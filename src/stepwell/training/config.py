@@ -80,7 +80,7 @@ class MaskedConfig(Config):
     """Hidden tokens are told from what stands around them (Devlin et al., 2019).
 
     Attributes:
-        mask_ratio: share of the tokens that are hidden.
+        mask_ratio: share of the tokens that are hidden (BERT: 0.15; ModernBERT: 0.3).
         mask_share: of the hidden ones, those that the mask stands for; 1 for pure masking.
         random_share: of the hidden ones, those that a random token stands for; the rest stay as they are.
         whole_words: hide words as a whole: what stands between `blanks`, or the words of `chinese` text too (needs the
@@ -88,7 +88,7 @@ class MaskedConfig(Config):
     """
 
     kind: Literal["masked"] = "masked"
-    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.3
     mask_share: Annotated[float, Field(ge=0, le=1)] = 0.8
     random_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     whole_words: Literal["blanks", "chinese"] | None = None

@@ -114,6 +114,15 @@ def test_one_mask_is_filled_by_the_likeliest_token(tokenizer):
     assert filled.prompt_tokens == len(left) + len(right) + 2
 
 
+def test_special_tokens_fill_nothing_though_they_be_the_likeliest(tokenizer):
+    model = make_encoder(64, tokenizer.vocab_size, head={"bias": True})
+    with torch.no_grad():
+        model.head.bias[[0, MASK]] = 50.0
+    filled = fill_masks(model, tokenizer, "a <|mask|> boat", top_k=1000)
+    assert {one.token_id for one in filled.candidates[0]} == set(range(2, tokenizer.vocab_size))
+    assert filled.candidates[0][0].probability < 1e-6  # under the model itself, which would take a special one
+
+
 def test_several_masks_are_filled_the_surest_first(tokenizer):
     model = make_encoder(64, tokenizer.vocab_size)
     text = "the <|mask|> carried<|mask|> by <|mask|>"
