@@ -127,8 +127,8 @@ def read_directory(path: Path, *, source: str | None = None, allow_pickle: bool 
     Raises:
         CheckpointError: when a file is missing or damaged, or the weights are a pickle that was not asked for.
     """
-    config = _read_json(path / CONFIG)
     tensors = _find_weights(path, allow_pickle)
+    config = _read_json(path / CONFIG)
     generation = _read_json(path / GENERATION) if (path / GENERATION).exists() else {}
     return ForeignModel(
         source=source or str(path),
@@ -153,13 +153,17 @@ def _find_weights(path: Path, allow_pickle: bool) -> ForeignTensors:
                 do="if you trust whoever made it: --allow-pickle reads the tensors in it and refuses everything else",
             )
         return read(_parts(found[0]) if found[0].name.endswith(INDEX) else {found[0]: None})
-    there = ", ".join(sorted(file.name for file in path.iterdir())[:12])
-    adapter = (path / "adapter_config.json").exists()
+    there = sorted(file.name for file in path.iterdir())
+    do = None
+    if "adapter_config.json" in there:
+        do = "this is an adapter (LoRA): merge it into its base model first"
+    elif ggufs := [name for name in there if name.endswith(".gguf")]:
+        do = f"name the file: stepwell import {path / ggufs[0]} OUT"
     raise CheckpointError(
         f"{path}: holds no weights",
-        got=there or "an empty folder",
+        got=", ".join(there[:12]) or "an empty folder",
         wanted=f"{SAFETENSORS}, or {SAFETENSORS}{INDEX} and its parts",
-        do="this is an adapter (LoRA): merge it into its base model first" if adapter else None,
+        do=do,
     )
 
 

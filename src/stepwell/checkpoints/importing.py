@@ -125,7 +125,7 @@ def _measure(foreign: ForeignModel, imported: Imported) -> dict[str, Any]:
     model.load_tensors(imported.tensors)
     family = FAMILIES[foreign.config["model_type"]]
     architectures = foreign.config.get("architectures") or family.architectures
-    if foreign.kind == "gguf":
+    if foreign.kind != "safetensors":
         reference = build_reference(foreign, architectures[0])
     else:
         reference = load_reference(foreign.tensors.files[0].parent, config, architectures)

@@ -189,16 +189,20 @@ def test_a_damaged_config_is_named(folder: Path, content: str) -> None:
 
 
 def test_a_folder_without_config_or_without_weights(folder: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds no weights") as caught:
-        read_foreign(str(folder))
-    assert caught.value.got == "config.json"
+    def refused(match: str) -> CheckpointError:
+        with pytest.raises(CheckpointError, match=match) as caught:
+            read_foreign(str(folder))
+        return caught.value
+
+    assert refused("holds no weights").got == "config.json"
     (folder / "adapter_config.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="holds no weights") as caught:
-        read_foreign(str(folder))
-    assert "merge it into its base model" in str(caught.value.do)
+    assert "merge it into its base model" in str(refused("holds no weights").do)
+    (folder / "adapter_config.json").unlink()
+    (folder / "model.Q8_0.gguf").touch()
+    assert str(folder / "model.Q8_0.gguf") in str(refused("holds no weights").do)
     (folder / "config.json").unlink()
-    with pytest.raises(CheckpointError, match=r"config\.json: no such file"):
-        read_foreign(str(folder))
+    save_file(TENSORS, folder / "model.safetensors")
+    refused(r"config\.json: no such file")
 
 
 def test_a_file_that_is_no_gguf(folder: Path) -> None:
