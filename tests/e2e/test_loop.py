@@ -237,7 +237,7 @@ def test_a_run_that_ended_while_it_was_planned_is_planned_again(
         raise KeyboardInterrupt
 
     (tmp_path / "novel.txt").write_text(small_text("en", 60_000), encoding="utf-8")
-    monkeypatch.setattr("stepwell.studies.sessions.kneser_ney_baseline", ended)
+    monkeypatch.setattr("stepwell.studies.sessions.measure_baselines", ended)
     with pytest.raises(KeyboardInterrupt):
         api.run(text=tmp_path / "novel.txt", budget="60s", out=tmp_path / "out", set=SMALL)
     assert not (tmp_path / "out" / "recipe.yaml").exists()

@@ -83,7 +83,7 @@ def run_result(result: dict[str, Any], *, json: bool) -> None:
         _print_json(result)
         return
     from stepwell.cli.live import rounds_table
-    from stepwell.studies import metric_words, show_metric
+    from stepwell.studies import baseline_words, metric_words, show_metric
 
     console, out = _console(), result["out"]
     journal = read_lines(RunDirectory(Path(out)).journal)
@@ -100,7 +100,7 @@ def run_result(result: dict[str, Any], *, json: bool) -> None:
             console.print(f"{split:<11}[bold]{show_metric(metric, values['value'])}[/] {name}{interval}")
     for baseline in result["baselines"]:
         if metric in baseline:
-            words = "a Kneser-Ney 5-gram over the same bytes"
+            words = baseline_words(baseline["name"]).en
             console.print(f"{'to beat':<11}{show_metric(metric, baseline[metric])} {name}, {words}")
     _masked_words(console, result)
     _samples(console, result["samples"])

@@ -41,6 +41,8 @@ class StudyConfig(Config):
         watch_bytes: held-out text that is measured while training goes on, at most, in bytes.
         prompts: beginnings that every round completes; taken from held-out text when empty.
         sample_tokens: length of those completions.
+        baselines: simpler models to compare with: `kneser_ney_5` counts bytes, `feed_forward` (Bengio et al., 2003) is
+            trained for a tenth of the time.
         fixed: recipe paths that no round may change (`model.num_layers`); the loop begins from your values and may
             change any other.
     """
@@ -51,6 +53,7 @@ class StudyConfig(Config):
     watch_bytes: Annotated[int, Field(ge=1000)] = 30_000
     prompts: tuple[str, ...] = ()
     sample_tokens: Annotated[int, Field(ge=1)] = 100
+    baselines: tuple[Literal["kneser_ney_5", "feed_forward"], ...] = ("kneser_ney_5",)
     fixed: tuple[str, ...] = ()
 
 

@@ -7,6 +7,7 @@ from stepwell.doors import open_late
 if TYPE_CHECKING:
     from stepwell.studies.report import (
         Words,
+        baseline_words,
         change_words,
         diagnosis_words,
         metric_words,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Words",
+    "baseline_words",
     "change_words",
     "diagnosis_words",
     "metric_words",

@@ -31,8 +31,13 @@ def begin_model(recipe: Recipe, corpus: Corpus, watch: Watcher) -> LanguageModel
         DataError: when word vectors cannot be read.
     """
     if recipe.init_from is not None:
-        model = build_model(recipe.model)
-        model.load_tensors(load_checkpoint(Path(recipe.init_from)).model.tensors())
+        model, loaded = build_model(recipe.model), load_checkpoint(Path(recipe.init_from))
+        try:
+            model.load_tensors(loaded.model.tensors())
+        except ValueError as error:
+            raise CheckpointError(
+                f"{loaded.path}: does not fit the recipe", got=str(error), do="leave model out of the recipe"
+            ) from None
     else:
         model = build_model(recipe.model, derive_seed(recipe.seed, "weights"))
     if recipe.word_vectors is not None:

@@ -24,12 +24,13 @@ from stepwell.hardware import Machine, examine
 from stepwell.progress import Fact, RunStarted, Stage, Watcher
 from stepwell.recipes import Draft, Recipe, fit_steps, read_recipe_file, write_recipe
 from stepwell.runs import DRAFT, FORMAT, OLDER, RunDirectory, to_json, write_atomically
+from stepwell.studies.baselines import measure_baselines
 from stepwell.studies.budget import Budget, next_slot, num_slots
 from stepwell.studies.corpus import Corpus, describe, open_corpus
 from stepwell.studies.planning import Planned, outlook, plan_run, shape_words
 from stepwell.studies.report import write_report
 from stepwell.studies.study import SHORTEST_ROUND_SECONDS, Study
-from stepwell.studies.summary import kneser_ney_baseline, sum_up
+from stepwell.studies.summary import sum_up
 from stepwell.studies.trial import Trial, run_trial
 
 DEFAULT_BUDGET = "10m"
@@ -183,11 +184,7 @@ def _plan_loop(
 ) -> tuple[Recipe, Corpus]:
     planned = plan_run(draft, run, machine, watch, seconds=_for_training(budget), steps=None)
     recipe, corpus = planned.recipe, planned.corpus
-    baselines = []
-    if recipe.scoring == "causal":  # counting tells a token from those before it: no measure for a masked model
-        baselines = [kneser_ney_baseline(corpus, recipe.study.validation_bytes)]
-        reached = baselines[0]["bits_per_byte"]
-        watch(Fact(f"to beat: a Kneser-Ney 5-gram over the same bytes has {reached:.3f} bits per byte"))
+    baselines = measure_baselines(recipe, corpus, machine, _for_training(budget), watch)
     if planned.speed is not None and draft.get("training.steps") is None:
         slot = next_slot(_for_training(budget), num_slots(budget.seconds or 0.0))
         recipe = fit_steps(recipe, planned.steps_in(max(slot, SHORTEST_ROUND_SECONDS)), since=0)

@@ -1,4 +1,4 @@
-"""The end of a run: the best model measured in full, the test text read once, and what counting alone reaches.
+"""The end of a run: the best model measured in full, and the test text read once.
 
 `result.json` is made here and nowhere else. This file leaves out the page that shows it (`report`).
 """
@@ -10,16 +10,13 @@ from typing import Any
 
 from stepwell.checkpoints import load_checkpoint
 from stepwell.data import TokenSplit
-from stepwell.evaluation import bootstrap, evaluate_kneser_ney, evaluate_language_modeling, summarize
+from stepwell.evaluation import evaluate_language_modeling, summarize
 from stepwell.models import LanguageModel
 from stepwell.progress import Stage
 from stepwell.recipes import Recipe
 from stepwell.runs import to_json, write_atomically
-from stepwell.studies.corpus import Corpus, stride_of, thinned
+from stepwell.studies.corpus import thinned
 from stepwell.studies.study import Study
-
-COUNTED_BYTES = 20_000_000
-"""The n-gram model counts at most so much training text."""
 
 
 def sum_up(study: Study, reason: str) -> dict[str, Any]:
@@ -70,16 +67,3 @@ def measure(model: LanguageModel, split: TokenSplit, recipe: Recipe) -> dict[str
     """Every metric with its interval, as plain values."""
     scores = evaluate_language_modeling(model, split, precision=recipe.training.precision)
     return {name: asdict(interval) for name, interval in summarize(scores).items()}
-
-
-def kneser_ney_baseline(corpus: Corpus, max_bytes: int) -> dict[str, Any]:
-    """What a 5-gram over bytes reaches on the documents that judge every round; of a large text it counts a part."""
-    train, validation = corpus.text.texts("train"), corpus.text.texts("validation")
-    step, stride = stride_of(int(train.offsets[-1]), COUNTED_BYTES), stride_of(int(validation.offsets[-1]), max_bytes)
-    scores = evaluate_kneser_ney(
-        train[::step],
-        validation[::stride],
-        train_ends=train.ends[::step],
-        validation_ends=validation.ends[::stride],
-    )
-    return {"name": "kneser_ney_5", "bits_per_byte": bootstrap(scores, "bits_per_byte").value}

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from stepwell.studies.report.page import render_report as render_report
     from stepwell.studies.report.page import write_report as write_report
     from stepwell.studies.report.words import Words as Words
+    from stepwell.studies.report.words import baseline_words as baseline_words
     from stepwell.studies.report.words import change_words as change_words
     from stepwell.studies.report.words import diagnosis_words as diagnosis_words
     from stepwell.studies.report.words import metric_words as metric_words
 
 __all__ = [
     "Words",
+    "baseline_words",
     "change_words",
     "diagnosis_words",
     "metric_words",
@@ -40,6 +42,7 @@ __getattr__ = open_late(
         "Words": "words",
         "change_words": "words",
         "diagnosis_words": "words",
+        "baseline_words": "words",
         "metric_words": "words",
         "number": "figures",
         "render_report": "page",

@@ -156,6 +156,7 @@ BASELINES = {
     "gzip": Words("gzip", "gzip"),
     "xz": Words("xz", "xz"),
     "kneser_ney_5": Words("Kneser-Ney 5-gram", "Kneser-Ney 五元模型"),
+    "feed_forward": Words("Bengio's feed-forward model", "Bengio 前馈模型"),
     "kneser_ney_5gram": Words("Kneser-Ney 5-gram", "Kneser-Ney 五元模型"),
     "majority": Words("majority class", "多数类"),
 }

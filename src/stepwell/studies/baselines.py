@@ -1,0 +1,106 @@
+"""What a run has to beat: simpler models on the same documents.
+
+Counting needs a second: a Kneser-Ney 5-gram over the bytes. Bengio's neural probabilistic model (2003) needs training,
+and gets a tenth of the time; ask for it with `study.baselines`. Adding a baseline is one function and one row. This
+file leaves out how they are shown (`report`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from stepwell.config import format_duration
+from stepwell.data import Packer
+from stepwell.evaluation import bootstrap, evaluate_kneser_ney, evaluate_language_modeling
+from stepwell.hardware import Machine
+from stepwell.models import build_model, feed_forward_sized
+from stepwell.progress import Fact, Stage, Watcher
+from stepwell.recipes import Recipe, derive_training, train_defaults
+from stepwell.seeding import derive_seed
+from stepwell.studies.corpus import Corpus, stride_of
+from stepwell.training import Updater, build_objective
+
+COUNTED_BYTES = 20_000_000
+"""The n-gram model counts at most so much training text."""
+
+TRAINED_SHARE = 0.1
+"""Of the time for training, what a baseline that is trained gets."""
+
+
+def kneser_ney(recipe: Recipe, corpus: Corpus, machine: Machine, seconds: float) -> float:
+    """Bits per byte of a 5-gram over bytes; of a large text it counts a part."""
+    train, validation = corpus.text.texts("train"), corpus.text.texts("validation")
+    step = stride_of(int(train.offsets[-1]), COUNTED_BYTES)
+    stride = stride_of(int(validation.offsets[-1]), recipe.study.validation_bytes)
+    scores = evaluate_kneser_ney(
+        train[::step],
+        validation[::stride],
+        train_ends=train.ends[::step],
+        validation_ends=validation.ends[::stride],
+    )
+    return bootstrap(scores, "bits_per_byte", resamples=1).value
+
+
+def feed_forward(recipe: Recipe, corpus: Corpus, machine: Machine, seconds: float) -> float:
+    """Bits per byte of Bengio's model after so many seconds of training, the rate falling to nothing."""
+    row = recipe.training.row_length(recipe.model.max_seq_len)
+    config = feed_forward_sized(1, vocab_size=corpus.tokenizer.vocab_size, max_seq_len=row)
+    training = train_defaults(
+        derive_training(
+            config,
+            tokens=float(corpus.train.num_tokens),
+            steps=None,
+            precision=recipe.training.precision,
+            memory_bytes=machine.memory_bytes / 2,
+        )
+    )
+    model = build_model(config, derive_seed(recipe.seed, "baseline")).to(machine.device)
+    objective = build_objective(training.objective, corpus.tokenizer)
+    packer = Packer(corpus.train, row, derive_seed(recipe.seed, "data"))
+    updater = Updater(model, packer, training, objective, seed=recipe.seed)
+    began, step = time.monotonic(), 0
+    while (spent := time.monotonic() - began) < seconds or not step:
+        updater.update(step, step * updater.rows_per_step, min(1.0, 2 * (1 - spent / seconds)))
+        step += 1
+    scores = evaluate_language_modeling(
+        model, corpus.judged(recipe.study.validation_bytes), precision=recipe.training.precision
+    )
+    return bootstrap(scores, "bits_per_byte", resamples=1).value
+
+
+BASELINES: dict[str, tuple[Callable[[Recipe, Corpus, Machine, float], float], str]] = {
+    "kneser_ney_5": (kneser_ney, "a Kneser-Ney 5-gram over the same bytes"),
+    "feed_forward": (feed_forward, "Bengio's feed-forward model"),
+}
+"""Name -> function of (recipe, corpus, machine, seconds for training) that gives bits per byte, and words for it."""
+
+
+def measure_baselines(
+    recipe: Recipe, corpus: Corpus, machine: Machine, seconds: float, watch: Watcher
+) -> list[dict[str, Any]]:
+    """The baselines of a recipe on the documents that judge every round.
+
+    Args:
+        recipe: names them.
+        corpus: the text.
+        machine: where tensors go.
+        seconds: for training, all rounds together.
+        watch: is told each value.
+
+    Returns:
+        `name` and `bits_per_byte` of each; nothing for a masked model, whose numbers compare with none of them.
+    """
+    if recipe.scoring != "causal":
+        return []
+    found = []
+    for name in recipe.study.baselines:
+        measure, words = BASELINES[name]
+        allowed = max(5.0, TRAINED_SHARE * seconds)
+        if measure is feed_forward:
+            watch(Stage("train", f"{words}, {format_duration(allowed)}"))
+        value = measure(recipe, corpus, machine, allowed)
+        watch(Fact(f"to beat: {words} has {value:.3f} bits per byte"))
+        found.append({"name": name, "bits_per_byte": value})
+    return found

@@ -1,0 +1,92 @@
+"""Where a round begins: fresh weights, word vectors, a checkpoint; and the round that only counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from stepwell import api
+from stepwell.checkpoints import load_checkpoint
+from stepwell.errors import CheckpointError, ConfigError, DataError
+from stepwell.runs import read_lines
+
+TINY = ["tokenizer.vocab_size=300", "model.num_layers=1", "model.d_model=16", "model.num_heads=2", "model.num_kv_heads=2",
+        "model.head_dim=8", "model.d_ff=32", "model.max_seq_len=32", "study.sample_tokens=5"]  # fmt: skip
+
+
+@pytest.fixture
+def text(tmp_path, small_text) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text(small_text("en", 40_000), encoding="utf-8")
+    return path
+
+
+def weights(run: Path, name: str = "best") -> dict[str, torch.Tensor]:
+    return load_checkpoint(run / "rounds/01/checkpoints" / name).model.tensors()
+
+
+def test_a_run_goes_on_from_a_checkpoint_with_its_tokenizer_and_model(text, tmp_path):
+    first = api.train(text=text, steps=12, out=tmp_path / "first", set=TINY)
+    settings = [f"init_from={tmp_path / 'first'}", "training.optimizer.adamw_learning_rate=1e-9",
+                "training.optimizer.learning_rate=1e-9", "study.sample_tokens=5"]  # fmt: skip
+    second = api.train(text=text, steps=2, out=tmp_path / "second", set=settings)
+    before, after = (load_checkpoint(tmp_path / name) for name in ("first", "second"))
+    assert after.model.config == before.model.config
+    assert after.tokenizer.fingerprint == before.tokenizer.fingerprint
+    for name, tensor in before.model.tensors().items():
+        torch.testing.assert_close(after.model.tensors()[name], tensor, atol=1e-6, rtol=0)
+    assert second["value"] == pytest.approx(first["value"], rel=1e-3)
+
+
+def test_another_family_than_that_of_the_checkpoint_is_refused(text, tmp_path):
+    api.train(text=text, steps=2, out=tmp_path / "first", set=TINY)
+    with pytest.raises(ConfigError, match="not that of init_from"):
+        api.train(text=text, steps=2, out=tmp_path / "b", set=[f"init_from={tmp_path / 'first'}", "model.kind=lstm"])
+    with pytest.raises(ConfigError, match="num_layers"):
+        api.train(text=text, steps=2, out=tmp_path / "c", set=[f"init_from={tmp_path / 'first'}", "model.num_layer=2"])
+    with pytest.raises(CheckpointError, match="does not fit"):
+        api.train(text=text, steps=2, out=tmp_path / "d", set=[f"init_from={tmp_path / 'first'}", "model.d_ff=64"])
+    with pytest.raises(CheckpointError, match="no such"):
+        api.train(text=text, steps=2, out=tmp_path / "e", set=[f"init_from={tmp_path / 'nowhere'}"])
+
+
+def test_embeddings_begin_from_word_vectors(text, tmp_path):
+    vectors = tmp_path / "words.vec"
+    rows = [" ".join([word, *(["0.5"] * 8 + ["-0.5"] * 8)]) for word in ("the", "and")]
+    vectors.write_text("\n".join(["2 16", *rows]) + "\n", encoding="utf-8")
+    still = ["training.optimizer.adamw_learning_rate=1e-9", "training.optimizer.learning_rate=1e-9"]
+    run = tmp_path / "run"
+    api.train(text=text, steps=2, out=run, set=[*TINY, *still, f"word_vectors={vectors}"])
+    loaded = load_checkpoint(run)
+    row = loaded.model.tensors()["embedding.weight"][int(loaded.tokenizer.encode(" the")[0])]
+    assert bool((row[:8] > 0).all())
+    assert bool((row[8:] < 0).all())
+    assert float(row.detach().std()) == pytest.approx(0.02, rel=0.1)
+    with pytest.raises(ConfigError, match="width|wide|channels"):
+        api.train(text=text, steps=2, out=tmp_path / "wide", set=[*TINY, "model.d_model=24", f"word_vectors={vectors}"])
+    with pytest.raises(DataError, match="nowhere.vec"):
+        api.train(text=text, steps=2, out=tmp_path / "no", set=[*TINY, f"word_vectors={tmp_path / 'nowhere.vec'}"])
+
+
+def test_counting_is_a_round_of_one_step(text, tmp_path):
+    run = tmp_path / "run"
+    result = api.train(text=text, steps=5, out=run, set=["model.kind=ngram", "tokenizer.vocab_size=300"])
+    assert result["steps"] == 1
+    assert result["train_value"] < result["value"] < 4
+    lines = read_lines(run / "rounds/01/metrics.jsonl")
+    assert [line["kind"] for line in lines] == ["step", "evaluation"]
+    assert "tables.4.keys" in weights(run) or any("keys" in name for name in weights(run))
+    assert api.predict(run, "the ", {"max_tokens": 5})[0][0].text
+
+
+def test_the_loop_plays_a_counted_model_and_compares_with_a_trained_baseline(text, tmp_path):
+    settings = ["model.kind=ngram", "tokenizer.vocab_size=300", "study.baselines=[kneser_ney_5, feed_forward]"]
+    result = api.run(text=text, budget="60s", out=tmp_path / "run", set=settings)
+    assert result["stopped_because"] == "nothing_left"
+    names = [baseline["name"] for baseline in result["baselines"]]
+    assert names == ["kneser_ney_5", "feed_forward"]
+    assert all(0 < baseline["bits_per_byte"] < 8 for baseline in result["baselines"])
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "feed-forward" in page
