@@ -145,6 +145,7 @@ def test_a_published_model_learns_on(smollm2: Path, real_data: Callable[[str], P
     assert "apache-2.0" in card
 
 
+@pytest.mark.slow
 def test_where_weights_came_from_outlives_training(
     tiny_llama: Path, small_text: Callable[..., str], tmp_path: Path
 ) -> None:
