@@ -34,13 +34,33 @@ EXPERTS = {"num_experts_per_tok": 2, "num_local_experts": 3}
 
 MODERN = {**SIZES, "num_hidden_layers": 4, "local_attention": 8}
 
-T5 = {"vocab_size": VOCAB, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "n_positions": 96,
-      "relative_attention_num_buckets": 8, "relative_attention_max_distance": 20, "decoder_start_token_id": 7, **TOKENS}
-HALVES = {**{f"{half}_layers": layers for half, layers in (("encoder", 2), ("decoder", 1))},
-          **{f"{half}_ffn_dim": 48 for half in ("encoder", "decoder")},
-          **{f"{half}_attention_heads": 4 for half in ("encoder", "decoder")}}
-BART = {"vocab_size": VOCAB, "d_model": 32, "max_position_embeddings": 96, "decoder_start_token_id": 7,
-        "forced_eos_token_id": None, **HALVES, **TOKENS}
+T5 = {
+    "vocab_size": VOCAB,
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 48,
+    "num_layers": 2,
+    "num_heads": 4,
+    "n_positions": 96,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 20,
+    "decoder_start_token_id": 7,
+    **TOKENS,
+}
+HALVES = {
+    **{f"{half}_layers": layers for half, layers in (("encoder", 2), ("decoder", 1))},
+    **{f"{half}_ffn_dim": 48 for half in ("encoder", "decoder")},
+    **{f"{half}_attention_heads": 4 for half in ("encoder", "decoder")},
+}
+BART = {
+    "vocab_size": VOCAB,
+    "d_model": 32,
+    "max_position_embeddings": 96,
+    "decoder_start_token_id": 7,
+    "forced_eos_token_id": None,
+    **HALVES,
+    **TOKENS,
+}
 
 TINY: dict[str, tuple[str, str, dict[str, Any]]] = {
     "llama": ("LlamaForCausalLM", "LlamaConfig", GROUPED),

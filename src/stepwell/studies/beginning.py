@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.checkpoints import load_checkpoint, read_provenance, resolve_checkpoint, save_checkpoint
+from stepwell.errors import CheckpointError
 from stepwell.models import LanguageModel, NGram, build_model, fill_embeddings
 from stepwell.progress import Evaluated, Fact, StepDone, Watcher
 from stepwell.recipes import Recipe

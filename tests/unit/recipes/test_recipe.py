@@ -13,7 +13,8 @@ from stepwell.recipes import Recipe, fit_steps
 WHOLE: dict[str, Any] = {
     "data": {"sources": ("novel.txt",)},
     "tokenizer": {"kind": "byte_bpe", "vocab_size": 512},
-    "model": {"kind": "decoder", "vocab_size": 512, "max_seq_len": 64, "num_layers": 1, "d_model": 32, "num_heads": 2, "num_kv_heads": 2,
+    "model": {"kind": "decoder", "vocab_size": 512, "max_seq_len": 64, "num_layers": 1, "d_model": 32,
+              "num_heads": 2, "num_kv_heads": 2,
               "head_dim": 16, "d_ff": 64},
     "training": {"steps": 20, "global_batch_tokens": 256, "micro_batch": 2, "precision": "float32",
                  "optimizer": {"kind": "muon", "learning_rate": 0.02, "adamw_learning_rate": 0.003},

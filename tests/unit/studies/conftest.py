@@ -31,7 +31,8 @@ from stepwell.tokenizers import ByteBPEConfig
 WHOLE: dict[str, Any] = {
     "data": {"sources": ("made up",)},
     "tokenizer": {"kind": "byte_bpe", "vocab_size": 640},
-    "model": {"kind": "decoder", "vocab_size": 640, "max_seq_len": 32, "num_layers": 2, "d_model": 16, "num_heads": 2, "num_kv_heads": 2,
+    "model": {"kind": "decoder", "vocab_size": 640, "max_seq_len": 32, "num_layers": 2, "d_model": 16,
+              "num_heads": 2, "num_kv_heads": 2,
               "head_dim": 8, "d_ff": 32},
     "training": {"steps": 400, "global_batch_tokens": 256, "micro_batch": 2, "precision": "float32",
                  "optimizer": {"kind": "muon", "learning_rate": 0.02, "adamw_learning_rate": 0.003},
