@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from stepwell.config import build, flatten, merge
 from stepwell.models import MODELS, ModelConfig
@@ -35,6 +35,29 @@ PRETRAINED_RATE = 0.03
 TOKENS_PER_PARAMETER = 4
 MEASUREMENTS = 10
 """How often a run is measured on held-out text while it trains."""
+
+
+class Rates(NamedTuple):
+    """Full learning rates for a batch of 2,048 tokens.
+
+    Attributes:
+        muon: of Muon's matrices.
+        beside_muon: of AdamW on everything else.
+        adamw: of AdamW alone.
+    """
+
+    muon: float
+    beside_muon: float
+    adamw: float
+
+
+USUAL_RATES = Rates(0.02, 0.005, 0.003)
+RATES = {
+    "lstm": Rates(0.05, 0.015, 0.01),
+    "gru": Rates(0.02, 0.015, 0.01),
+    "recurrent_encoder_decoder": Rates(0.02, 0.015, 0.003),
+}
+"""Families that learn faster at other rates than the usual ones (benchmarks/LOG.md)."""
 
 
 @dataclass(frozen=True)
@@ -211,10 +234,11 @@ def derive_training(
     warmup = min(steps - 1, max(1, min(40, steps // 10)))
     growth = math.sqrt(batch / 2048)
     why = "grows with the root of the batch"
-    rates: dict[str, tuple[Any, str]] = {"training.optimizer.learning_rate": (round(0.003 * growth, 6), why)}
+    full = RATES.get(model.kind, USUAL_RATES)
+    rates: dict[str, tuple[Any, str]] = {"training.optimizer.learning_rate": (round(full.adamw * growth, 6), why)}
     if optimizer == "muon":
-        rates["training.optimizer.adamw_learning_rate"] = (round(0.005 * growth, 6), why)
-        rates["training.optimizer.learning_rate"] = (round(0.02 * growth, 5), why)
+        rates["training.optimizer.adamw_learning_rate"] = (round(full.beside_muon * growth, 6), why)
+        rates["training.optimizer.learning_rate"] = (round(full.muon * growth, 5), why)
     if pretrained:
         small = "the weights are trained already"
         rates = {path: (float(f"{value * PRETRAINED_RATE:.3g}"), small) for path, (value, _) in rates.items()}
