@@ -249,7 +249,7 @@ def derive_training(
         "training.global_batch_tokens": (batch, "grows with the tokens of the run"),
         "training.micro_batch": (fitting_rows(model, rows, memory_bytes, row), "fits into memory"),
         "training.precision": (precision, "measured on this machine"),
-        "training.optimizer.kind": (optimizer, "needs the fewest steps"),
+        "training.optimizer.kind": (optimizer, "small steps need no more" if pretrained else "needs the fewest steps"),
         **rates,
         "training.schedule.kind": ("wsd", "a longer run can go on from its stable part"),
         "training.schedule.warmup_steps": (warmup, "a tenth of the steps, at most 40"),

@@ -136,12 +136,12 @@ def plan_run(
         ConfigError: when the user's values do not fit together.
     """
     draft, corpus = open_draft(draft, run, watch)
-    optimizer = draft.get("training.optimizer.kind") or "muon"
+    pretrained = draft.get("init_from") is not None
+    optimizer = draft.get("training.optimizer.kind") or ("adamw" if pretrained else "muon")
     kind = _kind_of(draft)
     vocab_size = draft.get("model.vocab_size") or corpus.tokenizer.vocab_size
     unique = corpus.train.num_tokens
     speedometer: Speedometer | None = None
-    pretrained = draft.get("init_from") is not None
     if pretrained:
         tokens = steps * STEPS_TOKENS if steps else PRETRAINED_TOKENS
         plan, reason = Plan(0, tokens, tokens / unique, math.nan), ""
