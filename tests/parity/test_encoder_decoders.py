@@ -18,7 +18,7 @@ from stepwell.errors import CheckpointError
 from stepwell.export import export_hf
 from stepwell.inference import SamplingParams, generate
 from stepwell.models import EncoderDecoder, EncoderDecoderConfig, build_model
-from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer
+from stepwell.tokenizers import ByteBPEConfig, Tokenizer, read_tokenizer, train_tokenizer
 
 NAMES = [name for name in TINY if name.split()[0] in ("t5", "mt5", "bart", "marian")]
 
@@ -348,3 +348,25 @@ def take_over(layer: Any, block: Any) -> None:
     pairs += [(getattr(theirs, end), getattr(ours, end)) for theirs, ours in modules for end in ("weight", "bias")]
     for theirs, ours in pairs:
         theirs.copy_(ours)
+
+
+def tiny_tokenizer(model_type: str) -> Any:
+    import transformers
+
+    letters = sorted(set("a stepwell is a well"))
+    if model_type == "t5":
+        pieces = ["<pad>", "</s>", "<unk>", *(letter.replace(" ", "▁") for letter in letters)]
+        return transformers.T5Tokenizer(vocab=[(piece, -1.0 - place) for place, piece in enumerate(pieces)])
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", *(letter.replace(" ", "Ġ") for letter in letters), "<mask>"]
+    return transformers.BartTokenizer(vocab={piece: place for place, piece in enumerate(pieces)}, merges=[])
+
+
+@pytest.mark.parametrize("model_type", ["t5", "bart"])
+def test_sources_begin_and_end_as_in_transformers(model_type, tmp_path):
+    theirs = tiny_tokenizer(model_type)
+    with quiet():
+        theirs.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    ours = read_tokenizer(tmp_path)
+    for text in ("a stepwell is a well", "well", ""):
+        assert ours.frame(ours.encode(text)).tolist() == theirs(text)["input_ids"]
