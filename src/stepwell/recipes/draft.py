@@ -17,6 +17,7 @@ import yaml
 from stepwell.config import Tree, build, check, flatten, merge, parse_assignments
 from stepwell.data import DataConfig
 from stepwell.errors import BudgetError, ConfigError, UsageError
+from stepwell.models import MODELS
 from stepwell.recipes.presets import preset_values
 from stepwell.recipes.recipe import METRIC_RANGES, Recipe
 
@@ -133,12 +134,16 @@ def begin_draft(
 def _with_usual_kinds(tree: Tree) -> Tree:
     """The values with the kind that each choice has when nobody says another, so that its fields can be checked."""
     usual: Tree = {}
-    for path, kind in USUAL_KINDS.items():
+    model = tree.get("model")
+    family = MODELS.get(str(model.get("kind"))) if isinstance(model, Mapping) else None
+    kinds = USUAL_KINDS if family is None else {**USUAL_KINDS, "training.objective": family.objectives[0]}
+    unknown = ("model", "training.objective") if tree.get("init_from") else ()  # the checkpoint says it
+    for path, kind in kinds.items():
         names = path.split(".")
         here: Any = tree
         for name in names:
             here = here.get(name) if isinstance(here, Mapping) else None
-        if isinstance(here, Mapping) and "kind" not in here and not (path == "model" and tree.get("init_from")):
+        if isinstance(here, Mapping) and "kind" not in here and path not in unknown:
             nested: Any = {"kind": kind}
             for name in reversed(names):
                 nested = {name: nested}

@@ -196,3 +196,15 @@ def test_a_written_recipe_says_where_each_value_came_from() -> None:
     text = write_recipe(draft.finish(), draft.origins)
     assert "  max_rounds: 5  # derived: five are enough" in text.splitlines()
     assert yaml.safe_load(text)["study"]["max_rounds"] == 5
+
+
+@pytest.mark.parametrize("more", [["model.kind=encoder"], ["init_from=somewhere"]])
+def test_fields_of_an_objective_belong_to_the_family(more):
+    """Nobody has to say that an encoder learns from hidden tokens before saying how many are hidden."""
+    draft = begin_draft(flags=FLAGS, assignments=["training.objective.mask_ratio=0.2", *more])
+    assert draft.get("training.objective.mask_ratio") == 0.2
+
+
+def test_fields_of_another_objective_are_refused():
+    with pytest.raises(ConfigError, match="mask_ratio"):
+        begin_draft(flags=FLAGS, assignments=["training.objective.mask_ratio=0.2", "model.kind=lstm"])
