@@ -27,6 +27,12 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    def stated(self) -> Tree:
+        """The fields that are not what they are by default, as plain values; nested settings are whole."""
+        values = self.model_dump()
+        fields = type(self).model_fields.items()
+        return {name: values[name] for name, field in fields if getattr(self, name) != field.default}
+
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 

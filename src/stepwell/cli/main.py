@@ -223,10 +223,10 @@ def predict(
             "predict: one of --prompt and --input is needed", do="stepwell predict RUN --prompt 'Once upon'"
         )
     if prompt is not None and n == 1 and not json and not any(mask in prompt for mask in MASKS):
-        show.stream("" if chat else prompt, api.stream(run, prompt, given, chat=chat))
+        show.stream(prompt, api.stream(run, prompt, given, chat=chat))
         return
     prompts = [prompt] if prompt is not None else show.read_prompts(input_)
-    show.completions(prompts, api.predict(run, prompts, given, chat=chat), json=json, chat=chat)
+    show.completions(prompts, api.predict(run, prompts, given, chat=chat), json=json)
 
 
 @app.command()

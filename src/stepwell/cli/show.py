@@ -189,20 +189,18 @@ def train_result(result: dict[str, Any], *, json: bool) -> None:
 
 
 def stream(prompt: str, pieces: Iterable[Piece]) -> None:
-    """A completion as it is written, after its prompt."""
+    """A completion as it is written, after the prompt that it goes on with; an answer stands alone."""
     first = True
     for piece in pieces:
-        if first:
+        if first and piece.continues:
             sys.stdout.write(prompt)
-            first = False
+        first = False
         sys.stdout.write(piece.text)
         sys.stdout.flush()
     sys.stdout.write("\n")
 
 
-def completions(
-    prompts: Sequence[str], done: Sequence[Sequence[Completion]], *, json: bool, chat: bool = False
-) -> None:
+def completions(prompts: Sequence[str], done: Sequence[Sequence[Completion]], *, json: bool) -> None:
     """Finished completions: one JSON object, or text after each prompt; answers stand under theirs."""
     if json:
         choices = [
@@ -217,7 +215,7 @@ def completions(
             if len(samples) > 1:
                 sys.stdout.write(f"[{number}] ")
             is_whole = hasattr(completion, "candidates")  # its masks are filled
-            before = "" if is_whole else f"{prompt}{chr(10) if chat else ''}"
+            before = "" if is_whole else prompt if completion.continues else f"{prompt}\n"
             sys.stdout.write(f"{before}{completion.text}\n")
             sys.stdout.write("\n" if len(prompts) * len(samples) > 1 else "")
 

@@ -49,6 +49,7 @@ class Piece:
         token_id: the token, the end-of-text token included.
         logprob: of the token under the model itself (nats), before temperature and truncation.
         finish_reason: None until the sample's last piece.
+        continues: whether it goes on with the prompt's text, rather than answering it.
     """
 
     index: int
@@ -56,6 +57,7 @@ class Piece:
     token_id: int
     logprob: float
     finish_reason: FinishReason | None
+    continues: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Completion:
         logprobs: of each token under the model itself (nats).
         finish_reason: why it ended.
         prompt_tokens: length of the prompt, the begin token included.
+        continues: whether it goes on with the prompt's text, rather than answering it.
     """
 
     text: str
@@ -75,6 +78,7 @@ class Completion:
     logprobs: tuple[float, ...]
     finish_reason: FinishReason
     prompt_tokens: int
+    continues: bool = True
 
 
 def generate(
@@ -175,6 +179,7 @@ class _Row:
     prompt: int
     index: int
     token_ids: list[int]
+    continues: bool
     decoder: StreamDecoder
     gate: StopGate
     finish_reason: FinishReason | None = field(default=None)
@@ -191,7 +196,7 @@ class _Row:
             self.finish_reason = "length"
         if self.finish_reason is not None:
             text += self.gate.finish()
-        return Piece(self.index, text, token_id, logprob, self.finish_reason)
+        return Piece(self.index, text, token_id, logprob, self.finish_reason, self.continues)
 
 
 def _complete(
@@ -216,6 +221,7 @@ def _join(pieces: Sequence[Piece], prompt_tokens: int) -> Completion:
         tuple(piece.logprob for piece in pieces),
         finish_reason,
         prompt_tokens,
+        pieces[-1].continues,
     )
 
 
@@ -228,6 +234,7 @@ def _decode(
             number,
             index,
             [] if model.reads_source else list(read),
+            continues,
             StreamDecoder(tokenizer.target, continues=continues),
             StopGate(params.stop),
         )

@@ -43,7 +43,7 @@ class Filled(Completion):
         candidates: for each mask, in order, the likeliest tokens; the first one was taken.
     """
 
-    candidates: tuple[tuple[Candidate, ...], ...]
+    candidates: tuple[tuple[Candidate, ...], ...] = ()
 
 
 def has_mask(model: LanguageModel, tokenizer: Tokenizer, text: str) -> bool:

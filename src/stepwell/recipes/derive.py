@@ -24,7 +24,7 @@ DEPTHS = range(1, 33)
 SPECIAL_TOKENS = {
     "masked": ("<|mask|>",),
     "denoising": ("<|mask|>",),
-    "span_corruption": tuple(f"<|span_{number}|>" for number in range(100)),
+    "span_corruption": tuple(f"<|span_{number}|>" for number in range(32)),
 }
 """Tokens that an objective needs beside those of the text."""
 
@@ -183,7 +183,7 @@ def derive_model(plan: Plan, *, vocab_size: int, reason: str, kind: str = "decod
     """The model section: the shape of the plan's depth, and dropout by how often the text is repeated."""
     config = MODELS[kind].sized(plan.depth, vocab_size=vocab_size, max_seq_len=MAX_SEQ_LEN)
     values: dict[str, tuple[Any, str]] = {"model.kind": (kind, "the default family")}
-    for name, value in config.model_dump(exclude_defaults=True).items():
+    for name, value in config.stated().items():
         values.setdefault(f"model.{name}", (value, f"depth {plan.depth}: {reason}"))
     values["model.vocab_size"] = (vocab_size, "the tokenizer's")
     values["model.max_seq_len"] = (MAX_SEQ_LEN, "the default window")

@@ -10,6 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 from stepwell.errors import ConfigError
+from stepwell.models import ModelConfig, lstm_textbook, transformer_base
+
+
+def _shape_of(config: ModelConfig) -> dict[str, Any]:
+    """What a model is, text and window aside."""
+    values = config.stated()
+    return {"kind": config.kind, **{name: values[name] for name in values if name not in ("vocab_size", "max_seq_len")}}
+
 
 _LLAMA = {
     "kind": "decoder",
@@ -61,33 +69,17 @@ PRESETS: dict[str, dict[str, Any]] = {
             "embedding_norm": False,
             "positions": {"kind": "relative"},
             "attention_scale": 1.0,
-        }
-    },
-    "transformer-base": {  # Vaswani et al., 2017, table 3
-        "model": {
-            "kind": "encoder_decoder",
-            "num_layers": 6,
-            "num_encoder_layers": 6,
-            "d_model": 512,
-            "num_heads": 8,
-            "num_kv_heads": 8,
-            "head_dim": 64,
-            "d_ff": 2048,
-            "activation": "relu",
-            "norm": _LAYER_NORM,
-            "norm_placement": "post",
-            "qk_norm": "none",
-            "embedding_norm": False,
-            "embedding_scale": 512**0.5,
-            "positions": {"kind": "sinusoidal"},
-            "tie_embeddings": True,
-            **_BIASES,
+            "prompt": "source",
         },
+        "training": {"objective": {"kind": "span_corruption"}},
+    },
+    "transformer-base": {
+        "model": {**_shape_of(transformer_base()), "prompt": "continue"},
         "training": {"objective": {"kind": "causal", "label_smoothing": 0.1}},
     },
-    "lstm-textbook": {  # Keras: Embedding(10000, 256), LSTM(128), LSTM(128), Dense(10000, softmax)
-        "tokenizer": {"kind": "word", "vocab_size": 10_000},
-        "model": {"kind": "lstm", "d_embedding": 256, "d_model": 128, "num_layers": 2},
+    "lstm-textbook": {
+        "tokenizer": {"kind": "word", "vocab_size": lstm_textbook().vocab_size},
+        "model": _shape_of(lstm_textbook()),
     },
     "bengio-2003": {
         "model": {"kind": "feed_forward", "context_size": 5, "d_embedding": 60, "d_hidden": 100, "direct": True}

@@ -101,8 +101,8 @@ def _resized(finding: Finding, recipe: Recipe, factor: float) -> Change | None:
     if chosen not in depths:
         return None
     config = sized(chosen, **sizes)
-    names = [name for name in config.model_dump(exclude_defaults=True) if name not in ("kind", *sizes)]
-    return Change(finding, {f"model.{name}": getattr(config, name) for name in names}, goes_on=False)
+    names = [name for name in config.stated() if name not in ("kind", *sizes)]
+    return Change(finding, {f"model.{name}": config.stated()[name] for name in names}, goes_on=False)
 
 
 def refit_tokenizer(finding: Finding, recipe: Recipe) -> Change | None:
