@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,8 @@ class Trainer:
         """Measure on held-out text, keep the best, and begin the decay early when it only gets worse."""
         state = self.progress
         self.model.eval()
-        metrics = dict(self.evaluate(self.model))
+        with self.clock.measuring():
+            metrics = dict(self.evaluate(self.model))
         self.watch(Evaluated(state.step, metrics))
         append_line(self.metrics, {"kind": "evaluation", "step": state.step, "train_loss": state.loss_mean, **metrics})
         state.measured_step = state.step
@@ -183,14 +185,21 @@ class Trainer:
         self._save("measured")
 
     def _mind_the_clock(self) -> None:
-        """Begin the decay earlier when the steps that are left would not fit into the time that is left."""
-        state = self.progress
-        affordable = self.clock.steps_left()
-        if affordable is None or state.step + affordable >= state.steps:
+        """Fit what is left to the time that is left: fewer steps where they would not all fit.
+
+        The stable part may grow again when the machine was busy for a while only; the decay may not.
+        """
+        state, ratio = self.progress, self.config.schedule.decay_ratio
+        affordable = self.clock.steps_left(self.config.evaluate_every_steps)
+        if affordable is None:
             return
-        steps = state.step + affordable
-        decay_start = max(state.step, steps - round(self.config.schedule.decay_ratio * steps))
-        self._shorten(min(decay_start, state.decay_start), steps, "deadline")
+        is_stable = state.step < state.decay_start and state.stop_reason != "patience"
+        most = plan_span(self.config.schedule, self.config.steps).steps if is_stable else state.steps
+        steps = min(most, state.step + affordable)
+        if steps == state.steps:
+            return
+        decay_start = max(state.step, steps - round(ratio * steps))
+        self._shorten(decay_start if is_stable else min(decay_start, state.decay_start), steps, "deadline")
 
     def _shorten(self, decay_start: int, steps: int, why: str) -> None:
         state = self.progress
@@ -302,12 +311,14 @@ class Trainer:
 
 
 class _Clock:
-    """Time of one process: laps, the last checkpoint, and how many steps still fit."""
+    """Time of one process: laps, measurements, the last checkpoint, and how many steps still fit."""
 
     def __init__(self, seconds: float | None) -> None:
         self.started = self.last_lap = self.last_save = time.monotonic()
         self.deadline = None if seconds is None else self.started + seconds
         self.laps: list[float] = []
+        self.measurements: list[float] = []
+        self.aside = 0.0
 
     @property
     def is_over(self) -> bool:
@@ -321,15 +332,29 @@ class _Clock:
         self.last_save = time.monotonic()
 
     def lap(self) -> float:
+        """Seconds since the last lap, measurements included; the lap itself is remembered without them."""
         now = time.monotonic()
         seconds = max(1e-9, now - self.last_lap)
         self.last_lap = now
-        self.laps.append(seconds)
+        self.laps.append(max(1e-9, seconds - self.aside))
+        self.aside = 0.0
         return seconds
 
-    def steps_left(self) -> int | None:
-        """How many steps fit into the time that is left, by the mean of the laps so far; None without a deadline."""
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """What happens inside is a measurement."""
+        began = time.monotonic()
+        yield
+        self.measurements.append(time.monotonic() - began)
+        self.aside += self.measurements[-1]
+
+    def steps_left(self, evaluate_every_steps: int) -> int | None:
+        """How many steps fit into the time that is left, measurements included; None without a deadline.
+
+        By the mean of the last laps: a machine may be busy for a while only.
+        """
         if self.deadline is None or len(self.laps) < 5:
             return None
-        recent = self.laps[2:][-200:]
-        return max(0, int((self.deadline - time.monotonic()) / (sum(recent) / len(recent))))
+        recent = self.laps[2:][-40:]
+        measuring = sum(self.measurements) / max(1, len(self.measurements)) / evaluate_every_steps
+        return max(0, int((self.deadline - time.monotonic()) / (sum(recent) / len(recent) + measuring)))

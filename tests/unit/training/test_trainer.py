@@ -221,6 +221,17 @@ def test_steps_that_become_slow_in_the_decay_still_end_in_time(make_trainer, tmp
     assert records(tmp_path, "evaluation")[-1]["step"] == trained.progress.step, "the last model is measured"
 
 
+def test_a_machine_that_was_busy_for_a_while_gives_the_steps_back(make_trainer, tmp_path, clock):
+    """Twenty slow steps at the beginning, then fast ones: the time is used all the same."""
+    busy = clock.seconds_a_step(*[3.0] * 20, *[0.5] * 1000)
+    trained = make_trainer(tmp_path, training={"steps": 1000, "patience": "null"}, seconds=200, watch=busy).run()
+    assert 190 <= clock.now <= 201
+    assert trained.progress.step > 250, "60 s for 20 steps, then two a second"
+    assert 0.5 <= trained.progress.decay_start / trained.progress.step <= 0.7
+    rates = [record["learning_rate"] for record in records(tmp_path, "step")]
+    assert rates[-1] < 0.15 * max(rates)
+
+
 def test_enough_time_changes_nothing(make_trainer, tmp_path, clock):
     trained = make_trainer(tmp_path / "a", seconds=1000, watch=clock.seconds_a_step(1.0)).run()
     make_trainer(tmp_path / "b").run()
