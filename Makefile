@@ -45,7 +45,7 @@ weights: $(STAMP) ## fetch published weights for the tests that use real ones (t
 bench-loop: $(STAMP) ## measure the closed loop on real text (25 minutes) and add it to the ledger
 	$(BIN)/python benchmarks/loop.py
 
-bench-families: $(STAMP) ## measure every family on two texts (an hour), for docs/families.md and the ledger
+bench-families: $(STAMP) ## measure every family on two texts (half an hour), for docs/families.md and the ledger
 	$(BIN)/python benchmarks/families.py
 
 clean: ## remove caches and built packages (.venv and runs/ stay)

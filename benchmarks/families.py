@@ -1,6 +1,6 @@
 """What each family of the catalog reaches on real text in the same time, written into the table of docs/families.md.
 
-    .venv/bin/python benchmarks/families.py                  # every family on two texts, three minutes each (an hour)
+    .venv/bin/python benchmarks/families.py                  # every family on two texts, two minutes each (half an hour)
     .venv/bin/python benchmarks/families.py --budget 1m lstm # one of them, shorter; the page is left alone
 
 Each result is one line of benchmarks/ledger.jsonl, with the commit and the machine. Everything but the family is what
@@ -76,7 +76,7 @@ def table_of(records: list[dict[str, Any]]) -> str:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("families", nargs="*", help="default: every family")
-    arguments.add_argument("--budget", default="3m", help="time for each, everything included")
+    arguments.add_argument("--budget", default="2m", help="time for each, everything included")
     asked = arguments.parse_args()
     records = []
     with tempfile.TemporaryDirectory() as folder:
