@@ -103,7 +103,9 @@ class EncoderConfig(TransformerConfig):
 
 
 def encoder_sized(depth: int, *, vocab_size: int, max_seq_len: int, mask_id: int = OWN_MASK_ID) -> EncoderConfig:
-    """The encoder of a depth: D = 64 L, heads of 64 channels, F = 4 D, everything else by default.
+    """The encoder of a depth: D = 64 L, heads of 64 channels, F = 4 D, the embedding as the head's table.
+
+    Only the hidden tokens teach a head, so a table of its own learns slowly; everything else is by default.
 
     Args:
         depth: number of layers L, from 1.
@@ -122,4 +124,5 @@ def encoder_sized(depth: int, *, vocab_size: int, max_seq_len: int, mask_id: int
         head_dim=64,
         d_ff=4 * d_model,
         mask_id=mask_id,
+        tie_embeddings=True,
     )
