@@ -346,7 +346,7 @@ def test_our_own_encoder_is_refused_with_what_differs():
             "norm_placement is pre",
             "qk_norm is head",
             "norm is rms",
-            "tie_embeddings is false",
+            "head.dense_bias is false",
             "num_segments is 0",
         ),
         "modernbert": ("qk_norm is head", "gated is false"),
