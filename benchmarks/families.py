@@ -1,6 +1,6 @@
 """What each family of the catalog reaches on real text in the same time, written into the table of docs/families.md.
 
-    .venv/bin/python benchmarks/families.py                  # every family on two texts, two minutes each (half an hour)
+    .venv/bin/python benchmarks/families.py                  # every family on two texts, two minutes each
     .venv/bin/python benchmarks/families.py --budget 1m lstm # one of them, shorter; the page is left alone
 
 Each result is one line of benchmarks/ledger.jsonl, with the commit and the machine. Everything but the family is what

@@ -12,7 +12,7 @@ from typing import Any
 
 from stepwell.evaluation import Interval
 from stepwell.recipes import Recipe
-from stepwell.runs import append_line, read_lines
+from stepwell.runs import RunDirectory, append_line, read_lines
 from stepwell.studies.diagnosis import Finding
 from stepwell.studies.report import change_words, diagnosis_words
 
@@ -38,10 +38,11 @@ class Journal:
 
     Args:
         path: `journal.jsonl`; it need not be there yet.
+        judging_seconds: how long measuring a round takes, as far as the plan knows.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, judging_seconds: float = 3.0) -> None:
+        self._path, self._planned_judging = path, judging_seconds
         self.lines: list[Line] = read_lines(path)
 
     def add(self, line: Line) -> None:
@@ -71,7 +72,7 @@ class Journal:
 
     def judging_seconds(self) -> float:
         """How long measuring a round takes, at most, as far as is known."""
-        return max((line["judging_seconds"] for line in self.lines if line["steps"]), default=3.0)
+        return max((line["judging_seconds"] for line in self.lines if line["steps"]), default=self._planned_judging)
 
 
 def differences(before: Recipe | None, after: Recipe) -> Changed:
@@ -106,3 +107,8 @@ def gain_fields(gain: Interval | None) -> dict[str, float | None]:
     if gain is None:
         return {"gain": None, "gain_low": None, "gain_high": None}
     return {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+
+
+def planned_judging(run: RunDirectory) -> float:
+    """How long measuring a round takes, as the plan of a run has it, in seconds."""
+    return float(((run.read(run.facts) or {}).get("plan") or {}).get("judging_seconds", 3.0))

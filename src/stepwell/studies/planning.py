@@ -39,6 +39,9 @@ from stepwell.tokenizers import TokenizerConfig
 USEFUL_SHARE = 0.8
 """Of the time for training, what ends in the final model; the rest goes into decays that are branched off."""
 
+USUAL_JUDGING_SECONDS = 3.0
+"""For samples and files, and for all of the measuring where its speed is not known."""
+
 STEPS_TOKENS = 2048
 """Tokens of a batch when the number of steps is fixed and nothing else is known."""
 
@@ -69,6 +72,16 @@ class Planned:
     corpus: Corpus
     speed: Speed | None
     plan: Plan
+
+    @property
+    def judging_seconds(self) -> float:
+        """About how long measuring a finished round takes: validation text, a look at training text, samples."""
+        if self.speed is None:
+            return USUAL_JUDGING_SECONDS
+        study, validation = self.recipe.study, self.corpus.tokens.split("validation")
+        num_bytes = min(study.validation_bytes, int(validation.num_bytes.sum())) + study.watch_bytes
+        tokens = num_bytes / self.corpus.bytes_per_token(validation)
+        return USUAL_JUDGING_SECONDS + tokens / self.speed.score_tokens_per_second
 
     def steps_in(self, seconds: float) -> int:
         """Updates that fit into a round of so many seconds, with its measurements on the way."""

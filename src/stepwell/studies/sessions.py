@@ -27,6 +27,7 @@ from stepwell.runs import DRAFT, FORMAT, OLDER, RunDirectory, to_json, write_ato
 from stepwell.studies.baselines import measure_baselines
 from stepwell.studies.budget import Budget, next_slot, num_slots
 from stepwell.studies.corpus import Corpus, describe, open_corpus
+from stepwell.studies.journal import planned_judging
 from stepwell.studies.planning import Planned, outlook, plan_run, shape_words
 from stepwell.studies.report import write_report
 from stepwell.studies.study import SHORTEST_ROUND_SECONDS, Study
@@ -153,7 +154,7 @@ def train_once(
             run,
             machine,
             start_from=None,
-            seconds=None if seconds is None else budget.left - END_SECONDS,
+            seconds=None if seconds is None else budget.left - END_SECONDS / 2 - planned_judging(run),
             watch=watch,
             stop_requested=stop_requested,
         )
@@ -209,6 +210,7 @@ def _write_plan(
             "epochs": round(planned.plan.epochs, 2),
             "tokens": round(planned.plan.tokens),
             "tokens_per_second": round(planned.speed.train_tokens_per_second) if planned.speed else None,
+            "judging_seconds": round(planned.judging_seconds, 1),
         },
         "baselines": list(baselines),
     }

@@ -23,7 +23,7 @@ from stepwell.runs import RunDirectory, to_json, write_atomically
 from stepwell.studies.budget import Budget, next_slot, num_slots
 from stepwell.studies.corpus import Corpus, open_corpus
 from stepwell.studies.diagnosis import Case, Finding, diagnose
-from stepwell.studies.journal import Journal, Line, begin_line, describe, differences, gain_fields
+from stepwell.studies.journal import Journal, Line, begin_line, describe, differences, gain_fields, planned_judging
 from stepwell.studies.remedies import Change, propose
 from stepwell.studies.trial import Trial, prompts_of, read_trial, run_trial, speak
 
@@ -66,7 +66,7 @@ class Study:
         self.recipe, self.run, self.corpus, self.machine, self.budget = recipe, run, corpus, machine, budget
         self.watch, self.stop_requested = watch, stop_requested
         self.metric = METRICS[recipe.metric]
-        self.journal = Journal(run.journal)
+        self.journal = Journal(run.journal, planned_judging(run))
         self.best = self._recall()
 
     def play(self) -> str:
