@@ -7,6 +7,7 @@ late. This file leaves out what follows from a difference: importing and exporti
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -92,9 +93,7 @@ class Parity:
 
 def why_not_measured(config: ModelConfig) -> str | None:
     """What stands against measuring a model here, or None."""
-    try:
-        import transformers  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("transformers") is None:
         return "transformers is not installed"
     needed, free = 3.5 * config.parameter_bytes, available_memory()  # the tensors, ours, theirs, and what they compute
     if needed > free:
