@@ -138,7 +138,7 @@ def key_figures(files: RunFiles, rounds: list[RoundView]) -> list[tuple[Words, W
     kept = [view for view in rounds if view.accepted]
     if parameters is None and kept:
         parameters = number(kept[-1].record.get("parameters"))
-    if parameters is not None:
+    if parameters:  # a model that counts has none
         found.append((say("parameters"), same(figures.show_count(parameters)), None))
     done = sum(not view.running for view in rounds)
     if done:
