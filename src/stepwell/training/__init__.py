@@ -3,18 +3,16 @@
 from typing import TYPE_CHECKING
 
 from stepwell.doors import open_late
-from stepwell.training.config import (
-    AdamWConfig,
+from stepwell.training.config import TrainingConfig
+from stepwell.training.objective_config import (
     CausalConfig,
     DenoisingConfig,
     MaskedConfig,
-    MuonConfig,
     ObjectiveConfig,
-    OptimizerConfig,
     SpanCorruptionConfig,
-    TrainingConfig,
-    WSDConfig,
 )
+from stepwell.training.optimizer_config import AdamWConfig, MuonConfig, OptimizerConfig
+from stepwell.training.schedule_config import WSDConfig
 
 if TYPE_CHECKING:
     from stepwell.training.loop import Evaluate, Trained, Trainer

@@ -21,7 +21,7 @@ from stepwell.data import Batch
 from stepwell.errors import TokenizerError, UsageError
 from stepwell.models import LanguageModel
 from stepwell.tokenizers import Tokenizer
-from stepwell.training.config import MaskedConfig
+from stepwell.training.objective_config import MaskedConfig
 from stepwell.training.objective import Objective
 
 Ints = NDArray[np.int64]

@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
 from stepwell.models import LanguageModel
-from stepwell.training.config import AdamWConfig, MuonConfig
+from stepwell.training.optimizer_config import AdamWConfig, MuonConfig
 
 
 class Split(NamedTuple):

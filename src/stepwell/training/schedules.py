@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stepwell.training.config import WSDConfig
+from stepwell.training.schedule_config import WSDConfig
 
 
 @dataclass(frozen=True)

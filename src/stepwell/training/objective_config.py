@@ -1,0 +1,83 @@
+"""What can be minimised, without a tensor.
+
+A kind is a tagged union on `kind`, and its row in `objectives.OBJECTIVES` says which class it builds. This file leaves
+out the objectives themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from stepwell.config import Config
+
+
+class CausalConfig(Config):
+    """Maximum likelihood of each next token.
+
+    Attributes:
+        label_smoothing: share of the probability that the right token leaves to all others (Szegedy et al., 2016).
+    """
+
+    kind: Literal["causal"] = "causal"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class MaskedConfig(Config):
+    """Hidden tokens are told from what stands around them (Devlin et al., 2019).
+
+    Attributes:
+        mask_ratio: share of the tokens that are hidden (BERT: 0.15; ModernBERT: 0.3).
+        mask_share: of the hidden ones, those that the mask stands for; 1 for pure masking.
+        random_share: of the hidden ones, those that a random token stands for; the rest stay as they are.
+        whole_words: hide words as a whole: what stands between `blanks`, or the words of `chinese` text too (needs the
+            extra `chinese`); None hides each token for itself.
+    """
+
+    kind: Literal["masked"] = "masked"
+    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    mask_share: Annotated[float, Field(ge=0, le=1)] = 0.8
+    random_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    whole_words: Literal["blanks", "chinese"] | None = None
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        if self.mask_share + self.random_share > 1 + 1e-9:
+            raise ValueError(f"shares of at most 1 together (mask {self.mask_share}, random {self.random_share})")
+        return self
+
+
+class SpanCorruptionConfig(Config):
+    """Spans that were cut out of a text are written, each after the sentinel in its place (Raffel et al., 2020, "T5").
+
+    Attributes:
+        corruption_ratio: share of the tokens that is cut out.
+        mean_span_tokens: mean length of a span.
+        label_smoothing: share of the probability that the right token leaves to all others.
+    """
+
+    kind: Literal["span_corruption"] = "span_corruption"
+    corruption_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    mean_span_tokens: Annotated[float, Field(ge=1)] = 3.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class DenoisingConfig(Config):
+    """A text is written whose spans are hidden, each behind one mask (Lewis et al., 2020, "BART": text infilling).
+
+    Attributes:
+        mask_ratio: share of the tokens that is hidden.
+        mean_span_tokens: mean length of a span, a Poisson number.
+        label_smoothing: share of the probability that the right token leaves to all others.
+    """
+
+    kind: Literal["denoising"] = "denoising"
+    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    mean_span_tokens: Annotated[float, Field(ge=1)] = 3.5
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+ObjectiveConfig = Annotated[
+    CausalConfig | MaskedConfig | SpanCorruptionConfig | DenoisingConfig, Field(discriminator="kind")
+]
