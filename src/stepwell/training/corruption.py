@@ -22,8 +22,8 @@ from stepwell.data import Batch, pack_best_fit
 from stepwell.errors import TokenizerError
 from stepwell.models import EncoderDecoder, LanguageModel
 from stepwell.tokenizers import Tokenizer
-from stepwell.training.objective_config import DenoisingConfig, SpanCorruptionConfig
 from stepwell.training.objective import Objective
+from stepwell.training.objective_config import DenoisingConfig, SpanCorruptionConfig
 
 Ints = NDArray[np.int64]
 

@@ -21,8 +21,8 @@ from stepwell.data import Batch
 from stepwell.errors import TokenizerError, UsageError
 from stepwell.models import LanguageModel
 from stepwell.tokenizers import Tokenizer
-from stepwell.training.objective_config import MaskedConfig
 from stepwell.training.objective import Objective
+from stepwell.training.objective_config import MaskedConfig
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]

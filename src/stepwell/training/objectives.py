@@ -16,10 +16,10 @@ from torch.nn.functional import cross_entropy
 from stepwell.data import Batch
 from stepwell.models import LanguageModel
 from stepwell.tokenizers import Tokenizer
-from stepwell.training.objective_config import CausalConfig, ObjectiveConfig
 from stepwell.training.corruption import DenoisingObjective, SpanCorruptionObjective
 from stepwell.training.masking import MaskedObjective
 from stepwell.training.objective import Objective
+from stepwell.training.objective_config import CausalConfig, ObjectiveConfig
 
 
 def causal_loss(model: LanguageModel, batch: Batch, device: torch.device, label_smoothing: float = 0.0) -> Tensor:
