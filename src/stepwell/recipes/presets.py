@@ -75,7 +75,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "transformer-base": {
         "model": {**_shape_of(transformer_base()), "prompt": "continue"},
-        "training": {"objective": {"kind": "causal", "label_smoothing": 0.1}},
+        "training": {"objective": {"kind": "causal", "loss": {"kind": "cross_entropy", "label_smoothing": 0.1}}},
     },
     "lstm-textbook": {
         "tokenizer": {"kind": "word", "vocab_size": lstm_textbook().vocab_size},

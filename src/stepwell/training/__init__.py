@@ -6,8 +6,11 @@ from stepwell.doors import open_late
 from stepwell.training.config import TrainingConfig
 from stepwell.training.objective_config import (
     CausalConfig,
+    CrossEntropyConfig,
     DenoisingConfig,
+    LossConfig,
     MaskedConfig,
+    MeanSquaredErrorConfig,
     ObjectiveConfig,
     SpanCorruptionConfig,
 )
@@ -16,6 +19,7 @@ from stepwell.training.schedule_config import WSDConfig
 
 if TYPE_CHECKING:
     from stepwell.training.loop import Evaluate, Trained, Trainer
+    from stepwell.training.losses import summed_loss, token_losses
     from stepwell.training.objective import Objective
     from stepwell.training.objectives import OBJECTIVES, build_objective, causal_loss
     from stepwell.training.optimizers import OPTIMIZERS, build_optimizers
@@ -27,9 +31,12 @@ __all__ = [
     "OPTIMIZERS",
     "AdamWConfig",
     "CausalConfig",
+    "CrossEntropyConfig",
     "DenoisingConfig",
     "Evaluate",
+    "LossConfig",
     "MaskedConfig",
+    "MeanSquaredErrorConfig",
     "MuonConfig",
     "Objective",
     "ObjectiveConfig",
@@ -45,6 +52,8 @@ __all__ = [
     "build_objective",
     "build_optimizers",
     "causal_loss",
+    "summed_loss",
+    "token_losses",
 ]
 
 __getattr__ = open_late(
@@ -57,6 +66,8 @@ __getattr__ = open_late(
         "Objective": "objective",
         "build_objective": "objectives",
         "causal_loss": "objectives",
+        "summed_loss": "losses",
+        "token_losses": "losses",
         "OPTIMIZERS": "optimizers",
         "build_optimizers": "optimizers",
         "Progress": "state",

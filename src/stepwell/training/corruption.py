@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from stepwell.data import Batch, pack_best_fit
 from stepwell.errors import TokenizerError
 from stepwell.models import EncoderDecoder, LanguageModel
 from stepwell.tokenizers import Tokenizer
+from stepwell.training.losses import summed_loss
 from stepwell.training.objective import Objective
-from stepwell.training.objective_config import DenoisingConfig, SpanCorruptionConfig
+from stepwell.training.objective_config import DenoisingConfig, LossConfig, SpanCorruptionConfig
 
 Ints = NDArray[np.int64]
 
@@ -99,11 +99,11 @@ class CorruptionObjective(Objective[Pairs]):
 
     Args:
         tokenizer: of the text.
-        label_smoothing: share of the probability that the right token leaves to all others, in [0, 1).
+        loss: how a prediction is judged.
     """
 
-    def __init__(self, tokenizer: Tokenizer, label_smoothing: float) -> None:
-        self.tokenizer, self.label_smoothing = tokenizer, label_smoothing
+    def __init__(self, tokenizer: Tokenizer, loss: LossConfig) -> None:
+        self.tokenizer, self.loss_config = tokenizer, loss
 
     @abstractmethod
     def corrupt(self, text: Ints, random: np.random.Generator) -> tuple[Ints, Ints]:
@@ -125,7 +125,7 @@ class CorruptionObjective(Objective[Pairs]):
         return Pairs(source_ids, source_numbers, target_ids, target_numbers)
 
     def loss(self, model: LanguageModel, examples: Pairs, device: torch.device) -> Tensor:
-        """Cross-entropy in nats, summed over the targets.
+        """Of the tokens of the targets.
 
         Raises:
             TypeError: when the model is no encoder-decoder.
@@ -141,9 +141,7 @@ class CorruptionObjective(Objective[Pairs]):
         written = targets.roll(1, dims=1).masked_fill(begins, model.config.start_ids[0])
         hidden = model.pairs(source_ids, source_numbers, written, numbers)
         counted = numbers >= 0
-        return cross_entropy(
-            model.unembed(hidden[counted]), targets[counted], reduction="sum", label_smoothing=self.label_smoothing
-        )
+        return summed_loss(model, hidden[counted], targets[counted], self.loss_config)
 
     def _texts(self, batch: Batch, longest: int, random: np.random.Generator) -> Iterator[Ints]:
         """The tokens of each piece without those that begin and end a document; of a longer one, some stretch."""
@@ -174,7 +172,7 @@ class SpanCorruptionObjective(CorruptionObjective):
     """
 
     def __init__(self, config: SpanCorruptionConfig, tokenizer: Tokenizer) -> None:
-        super().__init__(tokenizer, config.label_smoothing)
+        super().__init__(tokenizer, config.loss)
         if not tokenizer.span_ids:
             raise TokenizerError(
                 "training.objective: the tokenizer has no tokens that stand for spans",
@@ -216,7 +214,7 @@ class DenoisingObjective(CorruptionObjective):
     """
 
     def __init__(self, config: DenoisingConfig, tokenizer: Tokenizer) -> None:
-        super().__init__(tokenizer, config.label_smoothing)
+        super().__init__(tokenizer, config.loss)
         if tokenizer.mask_id is None:
             raise TokenizerError(
                 "training.objective: the tokenizer has no token to hide others behind",

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from stepwell.data import Batch
 from stepwell.errors import TokenizerError, UsageError
 from stepwell.models import LanguageModel
 from stepwell.tokenizers import Tokenizer
+from stepwell.training.losses import summed_loss
 from stepwell.training.objective import Objective
 from stepwell.training.objective_config import MaskedConfig
 
@@ -101,13 +101,13 @@ class MaskedObjective(Objective[MaskedExamples]):
         return MaskedExamples(np.where(hidden, shown, text), text, hidden, batch.document_ids)
 
     def loss(self, model: LanguageModel, examples: MaskedExamples, device: torch.device) -> Tensor:
-        """Cross-entropy in nats, summed over the hidden tokens."""
+        """Of the hidden tokens."""
         hidden = torch.from_numpy(examples.hidden).to(device)
         states = model.hidden(
             torch.from_numpy(examples.token_ids).to(device), torch.from_numpy(examples.document_ids).to(device)
         )
         targets = torch.from_numpy(examples.targets).to(device)
-        return cross_entropy(model.unembed(states[hidden]), targets[hidden], reduction="sum")
+        return summed_loss(model, states[hidden], targets[hidden], self.config.loss)
 
     def _choose(self, text: Ints, begins: Flags, random: np.random.Generator) -> Flags:
         """Each token, or each word as a whole, with the probability of the config."""

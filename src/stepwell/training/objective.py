@@ -47,5 +47,5 @@ class Objective(ABC, Generic[ExamplesT]):
             device: where the model lives.
 
         Returns:
-            Scalar float32: nats, summed over the targets that count.
+            Scalar float32, summed over the targets that count (`losses.summed_loss`).
         """

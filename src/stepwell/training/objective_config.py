@@ -1,7 +1,7 @@
 """What can be minimised, without a tensor.
 
-A kind is a tagged union on `kind`, and its row in `objectives.OBJECTIVES` says which class it builds. This file leaves
-out the objectives themselves.
+A kind is a tagged union on `kind`: what an objective predicts (its row in `objectives.OBJECTIVES` says which class it
+builds), and how a prediction is judged (`losses.py`). This file leaves out the objectives themselves.
 """
 
 from __future__ import annotations
@@ -13,15 +13,47 @@ from pydantic import Field, model_validator
 from stepwell.config import Config
 
 
-class CausalConfig(Config):
-    """Maximum likelihood of each next token.
+class CrossEntropyConfig(Config):
+    """How unlikely the right token was: cross-entropy, in nats.
 
     Attributes:
         label_smoothing: share of the probability that the right token leaves to all others (Szegedy et al., 2016).
+        z_loss: weight of the squared logarithm of the softmax's denominator, which keeps logits from drifting away
+            (Zoph et al., 2022, "ST-MoE"; PaLM: 1e-4).
+    """
+
+    kind: Literal["cross_entropy"] = "cross_entropy"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    z_loss: Annotated[float, Field(ge=0)] = 0.0
+
+
+class MeanSquaredErrorConfig(Config):
+    """How far the logits are from a peak at the right token: the rescaled square loss (Hui and Belkin, 2021).
+
+    What it trains ranks tokens; its softmax is no probability of the text, so perplexity and sampling mean little.
+
+    Attributes:
+        right_weight: weight of the right token's error (the paper's k; 1 for some ten tokens, 15 for a thousand).
+        right_logit: what the right token's logit should be, the others being 0 (the paper's M; likewise 1 and 30).
+    """
+
+    kind: Literal["mean_squared_error"] = "mean_squared_error"
+    right_weight: Annotated[float, Field(gt=0)] = 15.0
+    right_logit: Annotated[float, Field(gt=0)] = 30.0
+
+
+LossConfig = Annotated[CrossEntropyConfig | MeanSquaredErrorConfig, Field(discriminator="kind")]
+
+
+class CausalConfig(Config):
+    """Each next token is predicted from those before it.
+
+    Attributes:
+        loss: of a prediction.
     """
 
     kind: Literal["causal"] = "causal"
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    loss: LossConfig = CrossEntropyConfig()
 
 
 class MaskedConfig(Config):
@@ -33,6 +65,7 @@ class MaskedConfig(Config):
         random_share: of the hidden ones, those that a random token stands for; the rest stay as they are.
         whole_words: hide words as a whole: what stands between `blanks`, or the words of `chinese` text too (needs the
             extra `chinese`); None hides each token for itself.
+        loss: of a prediction.
     """
 
     kind: Literal["masked"] = "masked"
@@ -40,6 +73,7 @@ class MaskedConfig(Config):
     mask_share: Annotated[float, Field(ge=0, le=1)] = 0.8
     random_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     whole_words: Literal["blanks", "chinese"] | None = None
+    loss: LossConfig = CrossEntropyConfig()
 
     @model_validator(mode="after")
     def _shares_fit(self) -> Self:
@@ -54,13 +88,13 @@ class SpanCorruptionConfig(Config):
     Attributes:
         corruption_ratio: share of the tokens that is cut out.
         mean_span_tokens: mean length of a span.
-        label_smoothing: share of the probability that the right token leaves to all others.
+        loss: of a prediction.
     """
 
     kind: Literal["span_corruption"] = "span_corruption"
     corruption_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.15
     mean_span_tokens: Annotated[float, Field(ge=1)] = 3.0
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    loss: LossConfig = CrossEntropyConfig()
 
 
 class DenoisingConfig(Config):
@@ -69,13 +103,13 @@ class DenoisingConfig(Config):
     Attributes:
         mask_ratio: share of the tokens that is hidden.
         mean_span_tokens: mean length of a span, a Poisson number.
-        label_smoothing: share of the probability that the right token leaves to all others.
+        loss: of a prediction.
     """
 
     kind: Literal["denoising"] = "denoising"
     mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.3
     mean_span_tokens: Annotated[float, Field(ge=1)] = 3.5
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    loss: LossConfig = CrossEntropyConfig()
 
 
 ObjectiveConfig = Annotated[

@@ -1,6 +1,6 @@
 """What is minimised: every objective by its kind, one row each.
 
-The first and plainest one, maximum likelihood of each next token, stands here; the others have files of their own.
+The first and plainest one, predicting each next token, stands here; the others have files of their own.
 This file leaves out what an objective is (`objective.py`), and batches.
 """
 
@@ -11,37 +11,38 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from stepwell.data import Batch
 from stepwell.models import LanguageModel
 from stepwell.tokenizers import Tokenizer
 from stepwell.training.corruption import DenoisingObjective, SpanCorruptionObjective
+from stepwell.training.losses import summed_loss
 from stepwell.training.masking import MaskedObjective
 from stepwell.training.objective import Objective
-from stepwell.training.objective_config import CausalConfig, ObjectiveConfig
+from stepwell.training.objective_config import CausalConfig, CrossEntropyConfig, LossConfig, ObjectiveConfig
+
+PLAIN = CrossEntropyConfig()
+"""Maximum likelihood."""
 
 
-def causal_loss(model: LanguageModel, batch: Batch, device: torch.device, label_smoothing: float = 0.0) -> Tensor:
-    """Maximum likelihood of each next token.
+def causal_loss(model: LanguageModel, batch: Batch, device: torch.device, config: LossConfig = PLAIN) -> Tensor:
+    """The loss of each next token.
 
     Args:
         model: the model; its parameters get the gradient.
         batch: rows of packed documents.
         device: where the model lives.
-        label_smoothing: share of the probability that the right token leaves to all others, in [0, 1).
+        config: how a prediction is judged; plain cross-entropy, in nats, by default.
 
     Returns:
-        Scalar float32: cross-entropy in nats, summed over the targets that count.
+        Scalar float32, summed over the targets that count.
     """
     token_ids = torch.from_numpy(batch.token_ids).to(device)
     document_ids = torch.from_numpy(batch.document_ids).to(device)
     counted = torch.from_numpy(batch.loss_mask).to(device)
     targets = torch.from_numpy(batch.targets).to(device)
     hidden = model.hidden(token_ids, document_ids)
-    return cross_entropy(
-        model.unembed(hidden[counted]), targets[counted], reduction="sum", label_smoothing=label_smoothing
-    )
+    return summed_loss(model, hidden[counted], targets[counted], config)
 
 
 class CausalObjective(Objective[Batch]):
@@ -56,7 +57,7 @@ class CausalObjective(Objective[Batch]):
 
     def loss(self, model: LanguageModel, examples: Batch, device: torch.device) -> Tensor:
         """See `causal_loss`."""
-        return causal_loss(model, examples, device, self.config.label_smoothing)
+        return causal_loss(model, examples, device, self.config.loss)
 
 
 OBJECTIVES: dict[str, Callable[[Any, Tokenizer], Objective[Any]]] = {

@@ -1,0 +1,60 @@
+"""How a prediction is judged: cross-entropy or squared error, for each token.
+
+What is reported as the training loss is what is minimised: with label smoothing, a z-loss or squared errors it is not
+the plain cross-entropy, and it compares only with runs of the same loss. The loss on held-out text (`evaluation`) is
+always plain cross-entropy, and compares with all. This file leaves out which tokens are predicted (the objectives).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from stepwell.models import LanguageModel
+from stepwell.training.objective_config import CrossEntropyConfig, LossConfig, MeanSquaredErrorConfig
+
+
+def token_losses(logits: Tensor, targets: Tensor, config: LossConfig) -> Tensor:
+    """The loss of each prediction, plainly.
+
+    Args:
+        logits: (N, V) float32 or bfloat16; computed with in float32.
+        targets: (N,) int64, the right tokens.
+        config: which loss.
+
+    Returns:
+        (N,) float32. Of `cross_entropy` nats: -log p(target), of which label smoothing e replaces a share e by the mean
+        of
+        -log p over all tokens, plus `z_loss` times the squared log-sum-exp of the logits. Of `mean_squared_error`
+        (k (f_target - M)^2 + sum over the others of f^2) / V.
+    """
+    logits = logits.float()
+    if isinstance(config, MeanSquaredErrorConfig):
+        return _squared_errors(logits, targets, config)
+    return _cross_entropies(logits, targets, config)
+
+
+def summed_loss(model: LanguageModel, hidden: Tensor, targets: Tensor, config: LossConfig) -> Tensor:
+    """The loss of all predictions of a model, as every objective takes it.
+
+    Args:
+        model: turns hidden states into logits.
+        hidden: (N, D), the states that predict.
+        targets: (N,) int64, the right tokens.
+        config: which loss.
+
+    Returns:
+        Scalar float32, the sum of `token_losses`.
+    """
+    return token_losses(model.unembed(hidden), targets, config).sum()
+
+
+def _cross_entropies(logits: Tensor, targets: Tensor, config: CrossEntropyConfig) -> Tensor:
+    losses = cross_entropy(logits, targets, reduction="none", label_smoothing=config.label_smoothing)
+    return losses + config.z_loss * logits.logsumexp(dim=-1).square() if config.z_loss else losses
+
+
+def _squared_errors(logits: Tensor, targets: Tensor, config: MeanSquaredErrorConfig) -> Tensor:
+    right = logits.gather(-1, targets[:, None]).squeeze(-1)
+    others = logits.square().sum(dim=-1) - right.square()
+    return (config.right_weight * (right - config.right_logit).square() + others) / logits.shape[-1]
