@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from stepwell.checkpoints import load_checkpoint, newest_good, prune, read_optimizer, save_checkpoint
 from stepwell.data import Packer
-from stepwell.errors import RunError, Stopped, TrainingError
+from stepwell.errors import Stopped, TrainingError
 from stepwell.models import LanguageModel
 from stepwell.progress import Evaluated, Fact, StepDone, Watcher, unwatched
 from stepwell.runs import append_line, read_lines, sweep, to_json, write_atomically
 from stepwell.tokenizers import Tokenizer
+from stepwell.training.clock import Clock
 from stepwell.training.config import TrainingConfig
+from stepwell.training.keeping import Keeper
 from stepwell.training.objectives import build_objective
 from stepwell.training.schedules import begin_decay, plan_span, rate_factor
-from stepwell.training.state import Progress, optimizer_tensors, restore_optimizers
+from stepwell.training.state import Progress
 from stepwell.training.update import Update, Updater
 
 Evaluate = Callable[[LanguageModel], Mapping[str, float]]
@@ -95,15 +92,15 @@ class Trainer:
         self.model, self.tokenizer, self.config = model, tokenizer, config
         self.identity, self.evaluate = json.loads(to_json(identity)), evaluate  # as a checkpoint gives it back
         self.watch, self.stop_requested = watch, stop_requested
-        self.checkpoints = directory / "checkpoints"
         self.metrics = directory / "metrics.jsonl"
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
         sweep(directory)
-        sweep(self.checkpoints)
         self.updater = Updater(model, packer, config, build_objective(config.objective, tokenizer), seed)
+        self.keeper = Keeper(
+            directory / "checkpoints", model, tokenizer, self.updater.optimizers, self.identity, config.keep_checkpoints
+        )
         span = plan_span(config.schedule, config.steps)
         self.progress = Progress(span.decay_start, span.steps)
-        self.clock = _Clock(seconds)
+        self.clock = Clock(seconds)
         self._begin(start_from)
 
     def run(self) -> Trained:
@@ -118,14 +115,13 @@ class Trainer:
         while state.step < state.steps and not (self.clock.is_over and self.clock.laps):
             if state.step == state.decay_start:
                 self._save("stable")
-            began = time.monotonic()
             factor = state.rate_scale * rate_factor(self.config.schedule, state.span, state.step)
             update = self.updater.update(state.step, state.rows, factor)
             if not update.is_finite or state.is_spike(update.loss):
                 self._roll_back(update.loss)
                 state = self.progress
                 continue
-            self._note(update, self.config.optimizer.learning_rate * factor, max(1e-9, time.monotonic() - began))
+            self._note(update, self.config.optimizer.learning_rate * factor)
             if state.step % self.config.evaluate_every_steps == 0 or state.step >= state.steps:
                 self._measure()
             self._mind_the_clock()
@@ -136,15 +132,15 @@ class Trainer:
                 self._save()
         if state.step < state.steps:
             state.stop_reason = "deadline"
-        if state.measured_step != state.step or not (self.checkpoints / "best").exists():
+        if state.measured_step != state.step or self.keeper.path("best") is None:
             self._measure()
-        if not (self.checkpoints / "best").exists():
+        best = self.keeper.path("best")
+        if best is None:
             raise TrainingError(f"{self.metrics.parent}: no held-out loss is finite", do="train in float32, or longer")
         self._save()
-        stable = self.checkpoints / "stable"
-        return Trained(self.checkpoints / "best", stable if stable.exists() else None, state, state.stop_reason)
+        return Trained(best, self.keeper.path("stable"), state, state.stop_reason)
 
-    def _note(self, update: Update, rate: float, seconds: float) -> None:
+    def _note(self, update: Update, rate: float) -> None:
         """Count the step and tell about it."""
         state = self.progress
         state.step += 1
@@ -159,7 +155,7 @@ class Trainer:
             learning_rate=rate,
             grad_norm=update.grad_norm,
             tokens=state.tokens,
-            tokens_per_second=update.num_tokens / seconds,
+            tokens_per_second=update.num_tokens / self.clock.laps[-1],
         )
         self.watch(done)
         append_line(self.metrics, {"kind": "step", **asdict(done), "seconds": state.seconds})
@@ -218,7 +214,7 @@ class Trainer:
                 got=f"{loss} at step {at}, after {MAX_ROLLBACKS} rollbacks",
                 do="lower training.optimizer.learning_rate, or use training.precision=float32",
             )
-        self._load(self.checkpoints / "measured")
+        self.progress = self.keeper.load(self.keeper.directory / "measured")
         self._cut_metrics(self.progress.step)
         state = self.progress
         state.rollbacks, state.rate_scale = rollbacks, before.rate_scale / 2
@@ -227,77 +223,36 @@ class Trainer:
 
     def _begin(self, start_from: Path | None) -> None:
         """Go on from the newest whole checkpoint of this directory, or begin."""
-        folder, damaged = newest_good(self.checkpoints)
+        folder, damaged = self.keeper.newest()
         for line in damaged:
             self.watch(Fact(f"{line}; an older checkpoint is used", warning=True))
         if folder is not None:
-            self._load(folder)
+            self.progress = self.keeper.load(folder)
             self._cut_metrics(self.progress.step)
             if self.progress.step:
                 self._event("resumed", f"at step {self.progress.step}")
             return
         if start_from is not None:
             span = self.progress.span
-            self._load(start_from, own=False)
+            begun = self.keeper.load(start_from, own=False)
             self.progress = Progress(
                 span.decay_start,
                 span.steps,
-                step=self.progress.step,
-                rows=self.progress.rows,
-                tokens=self.progress.tokens,
-                loss_mean=self.progress.loss_mean,
-                loss_deviation=self.progress.loss_deviation,
+                step=begun.step,
+                rows=begun.rows,
+                tokens=begun.tokens,
+                loss_mean=begun.loss_mean,
+                loss_deviation=begun.loss_deviation,
             )
             self.progress.decay_start = max(self.progress.decay_start, self.progress.step)
         write_atomically(self.metrics, "")
         self._save("measured")
         self._save()
 
-    def _load(self, folder: Path, own: bool = True) -> None:
-        loaded = load_checkpoint(folder)
-        if loaded.trainer is None:
-            raise RunError(f"{folder}: cannot be trained further", got="a checkpoint without trainer state")
-        if own and loaded.trainer["identity"] != self.identity:
-            raise RunError(
-                f"{folder.parent.parent}: holds another training run", do="choose another --out, or remove that folder"
-            )
-        self._take_weights(loaded.model, folder, all_of_them=own)
-        device = next(self.model.parameters()).device
-        tensors = {name: tensor.to(device) for name, tensor in read_optimizer(folder).items()}
-        restore_optimizers(self.model, self.updater.optimizers, tensors)
-        self.progress = Progress.from_plain(loaded.trainer)
-
-    def _take_weights(self, source: LanguageModel, folder: Path, all_of_them: bool) -> None:
-        """Copy weights by name; layers that the source does not have stay as they were built, when that is allowed."""
-        own, found = dict(self.model.named_parameters()), dict(source.named_parameters())
-        misfit = [name for name in found if name not in own or own[name].shape != found[name].shape]
-        missing = [name for name in own if name not in found] if all_of_them else []
-        if misfit or missing:
-            raise RunError(
-                f"{folder}: is of another shape than the model to train",
-                got=f"{misfit[0]} that does not fit" if misfit else f"no {missing[0]}",
-                wanted="the same model, or one with fewer layers",
-            )
-        with torch.no_grad():
-            for name, parameter in found.items():
-                own[name].copy_(parameter)
-
     def _save(self, name: str | None = None) -> None:
         """Write a checkpoint; a numbered one (to go on from) when no name is given."""
-        folder = self.checkpoints / (name or f"step-{self.progress.step:06d}")
-        if name is None and folder.exists() and newest_good(self.checkpoints)[0] == folder:
-            return
-        goes_on = name != "best"
-        save_checkpoint(
-            folder,
-            self.model,
-            self.tokenizer,
-            provenance={**self.identity, "step": self.progress.step, "tokens": self.progress.tokens},
-            optimizer=optimizer_tensors(self.model, self.updater.optimizers) if goes_on else None,
-            trainer=self.progress.to_plain() | {"identity": self.identity} if goes_on else None,
-        )
+        self.keeper.save(self.progress, name)
         if name is None:
-            prune(self.checkpoints, self.config.keep_checkpoints, newest=self.progress.step)
             self.clock.saved()
 
     def _event(self, event: str, detail: str, warning: bool = False) -> None:
@@ -308,53 +263,3 @@ class Trainer:
         """Forget the lines after the step that the run goes on from."""
         kept = [record for record in read_lines(self.metrics) if record["step"] <= step]
         write_atomically(self.metrics, "".join(to_json(record) + "\n" for record in kept))
-
-
-class _Clock:
-    """Time of one process: laps, measurements, the last checkpoint, and how many steps still fit."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self.started = self.last_lap = self.last_save = time.monotonic()
-        self.deadline = None if seconds is None else self.started + seconds
-        self.laps: list[float] = []
-        self.measurements: list[float] = []
-        self.aside = 0.0
-
-    @property
-    def is_over(self) -> bool:
-        return self.deadline is not None and time.monotonic() >= self.deadline
-
-    @property
-    def since_save(self) -> float:
-        return time.monotonic() - self.last_save
-
-    def saved(self) -> None:
-        self.last_save = time.monotonic()
-
-    def lap(self) -> float:
-        """Seconds since the last lap, measurements included; the lap itself is remembered without them."""
-        now = time.monotonic()
-        seconds = max(1e-9, now - self.last_lap)
-        self.last_lap = now
-        self.laps.append(max(1e-9, seconds - self.aside))
-        self.aside = 0.0
-        return seconds
-
-    @contextmanager
-    def measuring(self) -> Iterator[None]:
-        """What happens inside is a measurement."""
-        began = time.monotonic()
-        yield
-        self.measurements.append(time.monotonic() - began)
-        self.aside += self.measurements[-1]
-
-    def steps_left(self, evaluate_every_steps: int) -> int | None:
-        """How many steps fit into the time that is left, measurements included; None without a deadline.
-
-        By the mean of the last laps: a machine may be busy for a while only.
-        """
-        if self.deadline is None or len(self.laps) < 5:
-            return None
-        recent = self.laps[2:][-40:]
-        measuring = sum(self.measurements) / max(1, len(self.measurements)) / evaluate_every_steps
-        return max(0, int((self.deadline - time.monotonic()) / (sum(recent) / len(recent) + measuring)))

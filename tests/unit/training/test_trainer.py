@@ -16,7 +16,8 @@ from stepwell.errors import RunError, Stopped, TrainingError
 from stepwell.models import Decoder, DecoderConfig, LanguageModel
 from stepwell.progress import Evaluated, Fact, StepDone
 from stepwell.runs import read_lines
-from stepwell.training import Progress, loop
+from stepwell.training import Progress
+from stepwell.training import clock as timing
 from stepwell.training.loop import MAX_ROLLBACKS
 
 TINY = {"vocab_size": 257, "max_seq_len": 16, "num_layers": 2, "d_model": 16, "num_heads": 2, "num_kv_heads": 1}
@@ -195,7 +196,7 @@ class Time:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
     """The clock of the training loop, standing still."""
     moved = Time()
-    monkeypatch.setattr(loop, "time", moved)
+    monkeypatch.setattr(timing, "time", moved)
     return moved
 
 

@@ -1,0 +1,119 @@
+"""The checkpoints of one training run: what is written, what stays, and how a run takes up where one of them stands.
+
+Names say what a checkpoint is for: `best` (to use), `stable` (where the decay began), `measured` (to roll back to) and
+`step-000400` (to go on from). This file leaves out when each is written: the loop decides that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stepwell.checkpoints import load_checkpoint, newest_good, prune, read_optimizer, save_checkpoint
+from stepwell.errors import RunError
+from stepwell.models import LanguageModel
+from stepwell.runs import sweep
+from stepwell.tokenizers import Tokenizer
+from stepwell.training.state import Progress, optimizer_tensors, restore_optimizers
+
+
+class Keeper:
+    """Writes and reads the checkpoints of one training run.
+
+    Args:
+        directory: where they are; made when it is not there.
+        model: whose weights are written, and replaced by `load`.
+        tokenizer: written with every checkpoint.
+        optimizers: whose state is written and replaced likewise.
+        identity: plain values that say which run this is.
+        keep: how many numbered checkpoints stay.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        model: LanguageModel,
+        tokenizer: Tokenizer,
+        optimizers: Sequence[torch.optim.Optimizer],
+        identity: Mapping[str, Any],
+        keep: int,
+    ) -> None:
+        self.directory, self.model, self.tokenizer = directory, model, tokenizer
+        self.optimizers, self.identity, self.keep = optimizers, identity, keep
+        directory.mkdir(parents=True, exist_ok=True)
+        sweep(directory)
+
+    def save(self, progress: Progress, name: str | None = None) -> None:
+        """Write a checkpoint; a numbered one (to go on from) when no name is given.
+
+        Raises:
+            DiskError: when it cannot be written; the one before it is whole.
+        """
+        folder = self.directory / (name or f"step-{progress.step:06d}")
+        if name is None and folder.exists() and newest_good(self.directory)[0] == folder:
+            return
+        goes_on = name != "best"
+        save_checkpoint(
+            folder,
+            self.model,
+            self.tokenizer,
+            provenance={**self.identity, "step": progress.step, "tokens": progress.tokens},
+            optimizer=optimizer_tensors(self.model, self.optimizers) if goes_on else None,
+            trainer=progress.to_plain() | {"identity": self.identity} if goes_on else None,
+        )
+        if name is None:
+            prune(self.directory, self.keep, newest=progress.step)
+
+    def path(self, name: str) -> Path | None:
+        """The checkpoint of a name (`best`, `stable`, `measured`), or None when there is none."""
+        folder = self.directory / name
+        return folder if folder.exists() else None
+
+    def newest(self) -> tuple[Path | None, list[str]]:
+        """The newest whole numbered checkpoint, and a line about each newer one that is damaged."""
+        return newest_good(self.directory)
+
+    def load(self, folder: Path, own: bool = True) -> Progress:
+        """Put the weights and the optimizers' state of a checkpoint into place.
+
+        Args:
+            folder: the checkpoint.
+            own: whether it must be one of this run, with every weight of the model.
+
+        Returns:
+            How far the run was.
+
+        Raises:
+            RunError: when it is of another run, of another shape, or has no state to go on from.
+            CheckpointError: when it is missing or damaged.
+        """
+        loaded = load_checkpoint(folder)
+        if loaded.trainer is None:
+            raise RunError(f"{folder}: cannot be trained further", got="a checkpoint without trainer state")
+        if own and loaded.trainer["identity"] != self.identity:
+            raise RunError(
+                f"{folder.parent.parent}: holds another training run", do="choose another --out, or remove that folder"
+            )
+        self._take_weights(loaded.model, folder, all_of_them=own)
+        device = next(self.model.parameters()).device
+        tensors = {name: tensor.to(device) for name, tensor in read_optimizer(folder).items()}
+        restore_optimizers(self.model, self.optimizers, tensors)
+        return Progress.from_plain(loaded.trainer)
+
+    def _take_weights(self, source: LanguageModel, folder: Path, all_of_them: bool) -> None:
+        """Copy weights by name; layers that the source does not have stay as they were built, when that is allowed."""
+        own, found = dict(self.model.named_parameters()), dict(source.named_parameters())
+        misfit = [name for name in found if name not in own or own[name].shape != found[name].shape]
+        missing = [name for name in own if name not in found] if all_of_them else []
+        if misfit or missing:
+            raise RunError(
+                f"{folder}: is of another shape than the model to train",
+                got=f"{misfit[0]} that does not fit" if misfit else f"no {missing[0]}",
+                wanted="the same model, or one with fewer layers",
+            )
+        with torch.no_grad():
+            for name, parameter in found.items():
+                own[name].copy_(parameter)
