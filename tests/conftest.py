@@ -16,6 +16,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from stepwell.models import ModelConfig
     from stepwell.training import Trainer
 
@@ -119,6 +121,22 @@ def real_weights() -> Callable[[str], Path]:
         return Path(spec.origin).parent / file
 
     return find
+
+
+@pytest.fixture
+def in_float64(monkeypatch: pytest.MonkeyPatch) -> Callable[[nn.Module], nn.Module]:
+    """A function that turns a model into float64, through and through.
+
+    What the code rounds to float32 on purpose (logits, norms) stays in float64 for the length of the test. So two ways
+    of computing one thing differ by 1e-13 or so, and a tolerance of 1e-9 lets nothing else through.
+    """
+    import torch
+
+    def rounded(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor if tensor.dtype == torch.float64 else tensor.to(torch.float32)
+
+    monkeypatch.setattr(torch.Tensor, "float", rounded)
+    return lambda model: model.double()
 
 
 @pytest.fixture(scope="session")
