@@ -6,6 +6,7 @@ from stepwell.nn.attention import Attention, CrossAttention, attend
 from stepwell.nn.decoding import DecodingState, KeyValueCache
 from stepwell.nn.experts import MixtureOfExperts, load_balancing_loss
 from stepwell.nn.initialization import SCHEMES, ResidualScheme, Scheme, initialize, initialize_cells
+from stepwell.nn.lora import LoRALinear, add_lora, load_lora, lora_tensors, merge_lora, merged_tensors
 from stepwell.nn.masks import attention_mask
 from stepwell.nn.mlp import MLP
 from stepwell.nn.norms import RMSNorm
@@ -46,6 +47,7 @@ __all__ = [
     "LearnedPositions",
     "LinearScaling",
     "Llama3Scaling",
+    "LoRALinear",
     "Memory",
     "MixtureOfExperts",
     "Pieces",
@@ -60,6 +62,7 @@ __all__ = [
     "Scheme",
     "SinusoidalLayout",
     "YarnScaling",
+    "add_lora",
     "alibi_bias",
     "alibi_slopes",
     "attend",
@@ -68,5 +71,9 @@ __all__ = [
     "initialize",
     "initialize_cells",
     "load_balancing_loss",
+    "load_lora",
+    "lora_tensors",
+    "merge_lora",
+    "merged_tensors",
     "sinusoidal_positions",
 ]

@@ -36,6 +36,13 @@ def recurrent(stack: nn.Module, memory: int) -> Tensor:
     return y
 
 
+def low_rank() -> nn.Module:
+    """One whose B is not zero any more, so that A learns too."""
+    layer = layers.LoRALinear(nn.Linear(8, 8), 2, 4.0)
+    nn.init.normal_(layer.lora_b)
+    return layer
+
+
 # module -> how it is built, and how it is used
 MODULES: dict[str, tuple[Callable[[], nn.Module], Callable[..., Tensor]]] = {
     "MLP": (lambda: layers.MLP(8, 16, "silu", gated=True), lambda mlp: mlp(x())),
@@ -59,6 +66,7 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], Callable[..., Tensor]]] = {
         lambda: layers.Recurrent("lstm", 8, 5, 2),
         lambda stack: recurrent(stack, memory=2),
     ),
+    "LoRALinear": (low_rank, lambda layer: layer(x())),
     "Alignment": (lambda: layers.Alignment(8, "additive"), lambda alignment: alignment(x(), x())),
 }
 
@@ -81,6 +89,7 @@ VALUES: dict[str, tuple[Callable[[], object], tuple[int, ...]]] = {
     "load_balancing_loss": (lambda: layers.load_balancing_loss([x()[0], x()[1]], 2), ()),
 }
 FILLS_IN_PLACE = {"initialize", "initialize_cells"}  # test_initialization.py says what they do
+CHANGES_A_TREE = {"add_lora", "merge_lora", "load_lora", "lora_tensors", "merged_tensors"}  # test_lora.py does
 DESCRIBES = {"DecodingState", "RotaryScaling"}  # protocols and bases
 SHAPES = {"Rotary": (2, 4, 6, 8), "LearnedPositions": (6, 8), "RelativeBias": (1, 4, 20, 20), "Recurrent": (2, 6, 5)}
 
@@ -88,7 +97,7 @@ SHAPES = {"Rotary": (2, 4, 6, 8), "LearnedPositions": (6, 8), "RelativeBias": (1
 def test_everything_at_the_door_is_here():
     offered = [name for name in layers.__all__ if inspect.isroutine(getattr(layers, name))]
     offered += [name for name in layers.__all__ if inspect.isclass(getattr(layers, name))]
-    assert sorted([*MODULES, *VALUES, *FILLS_IN_PLACE, *DESCRIBES]) == sorted(offered)
+    assert sorted([*MODULES, *VALUES, *FILLS_IN_PLACE, *CHANGES_A_TREE, *DESCRIBES]) == sorted(offered)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -108,7 +117,8 @@ def test_a_module_runs_alone(name):
     if list(module.parameters()):
         (output * weigh).sum().backward()
     for parameter, tensor in module.named_parameters():
-        assert tensor.grad.any(), parameter
+        if tensor.requires_grad:  # LoRA's matrix is frozen
+            assert tensor.grad.any(), parameter
 
 
 @pytest.mark.parametrize("name", VALUES)
