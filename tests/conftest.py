@@ -128,7 +128,7 @@ def in_float64(monkeypatch: pytest.MonkeyPatch) -> Callable[[nn.Module], nn.Modu
     """A function that turns a model into float64, through and through.
 
     What the code rounds to float32 on purpose (logits, norms) stays in float64 for the length of the test. So two ways
-    of computing one thing differ by 1e-13 or so, and a tolerance of 1e-9 lets nothing else through.
+    of computing one thing differ by 1e-14 or so, and a tolerance of 1e-9 lets nothing else through.
     """
     import torch
 

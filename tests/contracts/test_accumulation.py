@@ -240,7 +240,7 @@ ALL = len(DOCUMENTS)
 @pytest.mark.parametrize("micro_batch", [1, 2, ALL])
 @pytest.mark.parametrize(("kind", "choice"), CASES, ids=str)
 def test_an_update_is_the_closed_form(kind, choice, micro_batch, tokenizer, fresh, in_float64):
-    """In float64 nothing but the order of additions differs, which is 1e-13 here."""
+    """In float64 nothing but the order of additions differs, which is 1e-15 here."""
     assert_closed_form(CHOICES[choice], micro_batch, tokenizer, lambda: in_float64(fresh(kind)), 1e-9)
 
 
@@ -298,7 +298,7 @@ def test_every_objective_has_a_row():
 
 @pytest.mark.parametrize("share", [1e-3, 0.5, 0.999, 1.001, 100.0])
 def test_the_gradient_is_clipped_exactly_at_clip_norm(share, tokenizer, fresh, in_float64):
-    """Below the limit not a bit changes; above it the direction stays, and the length is the limit (torch: up to 1e-6)."""
+    """Below the limit not a bit changes; above it the direction stays, and the length is the limit (torch: to 1e-6)."""
     objective = build_objective(CHOICES["causal"], tokenizer)
     whole, gradient = updated(in_float64(fresh("decoder")), objective, 2)
     limit = share * whole.grad_norm
