@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stepwell.models.encoder import Encoder
     from stepwell.models.encoder_decoder import EncoderDecoder
     from stepwell.models.feed_forward import FeedForward
-    from stepwell.models.language_model import LanguageModel
+    from stepwell.models.language_model import LanguageModel, Output
     from stepwell.models.ngram import KneserNey
     from stepwell.models.ngram_model import NGram
     from stepwell.models.recurrent import RecurrentLanguageModel
@@ -46,6 +46,7 @@ __all__ = [
     "ModelConfig",
     "NGram",
     "NGramConfig",
+    "Output",
     "RecurrentConfig",
     "RecurrentEncoderDecoder",
     "RecurrentEncoderDecoderConfig",
@@ -72,6 +73,7 @@ __getattr__ = open_late(
         "EncoderDecoder": "encoder_decoder",
         "FeedForward": "feed_forward",
         "LanguageModel": "language_model",
+        "Output": "language_model",
         "KneserNey": "ngram",
         "NGram": "ngram_model",
         "RecurrentLanguageModel": "recurrent",

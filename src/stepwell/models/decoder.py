@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from stepwell.models.decoder_config import DecoderConfig
-from stepwell.models.language_model import LanguageModel
+from stepwell.models.language_model import LanguageModel, Output
 from stepwell.models.stack import RESIDUAL_NAMES, Stack
 from stepwell.nn import DecodingState, KeyValueCache, initialize
 
@@ -42,18 +41,43 @@ class Decoder(LanguageModel):
             nn.init.zeros_(self.head.weight)
 
     def hidden(
-        self, token_ids: Tensor, document_ids: Tensor | None = None, state: DecodingState | None = None
+        self,
+        token_ids: Tensor,
+        document_ids: Tensor | None = None,
+        state: DecodingState | None = None,
+        prefix: Tensor | None = None,
     ) -> Tensor:
-        """Last hidden states (see `LanguageModel.hidden`)."""
+        """Last hidden states (see `LanguageModel.hidden`).
+
+        Args:
+            token_ids: (B, T) int64.
+            document_ids: (B, T), which document of its row a position belongs to.
+            state: what came before; it is extended in place.
+            prefix: (B, T) bool, which tokens all of their document may see, those before them too; with a state only at
+                its beginning.
+
+        Returns:
+            (B, T, D).
+
+        Raises:
+            UsageError: when there are more than max_seq_len tokens.
+        """
         if state is not None and not isinstance(state, KeyValueCache):
             raise TypeError(f"a decoder extends a KeyValueCache, not a {type(state).__name__}")
-        return self.body(self.embedding(token_ids), document_ids=document_ids, cache=state)
+        return self.body(self.embedding(token_ids), document_ids=document_ids, cache=state, prefix=prefix)
 
-    def unembed(self, hidden: Tensor) -> Tensor:
-        """Logits, float32 (see `LanguageModel.unembed`)."""
-        logits = linear(hidden, self.embedding.weight if self.head is None else self.head.weight).float()
-        softcap = self.config.logit_softcap
-        return logits if softcap is None else softcap * torch.tanh(logits / softcap)
+    def begin(self, prompt_ids: Tensor, max_len: int) -> tuple[DecodingState, Tensor]:
+        """Read prompts, from left to right or both ways (see `LanguageModel.begin`)."""
+        if self.config.prompt == "continue":
+            return super().begin(prompt_ids, max_len)
+        state = self.start(len(prompt_ids), max_len)
+        hidden = self.hidden(prompt_ids, state=state, prefix=torch.ones_like(prompt_ids, dtype=torch.bool))
+        return state, self.unembed(hidden[:, -1])
+
+    def output(self) -> Output:
+        """The head, or the embedding (see `LanguageModel.output`)."""
+        weight = self.embedding.weight if self.head is None else self.head.weight
+        return Output(weight, softcap=self.config.logit_softcap)
 
     def lookup_parameters(self) -> list[nn.Parameter]:
         """Embedding, head and positions (see `LanguageModel.lookup_parameters`)."""

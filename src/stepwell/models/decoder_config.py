@@ -20,11 +20,14 @@ class DecoderConfig(TransformerConfig):
     Attributes:
         tie_embeddings: the output matrix is the input embedding.
         logit_softcap: of the predictions: `c tanh(logits / c)`; None for none.
+        prompt: how a prompt is read: a text to `continue`, from left to right, or a `prefix` whose tokens all see each
+            other (what `training.objective.kind=prefix` trains).
     """
 
     kind: Literal["decoder"] = "decoder"
     tie_embeddings: bool = False
     logit_softcap: Annotated[float, Field(gt=0)] | None = None
+    prompt: Literal["continue", "prefix"] = "continue"
 
     @property
     def num_matrix_parameters(self) -> int:

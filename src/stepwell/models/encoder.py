@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from stepwell.errors import UsageError
 from stepwell.models.encoder_config import EncoderConfig, MaskedHeadConfig
-from stepwell.models.language_model import LanguageModel
+from stepwell.models.language_model import LanguageModel, Output
 from stepwell.models.stack import RESIDUAL_NAMES, Stack, build_norm
 from stepwell.nn import ACTIVATIONS, DecodingState, initialize
 
@@ -54,11 +53,11 @@ class MaskedHead(nn.Module):
         self.table = None if config.tie_embeddings else nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size)) if head.bias else None
 
-    def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
-        """(..., D) and the embedding (V, D), for a head without a table of its own -> (..., V)."""
-        if self.dense is not None and self.norm is not None:
-            hidden = self.norm(self.activation(self.dense(hidden)))
-        return linear(hidden, embedding if self.table is None else self.table.weight, self.bias)
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        if self.dense is None or self.norm is None:
+            return hidden
+        return self.norm(self.activation(self.dense(hidden)))
 
 
 class Encoder(LanguageModel):
@@ -120,8 +119,8 @@ class Encoder(LanguageModel):
             vectors = vectors + self.segments(torch.zeros_like(token_ids) if segment_ids is None else segment_ids)
         return self.body(vectors, document_ids=document_ids)
 
-    def unembed(self, hidden: Tensor) -> Tensor:
-        """Logits, float32 (see `LanguageModel.unembed`).
+    def output(self) -> Output:
+        """The head's table, or the embedding (see `LanguageModel.output`).
 
         Raises:
             UsageError: when the model has no head.
@@ -133,7 +132,12 @@ class Encoder(LanguageModel):
                 wanted="a model that was pre-trained to predict hidden tokens (BertForMaskedLM and the like)",
                 do="use it for sentence embeddings: stepwell embed",
             )
-        return self.head(hidden, self.embedding.weight).float()
+        weight = self.embedding.weight if self.head.table is None else self.head.table.weight
+        return Output(weight, self.head.bias)
+
+    def before_output(self, hidden: Tensor) -> Tensor:
+        """The head's own layer (see `LanguageModel.before_output`)."""
+        return hidden if self.head is None else self.head(hidden)
 
     def pooled(self, hidden: Tensor) -> Tensor:
         """The pooler over the first token's hidden state: (B, T, D) -> (B, D); without one, that state itself."""

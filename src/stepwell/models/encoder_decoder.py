@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from stepwell.models.encoder_decoder_config import EncoderDecoderConfig
-from stepwell.models.language_model import LanguageModel
+from stepwell.models.language_model import LanguageModel, Output
 from stepwell.models.stack import RESIDUAL_NAMES, Memory, Stack
 from stepwell.nn import DecodingState, KeyValueCache, Pieces, initialize
 
@@ -216,11 +215,13 @@ class EncoderDecoder(LanguageModel):
             rest = rest[:, part.shape[1] :]
         return torch.cat(parts, dim=1)
 
-    def unembed(self, hidden: Tensor) -> Tensor:
-        """Logits, float32 (see `LanguageModel.unembed`)."""
-        if self.config.head_scale is not None:
-            hidden = hidden * self.config.head_scale
-        return linear(hidden, (self.embedding if self.head is None else self.head).weight, self.head_bias).float()
+    def output(self) -> Output:
+        """The head, or the embedding (see `LanguageModel.output`)."""
+        return Output((self.embedding if self.head is None else self.head).weight, self.head_bias)
+
+    def before_output(self, hidden: Tensor) -> Tensor:
+        """Scaled, where the config says so (see `LanguageModel.before_output`)."""
+        return hidden if self.config.head_scale is None else hidden * self.config.head_scale
 
     def start(self, batch_size: int, max_len: int | None = None) -> ChunkState:
         """An empty state of running text (see `LanguageModel.start`)."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, linear
+from torch.nn.functional import dropout
 
 from stepwell.models.feed_forward_config import FeedForwardConfig
-from stepwell.models.language_model import LanguageModel
+from stepwell.models.language_model import LanguageModel, Output
 from stepwell.nn import DecodingState, document_positions, initialize
 
 EMBEDDING_STD = 0.1
@@ -103,9 +103,9 @@ class FeedForward(LanguageModel):
         windows = self.embedding(token_ids)[:, places]
         return torch.where((positions[:, :, None] >= ages)[..., None], windows, self.beginning)
 
-    def unembed(self, hidden: Tensor) -> Tensor:
-        """Logits, float32 (see `LanguageModel.unembed`)."""
-        return linear(hidden, self.head.weight, self.head_bias).float()
+    def output(self) -> Output:
+        """The head (see `LanguageModel.output`)."""
+        return Output(self.head.weight, self.head_bias)
 
     def start(self, batch_size: int, max_len: int | None = None) -> LastTokens:
         """An empty state (see `LanguageModel.start`); it has room for any number of tokens."""

@@ -9,13 +9,30 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
+from stepwell.errors import UsageError
 from stepwell.models.model_config import ModelConfig
-from stepwell.nn import DecodingState
+from stepwell.models.stack import Stack
+from stepwell.nn import DecodingState, lora_tensors, merged_tensors
+
+
+class Output(NamedTuple):
+    """The last map of a model: logits = c tanh((x W^T + b) / c).
+
+    Attributes:
+        weight: (V, D).
+        bias: (V,), or None.
+        softcap: c above 0, or None for no cap.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    softcap: float | None = None
 
 
 class LanguageModel(nn.Module, ABC):
@@ -60,7 +77,18 @@ class LanguageModel(nn.Module, ABC):
             UsageError: when there are more than max_seq_len tokens.
         """
 
-    @abstractmethod
+    def output(self) -> Output:
+        """The last map, from what `before_output` gives to logits.
+
+        Raises:
+            UsageError: when the model has none.
+        """
+        raise UsageError("model: has no matrix before its logits", got=self.config.kind)
+
+    def before_output(self, hidden: Tensor) -> Tensor:
+        """What the last map takes, (..., D), of hidden states (..., D)."""
+        return hidden
+
     def unembed(self, hidden: Tensor) -> Tensor:
         """Logits of the token to predict.
 
@@ -70,6 +98,9 @@ class LanguageModel(nn.Module, ABC):
         Returns:
             (..., V) float32.
         """
+        weight, bias, softcap = self.output()
+        logits = linear(self.before_output(hidden), weight, bias).float()
+        return logits if softcap is None else softcap * torch.tanh(logits / softcap)
 
     @abstractmethod
     def start(self, batch_size: int, max_len: int | None = None) -> DecodingState:
@@ -79,20 +110,40 @@ class LanguageModel(nn.Module, ABC):
     def lookup_parameters(self) -> list[nn.Parameter]:
         """The matrices with a row for each token or position (embedding, head), which optimizers treat apart."""
 
+    def checkpoint_activations(self) -> None:
+        """From now on, keep only what goes into each block of a stack while training (`Stack.checkpoint_activations`).
+
+        Raises:
+            UsageError: when the model has no blocks.
+        """
+        stacks = [module for module in self.modules() if isinstance(module, Stack)]
+        if not stacks:
+            raise UsageError(
+                "training.checkpoint_activations: there is nothing to compute again",
+                got=f"a model of kind {self.config.kind}",
+                wanted="one of Transformer blocks",
+                do="set training.checkpoint_activations=false, and a smaller training.micro_batch to save memory",
+            )
+        for stack in stacks:
+            stack.checkpoint_activations = True
+
     def auxiliary_loss(self) -> Tensor | None:
         """What training adds to the mean loss of the last forward pass, a scalar; None for nothing."""
         return None
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps, by name: the parameters."""
-        return dict(self.named_parameters())
+        """What a checkpoint keeps, by name: the parameters, those of LoRA merged into the matrices that they change."""
+        return merged_tensors(self)
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what a checkpoint kept, in the precision of this model.
 
         Raises:
             ValueError: when they are not those of this model; all that is missing, extra or of another shape is named.
+                Or when the model has LoRA in it: weights come first.
         """
+        if lora_tensors(self):
+            raise ValueError("the model has LoRA in it, and weights are loaded before")
         own = self.tensors()
         missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
         misfit = sorted(name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape)

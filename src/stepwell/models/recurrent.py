@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, linear
+from torch.nn.functional import dropout
 
-from stepwell.models.language_model import LanguageModel
+from stepwell.models.language_model import LanguageModel, Output
 from stepwell.models.recurrent_config import RecurrentConfig
 from stepwell.nn import DecodingState, Pieces, Recurrent, RecurrentState, initialize
 
@@ -57,10 +57,9 @@ class RecurrentLanguageModel(LanguageModel):
             y = pieces.join(self.recurrent.read_rows(pieces.split(x), pieces.lengths))
         return self._drop(y)
 
-    def unembed(self, hidden: Tensor) -> Tensor:
-        """Logits, float32 (see `LanguageModel.unembed`)."""
-        weight = (self.embedding if self.head is None else self.head).weight
-        return linear(hidden, weight, self.head_bias).float()
+    def output(self) -> Output:
+        """The head, or the embedding (see `LanguageModel.output`)."""
+        return Output((self.embedding if self.head is None else self.head).weight, self.head_bias)
 
     def start(self, batch_size: int, max_len: int | None = None) -> RecurrentState:
         """An empty state (see `LanguageModel.start`); it has room for any number of tokens."""

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, linear
+from torch.nn.functional import dropout
 
-from stepwell.models.language_model import LanguageModel
+from stepwell.models.language_model import LanguageModel, Output
 from stepwell.models.recurrent_encoder_decoder_config import RecurrentEncoderDecoderConfig
 from stepwell.nn import Alignment, DecodingState, Memory, Pieces, Recurrent, RecurrentState, initialize
 
@@ -171,10 +171,9 @@ class RecurrentEncoderDecoder(LanguageModel):
             rest = rest[:, part.shape[1] :]
         return torch.cat(parts, dim=1)
 
-    def unembed(self, hidden: Tensor) -> Tensor:
-        """Logits, float32 (see `LanguageModel.unembed`)."""
-        weight = (self.embedding if self.head is None else self.head).weight
-        return linear(hidden, weight, self.head_bias).float()
+    def output(self) -> Output:
+        """The head, or the embedding (see `LanguageModel.output`)."""
+        return Output((self.embedding if self.head is None else self.head).weight, self.head_bias)
 
     def start(self, batch_size: int, max_len: int | None = None) -> ChunkState:
         """An empty state (see `LanguageModel.start`); it has room for any number of tokens."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
+from torch.utils.checkpoint import checkpoint
 
 from stepwell.errors import UsageError
 from stepwell.models.transformer_config import NormConfig, RotaryPositions, Scaling, TransformerConfig
@@ -71,15 +72,17 @@ class Block(nn.Module):
         config: of the stack.
         layer: which block this is, from 0.
         rotary: turns queries and keys, or None.
+        depth: blocks of the stack.
         causal: hide the future.
         cross: attend to a memory too.
     """
 
     def __init__(
-        self, config: TransformerConfig, layer: int, rotary: Rotary | None, *, causal: bool, cross: bool
+        self, config: TransformerConfig, layer: int, rotary: Rotary | None, depth: int, *, causal: bool, cross: bool
     ) -> None:
         super().__init__()
         self.placement, self.parallel, self.dropout = config.norm_placement, config.parallel, config.dropout
+        self.skip_ratio = config.stochastic_depth * (layer + 1) / depth  # the deeper, the more often (Huang et al.)
         self.attention_norm = build_norm(config.norm, config.d_model)
         self.attention = Attention(
             config.d_model,
@@ -125,28 +128,37 @@ class Block(nn.Module):
         cache: KeyValueCache | None,
         layer: int,
         memory: Memory | None,
+        looks_ahead: bool = False,
     ) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        attended = self._drop(self.attention(self._before(x, "attention"), mask, cache, layer, bias))
+        kept = self._kept(x)
+        attended = self.attention(self._before(x, "attention"), mask, cache, layer, bias, looks_ahead)
         if self.parallel:
-            return x + attended + self._drop(self.mlp(self.mlp_norm(x)))
-        x = self._after(x, attended, "attention")
+            given = self._drop(attended) + self._drop(self.mlp(self.mlp_norm(x)))
+            return x + (given if kept is None else given * kept)
+        x = self._after(x, self._drop(attended), "attention", kept)
         if memory is not None:
             keys, values = memory.keys_values[layer]
-            x = self._after(x, self._drop(self.cross(self._before(x, "cross"), keys, values, memory.mask)), "cross")
-        return self._after(x, self._drop(self.mlp(self._before(x, "mlp"))), "mlp")
+            read = self.cross(self._before(x, "cross"), keys, values, memory.mask)
+            x = self._after(x, self._drop(read), "cross", kept)
+        return self._after(x, self._drop(self.mlp(self._before(x, "mlp"))), "mlp", kept)
+
+    def _kept(self, x: Tensor) -> Tensor | None:
+        """(B, 1, 1), what multiplies all that the block adds to a row: 0 or 1 / (1 - skip_ratio); None for 1."""
+        if not self.training or not self.skip_ratio:
+            return None
+        kept = torch.rand(len(x), 1, 1, device=x.device) >= self.skip_ratio
+        return kept.to(x.dtype) / (1 - self.skip_ratio)
 
     def _before(self, x: Tensor, part: str) -> Tensor:
         return self.get_submodule(f"{part}_norm")(x) if self.placement in ("pre", "sandwich") else x
 
-    def _after(self, x: Tensor, given: Tensor, part: str) -> Tensor:
+    def _after(self, x: Tensor, given: Tensor, part: str, kept: Tensor | None) -> Tensor:
         """The stream with what a part gave."""
-        if self.placement == "pre":
-            return x + given
-        if self.placement == "post":
-            return self.get_submodule(f"{part}_norm")(x + given)
-        name = f"{part}_norm" if self.placement == "output" else f"{part}_out_norm"
-        return x + self.get_submodule(name)(given)
+        if self.placement in ("output", "sandwich"):
+            given = self.get_submodule(f"{part}_norm" if self.placement == "output" else f"{part}_out_norm")(given)
+        x = x + (given if kept is None else given * kept)
+        return self.get_submodule(f"{part}_norm")(x) if self.placement == "post" else x
 
     def _drop(self, x: Tensor) -> Tensor:
         return dropout(x, self.dropout, training=self.training) if self.dropout else x
@@ -176,6 +188,10 @@ class Stack(nn.Module):
         num_layers: how many; default the config's.
         causal: hide the future.
         cross: attend to a memory too.
+
+    Attributes:
+        checkpoint_activations: while training, keep only what goes into each block, and compute the rest again for the
+            gradient (Chen et al., 2016): much less memory for a third more work, and the same numbers.
     """
 
     waves: Tensor
@@ -186,12 +202,13 @@ class Stack(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.causal = config, causal
+        self.checkpoint_activations = False
         self.embedding_norm = build_norm(config.norm, config.d_model) if config.embedding_norm else None
         self.positions = self._build_positions()
-        rotaries = build_rotaries(config)
+        rotaries, depth = build_rotaries(config), num_layers or config.num_layers
         self.blocks = nn.ModuleList(
-            Block(config, layer, rotaries.get(config.layer_kind(layer)), causal=causal, cross=cross)
-            for layer in range(num_layers or config.num_layers)
+            Block(config, layer, rotaries.get(config.layer_kind(layer)), depth, causal=causal, cross=cross)
+            for layer in range(depth)
         )
         self.norm = build_norm(config.norm, config.d_model) if config.norm_placement != "post" else None
         if config.positions.kind == "alibi":
@@ -216,6 +233,7 @@ class Stack(nn.Module):
         document_ids: Tensor | None = None,
         cache: KeyValueCache | None = None,
         memory: Memory | None = None,
+        prefix: Tensor | None = None,
     ) -> Tensor:
         """Last hidden states.
 
@@ -225,6 +243,8 @@ class Stack(nn.Module):
                 is one document. Not with a cache.
             cache: what came before; it is extended by the T positions.
             memory: what the cross-attentions look at.
+            prefix: (B, T) bool, which tokens all others of their document may see, those before them too; None for
+                none. With a cache only while it is empty.
 
         Returns:
             (B, T, D).
@@ -243,13 +263,21 @@ class Stack(nn.Module):
         x = self._prepare(vectors, documents, start)
         masks = {
             window: attention_mask(
-                num_tokens, start + num_tokens, x.device, causal=self.causal, window=window, documents=documents
+                num_tokens,
+                start + num_tokens,
+                x.device,
+                causal=self.causal,
+                window=window,
+                documents=documents,
+                prefix=prefix,
             )
             for window in {self._window(layer) for layer in range(len(self.blocks))}
         }
         bias = self._bias(num_tokens, start + num_tokens, x)
+        again = self.checkpoint_activations and self.training and torch.is_grad_enabled()
         for layer, block in enumerate(self.blocks):
-            x = block(x, masks[self._window(layer)], bias, cache, layer, memory)
+            given = (x, masks[self._window(layer)], bias, cache, layer, memory, prefix is not None)
+            x = checkpoint(block, *given, use_reentrant=False) if again else block(*given)
         if cache is not None:
             cache.advance(num_tokens)
         return x if self.norm is None else self.norm(x)

@@ -229,6 +229,8 @@ class TransformerConfig(ModelConfig):
         dropout: probability of dropping what a block adds to the stream, while training.
         attention_dropout: probability of dropping an attention weight, while training.
         embedding_dropout: probability of dropping a channel of a token's vector, while training.
+        stochastic_depth: probability that the last block adds nothing to a row while training; that of the blocks
+            before it falls in equal steps towards 0 (Huang et al., 2016).
         initialization: how matrices are drawn.
         residual_initialization: what happens to the projections that write into the stream.
     """
@@ -260,6 +262,7 @@ class TransformerConfig(ModelConfig):
     dropout: Probability = 0.0
     attention_dropout: Probability = 0.0
     embedding_dropout: Probability = 0.0
+    stochastic_depth: Probability = 0.0
     initialization: Literal["normal", "truncated_normal", "xavier", "kaiming", "scaled_normal"] = "scaled_normal"
     residual_initialization: Literal["same", "depth_scaled", "zero"] = "zero"
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from stepwell.models import LanguageModel
+from stepwell.training.fused_loss import fused_loss
 from stepwell.training.objective_config import CrossEntropyConfig, LossConfig, MeanSquaredErrorConfig
 
 
@@ -35,7 +36,7 @@ def token_losses(logits: Tensor, targets: Tensor, config: LossConfig) -> Tensor:
 
 
 def summed_loss(model: LanguageModel, hidden: Tensor, targets: Tensor, config: LossConfig) -> Tensor:
-    """The loss of all predictions of a model, as every objective takes it.
+    """The loss of all predictions of a model, as every objective takes it; their logits are never there together.
 
     Args:
         model: turns hidden states into logits.
@@ -46,7 +47,7 @@ def summed_loss(model: LanguageModel, hidden: Tensor, targets: Tensor, config: L
     Returns:
         Scalar float32, the sum of `token_losses`.
     """
-    return token_losses(model.unembed(hidden), targets, config).sum()
+    return fused_loss(model.before_output(hidden), model.output(), targets, config)
 
 
 def _cross_entropies(logits: Tensor, targets: Tensor, config: CrossEntropyConfig) -> Tensor:

@@ -40,12 +40,11 @@ class Troubled(Decoder):
         self.passes, self.count = passes, 0
         return self
 
-    def unembed(self, hidden: torch.Tensor) -> torch.Tensor:
-        logits = super().unembed(hidden)
-        if self.training:
-            self.count += 1
-            logits = logits * self.passes.get(self.count, 1.0)
-        return logits
+    def before_output(self, hidden: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return hidden
+        self.count += 1
+        return hidden * self.passes.get(self.count, 1.0)
 
 
 def troubled(passes: dict[int, float]) -> Troubled:

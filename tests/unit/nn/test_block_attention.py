@@ -1,0 +1,100 @@
+"""Attention block by block is attention."""
+
+import pytest
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from stepwell.nn import attend, attention_mask
+from stepwell.nn import block_attention as module
+from stepwell.nn.block_attention import block_attention
+
+
+def parts(rows: int, heads: int, kv_heads: int, num_queries: int, num_keys: int, width: int):
+    """Queries, keys and values laid out as a projection gives them, and a gradient."""
+    random = torch.Generator().manual_seed(0)
+    shapes = [(rows, num_queries, heads), *[(rows, num_keys, kv_heads)] * 2, (rows, num_queries, heads)]
+    drawn = [torch.randn(*shape, width, generator=random).bfloat16().transpose(1, 2) for shape in shapes]
+    return [x.requires_grad_() for x in drawn[:3]], drawn[3]
+
+
+def near(got: torch.Tensor, wanted: torch.Tensor) -> None:
+    """Half precision has 8 bits: a relative error of 2^-9 for each rounding."""
+    assert (got.float() - wanted).norm() < 0.01 * wanted.norm()
+
+
+CASES = {
+    "causal": (3, 4, 4, 70, 70, 16, True, None),
+    "shared keys": (2, 6, 2, 150, 150, 8, True, None),
+    "one key head": (2, 4, 1, 33, 33, 8, False, None),
+    "longer than a block": (1, 2, 2, 300, 300, 8, True, None),
+    "documents": (3, 4, 2, 140, 140, 8, True, "documents"),
+    "a window": (2, 4, 4, 140, 140, 8, True, "window"),
+    "another text": (2, 4, 4, 20, 50, 8, False, "padding"),
+    "both sides": (2, 3, 3, 40, 40, 8, False, None),
+}
+
+
+def make_mask(kind: str | None, rows: int, num_queries: int, num_keys: int) -> torch.Tensor | None:
+    if kind == "documents":
+        documents = torch.arange(num_keys) // torch.tensor([[7], [50], [200]])
+        return attention_mask(num_queries, num_keys, documents.device, causal=True, documents=documents)
+    if kind == "window":
+        return attention_mask(num_queries, num_keys, torch.device("cpu"), causal=True, window=9)
+    if kind == "padding":
+        seen = torch.arange(num_keys) < torch.tensor([[50], [3]])
+        return seen[:, None, None].expand(rows, 1, num_queries, num_keys)
+    return None
+
+
+@pytest.mark.parametrize("block_weights", [1, 2000, module.BLOCK_WEIGHTS])
+@pytest.mark.parametrize("case", CASES)
+def test_output_and_gradients_are_those_of_the_reference(case, block_weights, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK_WEIGHTS", block_weights)
+    *sizes, causal, kind = CASES[case]
+    (queries, keys, values), grad = parts(*sizes)
+    mask = make_mask(kind, sizes[0], *sizes[3:5])
+    exact = [x.detach().float().requires_grad_() for x in (queries, keys, values)]
+    wanted = scaled_dot_product_attention(
+        *exact, attn_mask=mask, is_causal=causal and mask is None, scale=0.3, enable_gqa=True
+    )
+    wanted.backward(grad.float())
+    got = block_attention(queries, keys, values, mask, causal, 0.3)
+    got.backward(grad)
+    near(got, wanted)
+    for one, other in zip((queries, keys, values), exact, strict=True):
+        near(one.grad, other.grad)
+
+
+def test_the_operator_keeps_its_promises():
+    """Its schema, its shapes without data, and its gradients under torch.compile's tracing."""
+    (queries, keys, values), _ = parts(2, 4, 2, 20, 20, 8)
+    torch.library.opcheck(block_attention, (queries, keys, values, None, True, 0.3))
+
+
+def test_the_weights_of_all_queries_are_never_there_together(monkeypatch):
+    monkeypatch.setattr(module, "BLOCK_WEIGHTS", 16 * 400)
+    (queries, keys, values), grad = parts(1, 2, 2, 400, 400, 4)
+    seen = []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **(kwargs or {}))
+            seen.extend(x.numel() for x in (result if isinstance(result, tuple) else (result,)) if torch.is_tensor(x))
+            return result
+
+    with Watch():
+        block_attention._init_fn(queries, keys, values, None, True, 0.5)
+        module._backward._init_fn(grad, queries, keys, values, None, True, 0.5)
+    assert max(seen) < 400 * 400 / 4
+
+
+def test_half_precision_on_the_cpu_takes_this_way(monkeypatch):
+    (queries, keys, values), _ = parts(1, 2, 2, 40, 40, 8)
+    called = []
+    real = module.block_attention
+    monkeypatch.setattr("stepwell.nn.attention.block_attention", lambda *args: called.append(1) or real(*args))
+    attend(queries, keys, values, causal=True)
+    attend(queries.float(), keys.float(), values.float(), causal=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        attend(queries.float(), keys.float(), values.float(), causal=True)
+    assert len(called) == 2
