@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from stepwell.doors import open_late
 from stepwell.training.config import TrainingConfig
+from stepwell.training.lora_config import LoRAConfig
 from stepwell.training.objective_config import (
     CausalConfig,
     CrossEntropyConfig,
@@ -12,6 +13,8 @@ from stepwell.training.objective_config import (
     MaskedConfig,
     MeanSquaredErrorConfig,
     ObjectiveConfig,
+    PrefixConfig,
+    SequenceToSequenceConfig,
     SpanCorruptionConfig,
 )
 from stepwell.training.optimizer_config import AdamWConfig, MuonConfig, OptimizerConfig
@@ -34,6 +37,7 @@ __all__ = [
     "CrossEntropyConfig",
     "DenoisingConfig",
     "Evaluate",
+    "LoRAConfig",
     "LossConfig",
     "MaskedConfig",
     "MeanSquaredErrorConfig",
@@ -41,7 +45,9 @@ __all__ = [
     "Objective",
     "ObjectiveConfig",
     "OptimizerConfig",
+    "PrefixConfig",
     "Progress",
+    "SequenceToSequenceConfig",
     "SpanCorruptionConfig",
     "Trained",
     "Trainer",

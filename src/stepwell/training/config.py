@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from stepwell.config import Config
 from stepwell.hardware import Precision
+from stepwell.training.lora_config import LoRAConfig
 from stepwell.training.objective_config import CausalConfig, ObjectiveConfig
 from stepwell.training.optimizer_config import OptimizerConfig
 from stepwell.training.schedule_config import WSDConfig
@@ -26,6 +27,7 @@ class TrainingConfig(Config):
         row_tokens: length of a row; None for the model's max_seq_len.
         global_batch_tokens: tokens of one update, in rows of row_tokens, reached by accumulation.
         micro_batch: rows of one forward and backward.
+        lora: a low-rank change is learned in place of the weights; None to learn them all.
         optimizer: which optimizer, and its rates.
         schedule: how the rate moves.
         clip_norm: gradients of a larger norm are scaled down to it.
@@ -41,6 +43,7 @@ class TrainingConfig(Config):
     row_tokens: Annotated[int, Field(ge=2)] | None = None
     global_batch_tokens: Annotated[int, Field(ge=2)]
     micro_batch: Annotated[int, Field(ge=1)]
+    lora: LoRAConfig | None = None
     optimizer: OptimizerConfig
     schedule: WSDConfig
     clip_norm: Annotated[float, Field(gt=0)] = 1.0

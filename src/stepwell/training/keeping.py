@@ -15,9 +15,13 @@ import torch
 from stepwell.checkpoints import load_checkpoint, newest_good, prune, read_optimizer, save_checkpoint
 from stepwell.errors import RunError
 from stepwell.models import LanguageModel
+from stepwell.nn import lora_tensors
 from stepwell.runs import sweep
 from stepwell.tokenizers import Tokenizer
 from stepwell.training.state import Progress, optimizer_tensors, restore_optimizers
+
+FROZEN = ("lora", "frozen_weights_sha256")
+"""Of a run's identity: what a checkpoint with LoRA can be gone on from with."""
 
 
 class Keeper:
@@ -93,7 +97,14 @@ class Keeper:
         loaded = load_checkpoint(folder)
         if loaded.trainer is None:
             raise RunError(f"{folder}: cannot be trained further", got="a checkpoint without trainer state")
-        if own and loaded.trainer["identity"] != self.identity:
+        before = loaded.trainer["identity"]
+        if [before.get(name) for name in FROZEN] != [self.identity.get(name) for name in FROZEN]:
+            raise RunError(
+                f"{folder}: cannot be trained further here",
+                got="LoRA over other frozen weights, of another shape, or none",
+                wanted="the training.lora and the init_from that it was trained with",
+            )
+        if own and before != self.identity:
             raise RunError(
                 f"{folder.parent.parent}: holds another training run", do="choose another --out, or remove that folder"
             )
@@ -105,15 +116,18 @@ class Keeper:
 
     def _take_weights(self, source: LanguageModel, folder: Path, all_of_them: bool) -> None:
         """Copy weights by name; layers that the source does not have stay as they were built, when that is allowed."""
+        adapter = lora_tensors(self.model)
         own, found = dict(self.model.named_parameters()), dict(source.named_parameters())
         misfit = [name for name in found if name not in own or own[name].shape != found[name].shape]
-        missing = [name for name in own if name not in found] if all_of_them else []
+        missing = [name for name in own if name not in found and name not in adapter] if all_of_them else []
         if misfit or missing:
             raise RunError(
                 f"{folder}: is of another shape than the model to train",
                 got=f"{misfit[0]} that does not fit" if misfit else f"no {missing[0]}",
                 wanted="the same model, or one with fewer layers",
             )
+        if adapter:  # the source has it merged; the frozen weights are in place, and A and B come with the optimizers
+            return
         with torch.no_grad():
             for name, parameter in found.items():
                 own[name].copy_(parameter)

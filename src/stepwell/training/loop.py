@@ -20,6 +20,7 @@ from stepwell.models import LanguageModel
 from stepwell.progress import Evaluated, Fact, StepDone, Watcher, unwatched
 from stepwell.runs import append_line, read_lines, sweep, to_json, write_atomically
 from stepwell.tokenizers import Tokenizer
+from stepwell.training.adapting import frozen_identity
 from stepwell.training.clock import Clock
 from stepwell.training.config import TrainingConfig
 from stepwell.training.keeping import Keeper
@@ -95,6 +96,7 @@ class Trainer:
         self.metrics = directory / "metrics.jsonl"
         sweep(directory)
         self.updater = Updater(model, packer, config, build_objective(config.objective, tokenizer), seed)
+        self.identity |= frozen_identity(model, config.lora)
         self.keeper = Keeper(
             directory / "checkpoints", model, tokenizer, self.updater.optimizers, self.identity, config.keep_checkpoints
         )

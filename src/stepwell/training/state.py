@@ -14,7 +14,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from stepwell.nn import load_lora, lora_tensors
 from stepwell.training.schedules import Span
+
+PARAMETER = "parameter"
+"""The slot of what is learned itself, beside those of the optimizers."""
 
 
 @dataclass
@@ -92,9 +96,13 @@ class Progress:
 
 
 def optimizer_tensors(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """The optimizers' state as named tensors (`head.weight:exp_avg`), which safetensors can hold."""
+    """The optimizers' state as named tensors (`head.weight:exp_avg`), which safetensors can hold.
+
+    LoRA's A and B stand among them (`up.lora_a:parameter`): the weights of a checkpoint have them merged.
+    """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    return {
+    adapter = {f"{name}:{PARAMETER}": tensor.detach() for name, tensor in lora_tensors(model).items()}
+    return adapter | {
         f"{names[id(parameter)]}:{slot}": torch.as_tensor(value)
         for optimizer in optimizers
         for parameter, slots in optimizer.state.items()
@@ -105,11 +113,20 @@ def optimizer_tensors(model: nn.Module, optimizers: Sequence[torch.optim.Optimiz
 def restore_optimizers(
     model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Put named tensors back. A parameter that they do not name (a new layer) begins without a state."""
+    """Put named tensors back. A parameter that they do not name (a new layer) begins without a state.
+
+    Raises:
+        ValueError: when they hold another LoRA than the model does.
+    """
     slots: dict[str, dict[str, Tensor]] = {}
+    adapter: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
         name, _, slot = key.rpartition(":")
-        slots.setdefault(name, {})[slot] = tensor.clone()
+        if slot == PARAMETER:
+            adapter[name] = tensor
+        else:
+            slots.setdefault(name, {})[slot] = tensor.clone()
+    load_lora(model, adapter)
     parameters = dict(model.named_parameters())
     for optimizer in optimizers:
         own = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}

@@ -8,6 +8,7 @@ dropout, so an update is a pure function of weights, rows and step.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,11 @@ import torch
 from stepwell.data import Packer
 from stepwell.models import LanguageModel
 from stepwell.seeding import derive_seed
+from stepwell.training.adapting import adapt
 from stepwell.training.config import TrainingConfig
-from stepwell.training.objective import Objective
+from stepwell.training.feed import Feed, Portion
+from stepwell.training.memory import needing_memory
+from stepwell.training.objective import Examples, Objective
 from stepwell.training.optimizers import build_optimizers
 
 
@@ -40,8 +44,23 @@ class Update:
     is_finite: bool
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What one update learns from.
+
+    Attributes:
+        examples: of each micro-batch.
+        num_tokens: tokens of the text that they were made of.
+    """
+
+    examples: Sequence[Examples]
+    num_tokens: int
+
+
 class Updater:
     """Makes updates to a model.
+
+    `feed` makes the examples, in line unless it is `working`; `micro_batch` may be lowered between two updates.
 
     Args:
         model: its parameters are changed in place.
@@ -56,8 +75,22 @@ class Updater:
     ) -> None:
         self.model, self.packer, self.config, self.objective, self.seed = model, packer, config, objective, seed
         self.device = next(model.parameters()).device
+        adapt(model, config.lora, seed)
         self.optimizers = build_optimizers(model, config.optimizer)
         self.rows_per_step = config.rows_per_step(model.config.max_seq_len)
+        self.micro_batch = config.micro_batch
+        self.feed = Feed(self.prepare, lambda step: self.rows_per_step)
+
+    def prepare(self, portion: Portion) -> Prepared:
+        """Make the examples of one update: a pure function of the portion, which any thread may call."""
+        size, rows = portion.micro_batch, portion.num_rows
+        places = range(0, rows, size)
+        batches = [self.packer.batch(portion.first_row + done, min(size, rows - done)) for done in places]
+        examples = [
+            self.objective.prepare(batch, derive_seed(self.seed, "examples", portion.step, done))
+            for batch, done in zip(batches, places, strict=True)
+        ]
+        return Prepared(examples, sum(batch.num_targets for batch in batches))
 
     def update(self, step: int, first_row: int, factor: float) -> Update:
         """Make one update.
@@ -66,14 +99,13 @@ class Updater:
             step: seeds the dropout.
             first_row: where the global batch begins in the packer's stream; it takes `rows_per_step` rows.
             factor: share of the full learning rates, in [0, 1].
+
+        Raises:
+            TrainingError: when rows cannot be prepared, or there is no memory for the optimizer's state.
         """
-        config, rows = self.config, self.rows_per_step
-        places = range(0, rows, config.micro_batch)
-        batches = [self.packer.batch(first_row + done, min(config.micro_batch, rows - done)) for done in places]
-        examples = [
-            self.objective.prepare(batch, derive_seed(self.seed, "examples", step, done))
-            for batch, done in zip(batches, places, strict=True)
-        ]
+        config = self.config
+        prepared = self.feed.take(Portion(step, first_row, self.rows_per_step, self.micro_batch))
+        examples = prepared.examples
         num_targets = max(1, sum(each.num_targets for each in examples))
         self.model.train()
         total = 0.0
@@ -89,9 +121,10 @@ class Updater:
         grad_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm))
         is_finite = math.isfinite(total) and math.isfinite(grad_norm)
         if is_finite:
-            for optimizer in self.optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = group["full_rate"] * factor
-                optimizer.step()
+            with needing_memory("the optimizer's state", "take a smaller model"):
+                for optimizer in self.optimizers:
+                    for group in optimizer.param_groups:
+                        group["lr"] = group["full_rate"] * factor
+                    optimizer.step()
         self.model.zero_grad(set_to_none=True)
-        return Update(total, grad_norm, num_targets, sum(batch.num_targets for batch in batches), is_finite)
+        return Update(total, grad_norm, num_targets, prepared.num_tokens, is_finite)
