@@ -7,8 +7,11 @@ with the same batches. This file leaves out tensors and devices.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,7 +181,7 @@ def _cut_pieces(offsets: Ints, max_seq_len: int, random: np.random.Generator) ->
 
 
 class Packer:
-    """An endless stream of packed rows: those of epoch 0, then of epoch 1, and so on.
+    """An endless stream of packed rows: those of epoch 0, then of epoch 1, and so on. Threads may share it.
 
     Args:
         split: the tokens.
@@ -197,17 +200,19 @@ class Packer:
         self._split = split
         self._max_seq_len = max_seq_len
         self._seed = seed
+        self._lock = threading.RLock()  # of the two below; the packing itself happens inside it, once for all threads
         self._epochs: dict[int, PackedEpoch] = {}
         self._ends: list[int] = []  # the global number of the row after each epoch's last
 
     def rows(self, epoch: int) -> PackedEpoch:
         """The rows of one epoch; a pure function of (seed, epoch)."""
-        if epoch not in self._epochs:
-            while len(self._epochs) >= EPOCHS_AT_HAND:
-                del self._epochs[min(self._epochs)]
-            random = np.random.default_rng([self._seed, epoch])
-            self._epochs[epoch] = PackedEpoch(self._split, self._max_seq_len, random)
-        return self._epochs[epoch]
+        with self._lock:
+            if epoch not in self._epochs:
+                while len(self._epochs) >= EPOCHS_AT_HAND:
+                    del self._epochs[min(self._epochs)]
+                random = np.random.default_rng([self._seed, epoch])
+                self._epochs[epoch] = PackedEpoch(self._split, self._max_seq_len, random)
+            return self._epochs[epoch]
 
     def row_count(self, epoch: int) -> int:
         """How many rows an epoch has; cuts differ, so this differs a little from epoch to epoch."""
@@ -246,8 +251,29 @@ class Packer:
 
     def _place(self, row: int) -> tuple[int, int]:
         """The epoch that a row of the endless stream is in, and its number there."""
-        while not self._ends or self._ends[-1] <= row:
-            before = self._ends[-1] if self._ends else 0
-            self._ends.append(before + self.row_count(len(self._ends)))
-        epoch = int(np.searchsorted(self._ends, row, side="right"))
-        return epoch, row - (self._ends[epoch - 1] if epoch else 0)
+        with self._lock:
+            while not self._ends or self._ends[-1] <= row:
+                before = self._ends[-1] if self._ends else 0
+                self._ends.append(before + self.row_count(len(self._ends)))
+            epoch = int(np.searchsorted(self._ends, row, side="right"))
+            return epoch, row - (self._ends[epoch - 1] if epoch else 0)
+
+    def whereabouts(self, row: int) -> dict[str, Any]:
+        """Where the epochs before a row of the endless stream end: plain values for `take_up`.
+
+        Without them, whoever goes on at a late row must pack every epoch before it to know how many rows it has.
+        """
+        self._place(max(0, row - 1))
+        return {"stream": self._stream, "ends": [end for end in self._ends if end <= row]}
+
+    def take_up(self, known: Mapping[str, Any]) -> None:
+        """Believe what `whereabouts` said in an earlier process; what it said of another stream is passed over."""
+        if known.get("stream") != self._stream:
+            return
+        with self._lock:
+            self._ends += list(known["ends"])[len(self._ends) :]
+
+    @property
+    def _stream(self) -> list[int]:
+        """What the rows are a function of, but for the text itself."""
+        return [self._seed, self._max_seq_len, self._split.num_documents, self._split.num_tokens]
