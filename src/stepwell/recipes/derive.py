@@ -28,10 +28,15 @@ SPECIAL_TOKENS = {
 }
 """Tokens that an objective needs beside those of the text."""
 
+PROMPTS = {"prefix": "prefix", "sequence_to_sequence": "source"}
+"""What a prompt is for a model that an objective trained, where that is not a text to continue from left to right."""
+
 MAX_SEQ_LEN = 256
 LONGEST_ROW = 512
 PRETRAINED_RATE = 0.03
 """Of the rates for fresh weights: what weights that are trained already can bear."""
+LORA_RATE = 10.0
+"""Of the rates for all weights: what a low-rank change wants (Schulman et al., 2025, "LoRA Without Regret")."""
 TOKENS_PER_PARAMETER = 4
 MEASUREMENTS = 10
 """How often a run is measured on held-out text while it trains."""
@@ -179,14 +184,26 @@ def derive_from_checkpoint(init_from: str, path: str, model: ModelConfig, num_to
     }
 
 
-def derive_model(plan: Plan, *, vocab_size: int, reason: str, kind: str = "decoder") -> Derived:
-    """The model section: the shape of the plan's depth, and dropout by how often the text is repeated."""
+def derive_model(
+    plan: Plan, *, vocab_size: int, reason: str, kind: str = "decoder", objective: str = "causal"
+) -> Derived:
+    """The model section: the shape of the plan's depth, dropout by how often the text is repeated, how it is asked.
+
+    Args:
+        plan: what was chosen for the time.
+        vocab_size: V.
+        reason: why this depth.
+        kind: of the model.
+        objective: kind of what it learns; it may decide what a prompt is.
+    """
     config = MODELS[kind].sized(plan.depth, vocab_size=vocab_size, max_seq_len=MAX_SEQ_LEN)
     values: dict[str, tuple[Any, str]] = {"model.kind": (kind, "the default family")}
     for name, value in config.stated().items():
         values.setdefault(f"model.{name}", (value, f"depth {plan.depth}: {reason}"))
     values["model.vocab_size"] = (vocab_size, "the tokenizer's")
     values["model.max_seq_len"] = (MAX_SEQ_LEN, "the default window")
+    if objective in PROMPTS:
+        values["model.prompt"] = (PROMPTS[objective], f"as {objective} trains it")
     if "dropout" in type(config).model_fields:
         values["model.dropout"] = (derive_dropout(plan.epochs), f"each token is seen about {plan.epochs:.1f} times")
     return values
@@ -213,6 +230,7 @@ def derive_training(
     batch_tokens: int | None = None,
     objective: str | None = None,
     pretrained: bool = False,
+    lora: bool = False,
 ) -> Derived:
     """The training section for one run.
 
@@ -226,6 +244,7 @@ def derive_training(
         batch_tokens: of an update, when the user chose it.
         objective: its kind, when the user chose one.
         pretrained: the weights are trained already, so steps are small.
+        lora: a low-rank change of them is learned.
     """
     row = min(model.max_seq_len, LONGEST_ROW)
     batch = batch_tokens or max(row, derive_batch_tokens(tokens))
@@ -240,8 +259,9 @@ def derive_training(
         rates["training.optimizer.adamw_learning_rate"] = (round(full.beside_muon * growth, 6), why)
         rates["training.optimizer.learning_rate"] = (round(full.muon * growth, 5), why)
     if pretrained:
-        small = "the weights are trained already"
-        rates = {path: (float(f"{value * PRETRAINED_RATE:.3g}"), small) for path, (value, _) in rates.items()}
+        share = PRETRAINED_RATE * (LORA_RATE if lora else 1.0)
+        small = "the weights are trained already" + (", and LoRA wants ten times as much" if lora else "")
+        rates = {path: (float(f"{value * share:.3g}"), small) for path, (value, _) in rates.items()}
     return {
         "training.objective.kind": (objective or MODELS[model.kind].objectives[0], "what this family learns from"),
         "training.row_tokens": (row, "the model's window, at most 512"),

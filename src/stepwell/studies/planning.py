@@ -177,7 +177,9 @@ def plan_run(
         )
         reason = f"least predicted loss in {format_duration(useful)} of training"
     if not pretrained:
-        draft = draft.with_derived(derive_model(plan, vocab_size=vocab_size, reason=reason, kind=kind))
+        objective = draft.get("training.objective.kind") or MODELS[kind].objectives[0]
+        derived = derive_model(plan, vocab_size=vocab_size, reason=reason, kind=kind, objective=objective)
+        draft = draft.with_derived(derived)
         if "mask_id" in MODELS[kind].config.model_fields:
             draft = draft.with_derived({"model.mask_id": (corpus.tokenizer.mask_id, "the tokenizer's")})
     model = build(MODELS[kind].config, draft.tree["model"], where="recipe: model")
@@ -192,6 +194,7 @@ def plan_run(
             batch_tokens=draft.get("training.global_batch_tokens"),
             objective=draft.get("training.objective.kind"),
             pretrained=pretrained,
+            lora=draft.get("training.lora") is not None,
         )
     )
     recipe = draft.finish()

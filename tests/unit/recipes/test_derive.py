@@ -155,6 +155,18 @@ def test_what_the_user_chose_decides_what_is_derived_from_it() -> None:
     assert flatten(merge(training, tree["training"])) == flatten(training)
 
 
+def test_a_low_rank_change_has_ten_times_the_rate_of_trained_weights() -> None:
+    model = decoder_sized(1, vocab_size=1024, max_seq_len=MAX_SEQ_LEN)
+    path, facts = "training.optimizer.learning_rate", {"tokens": 1e6, "steps": None, "precision": "float32"}
+    plain, small, change = (
+        derive_training(model, memory_bytes=GIGABYTE, optimizer="adamw", **facts, **begun)[path]
+        for begun in ({}, {"pretrained": True}, {"pretrained": True, "lora": True})
+    )
+    assert small[0] == pytest.approx(0.03 * plain[0], rel=1e-2)
+    assert change[0] == pytest.approx(10 * small[0], rel=1e-2)
+    assert "LoRA" in change[1]
+
+
 @given(depth=st.integers(1, 16), rows=st.integers(1, 512), memory=st.floats(1e6, 1e12), vocab=st.integers(300, 65536))
 def test_micro_batches_fit_into_memory(depth: int, rows: int, memory: float, vocab: int) -> None:
     model = decoder_sized(depth, vocab_size=vocab, max_seq_len=MAX_SEQ_LEN)

@@ -39,6 +39,19 @@ def test_a_run_goes_on_from_a_checkpoint_with_its_tokenizer_and_model(text, tmp_
     assert second["value"] == pytest.approx(first["value"], rel=1e-3)
 
 
+def test_lora_over_the_weights_of_a_checkpoint(text, tmp_path):
+    api.train(text=text, steps=12, out=tmp_path / "first", set=TINY)
+    settings = [f"init_from={tmp_path / 'first'}", "training.lora={rank: 2, targets: [qkv, up]}"]
+    api.train(text=text, steps=6, out=tmp_path / "second", set=[*settings, "study.sample_tokens=5"])
+    before, after = (load_checkpoint(tmp_path / name).model.tensors() for name in ("first", "second"))
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert changed == {"body.blocks.0.attention.qkv.weight", "body.blocks.0.mlp.up.weight"}
+    recipe = (tmp_path / "second" / "recipe.yaml").read_text(encoding="utf-8")
+    assert "LoRA wants ten times as much" in recipe
+    assert "rank: 2" in recipe
+    assert api.predict(tmp_path / "second", "the ", {"max_tokens": 5})[0][0].text
+
+
 def test_another_family_than_that_of_the_checkpoint_is_refused(text, tmp_path):
     api.train(text=text, steps=2, out=tmp_path / "first", set=TINY)
     with pytest.raises(ConfigError, match="not that of init_from"):
