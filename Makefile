@@ -48,6 +48,9 @@ bench-loop: $(STAMP) ## measure the closed loop on real text (25 minutes) and ad
 bench-families: $(STAMP) ## measure every family on two texts (half an hour), for docs/families.md and the ledger
 	$(BIN)/python benchmarks/families.py
 
+bench-train: $(STAMP) ## measure training against other programs (an hour and a half), for the ledger; NANOGPT=DIR adds nanoGPT
+	$(BIN)/python benchmarks/training.py $(if $(NANOGPT),--nanogpt $(NANOGPT))
+
 clean: ## remove caches and built packages (.venv and runs/ stay)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -141,7 +141,9 @@ def load_lora(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 def merged_tensors(module: nn.Module) -> dict[str, Tensor]:
     """The parameters of the plain module tree by name, every change merged into its matrix; the tree stays as it is."""
-    tensors = {name: p for name, p in module.named_parameters() if name.rpartition(".")[2] not in LORA_PARAMETERS}
+    tensors: dict[str, Tensor] = dict(module.named_parameters())
+    for name in lora_tensors(module):
+        del tensors[name]
     for name, part in module.named_modules():
         if isinstance(part, LoRALinear):
             tensors[f"{name}.weight" if name else "weight"] = part.merged_weight()

@@ -51,5 +51,5 @@ def frozen_identity(model: LanguageModel, config: LoRAConfig | None) -> dict[str
         if not parameter.requires_grad:
             plain = parameter.detach().cpu().contiguous().flatten()
             digest.update(name.encode())
-            digest.update(memoryview(plain.view(torch.uint8).numpy()))
+            digest.update(plain.view(torch.uint8).numpy().data)
     return {"lora": config.model_dump(mode="json"), "frozen_weights_sha256": digest.hexdigest()}
