@@ -31,7 +31,7 @@ T = 16
 ROWS = [[5, 4, 7], [16], [3, 1, 6], [9, 2]]
 """Tokens of each document of each row; what is left of a row is padding."""
 
-TOLERANCE = 1e-11
+TOLERANCE = 1e-12
 """Of logits and gradients of a size about 1, in float64: a hundred times what was measured (docs/exactness.md)."""
 
 SIZES = {
