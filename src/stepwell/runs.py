@@ -96,7 +96,14 @@ def building(path: Path) -> Iterator[Path]:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what killed processes left half-made in a directory; the caller holds the lock on it."""
+    """Put in order what killed processes left half-made in a directory; the caller holds the lock on it.
+
+    What was being written goes. What was about to be replaced comes back where the new one did not come in its place.
+    """
+    for older in directory.glob(f".*.{OLDER}"):
+        name = older.name[1:].removesuffix(f".{OLDER}").rpartition(".")[0]
+        if not (directory / name).exists():
+            older.rename(directory / name)
     for path in [*directory.glob(f".*.{DRAFT}"), *directory.glob(f".*.{OLDER}")]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stepwell.checkpoints.store import (
         WEIGHTS,
         Loaded,
+        Snapshot,
         checkpoint_step,
         load_checkpoint,
         newest_good,
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
         read_weights,
         resolve_checkpoint,
         save_checkpoint,
+        take_snapshot,
         verify,
+        write_snapshot,
     )
+    from stepwell.checkpoints.writing import Writer
 
 _FILES = {
     "foreign": ("ForeignModel", "ForeignTensors", "read_foreign"),
@@ -54,6 +58,7 @@ _FILES = {
     "store": (
         "WEIGHTS",
         "Loaded",
+        "Snapshot",
         "checkpoint_step",
         "load_checkpoint",
         "newest_good",
@@ -65,8 +70,11 @@ _FILES = {
         "read_weights",
         "resolve_checkpoint",
         "save_checkpoint",
+        "take_snapshot",
         "verify",
+        "write_snapshot",
     ),
+    "writing": ("Writer",),
 }
 
 __all__ = [
@@ -81,6 +89,8 @@ __all__ = [
     "Loaded",
     "Parity",
     "Rule",
+    "Snapshot",
+    "Writer",
     "auto_class",
     "build_reference",
     "checkpoint_step",
@@ -99,8 +109,10 @@ __all__ = [
     "read_weights",
     "resolve_checkpoint",
     "save_checkpoint",
+    "take_snapshot",
     "verify",
     "why_not_measured",
+    "write_snapshot",
 ]
 
 __getattr__ = open_late(__name__, {name: file for file, names in _FILES.items() for name in names})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,69 @@ class Loaded:
     trainer: dict[str, Any] | None
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a checkpoint says, as it was at one moment.
+
+    Attributes:
+        config: of the model.
+        tokenizer: written beside.
+        provenance: plain values that say what made it.
+        weights: by name, on the CPU.
+        optimizer: tensors of the optimizer's state by name, for a run that goes on.
+        trainer: plain values of the trainer's state, likewise.
+    """
+
+    config: ModelConfig
+    tokenizer: Tokenizer
+    provenance: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor] | None = None
+    trainer: Mapping[str, Any] | None = None
+
+    def to_use(self) -> Snapshot:
+        """The same without what only a run that goes on needs."""
+        return replace(self, optimizer=None, trainer=None)
+
+
+def take_snapshot(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    *,
+    provenance: Mapping[str, Any],
+    optimizer: Mapping[str, Tensor] | None = None,
+    trainer: Mapping[str, Any] | None = None,
+    tensors: Mapping[str, Tensor] | None = None,
+    copied: bool = True,
+) -> Snapshot:
+    """Remember a model as it is now, so that it can be written while it changes.
+
+    The copies need as much memory as the checkpoint does on disk: with AdamW three times the weights in float32.
+
+    Args:
+        model: its weights and config.
+        tokenizer: written beside.
+        provenance: plain values that say what made it.
+        optimizer: tensors of the optimizer's state by name, for a run that goes on.
+        trainer: plain values of the trainer's state, likewise.
+        tensors: weights to take instead of the model's, by the same names, in any precision.
+        copied: False shares memory with the model where it can: for writing at once.
+    """
+    weights = model.tensors() if tensors is None else tensors
+    return Snapshot(
+        config=model.config,
+        tokenizer=tokenizer,
+        provenance=dict(provenance),
+        weights=_on_cpu(weights, copied),
+        optimizer=None if optimizer is None else _on_cpu(optimizer, copied),
+        trainer=None if trainer is None else dict(trainer),
+    )
+
+
+def _on_cpu(tensors: Mapping[str, Tensor], copied: bool) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", copy=copied).contiguous() for name, tensor in tensors.items()}
+
+
 def save_checkpoint(
     path: Path,
     model: LanguageModel,
@@ -75,21 +138,36 @@ def save_checkpoint(
     Raises:
         DiskError: when it cannot be written (a full disk); what was there before is untouched.
     """
+    snapshot = take_snapshot(
+        model,
+        tokenizer,
+        provenance=provenance,
+        optimizer=optimizer,
+        trainer=trainer,
+        tensors=tensors,
+        copied=False,
+    )
+    write_snapshot(path, snapshot)
+
+
+def write_snapshot(path: Path, snapshot: Snapshot) -> None:
+    """Write a checkpoint folder; an older one at the same place is replaced only when the new one is whole.
+
+    Raises:
+        DiskError: when it cannot be written (a full disk); what was there before is untouched.
+    """
     with building(path) as folder:
         try:
-            weights = model.tensors() if tensors is None else tensors
-            save_file({name: t.detach().cpu().contiguous() for name, t in weights.items()}, folder / WEIGHTS)
-            if optimizer is not None:
-                save_file(
-                    {name: t.cpu().contiguous() for name, t in optimizer.items()}, folder / "optimizer.safetensors"
-                )
+            save_file(dict(snapshot.weights), folder / WEIGHTS)
+            if snapshot.optimizer is not None:
+                save_file(dict(snapshot.optimizer), folder / "optimizer.safetensors")
         except SafetensorError as error:  # it reports a full disk as its own kind
             raise disk_error(path, OSError(28, str(error))) from error
-        tokenizer.save(folder / "tokenizer.json")
-        (folder / "config.json").write_text(to_json(model.config.model_dump(), indent=2), encoding="utf-8")
-        (folder / "provenance.json").write_text(to_json(dict(provenance), indent=2), encoding="utf-8")
-        if trainer is not None:
-            (folder / "trainer.json").write_text(to_json(dict(trainer), indent=2), encoding="utf-8")
+        snapshot.tokenizer.save(folder / "tokenizer.json")
+        (folder / "config.json").write_text(to_json(snapshot.config.model_dump(), indent=2), encoding="utf-8")
+        (folder / "provenance.json").write_text(to_json(snapshot.provenance, indent=2), encoding="utf-8")
+        if snapshot.trainer is not None:
+            (folder / "trainer.json").write_text(to_json(snapshot.trainer, indent=2), encoding="utf-8")
         checksums = {file.name: file_checksum(file) for file in sorted(folder.iterdir())}
         (folder / MANIFEST).write_text(to_json({"format": FORMAT, "sha256": checksums}, indent=2), encoding="utf-8")
 
@@ -244,10 +322,20 @@ def newest_good(directory: Path) -> tuple[Path | None, list[str]]:
     return None, damaged
 
 
-def prune(directory: Path, keep: int, newest: int) -> None:
-    """Remove numbered checkpoints: all but the last `keep` up to step `newest`, and damaged ones after it."""
+def prune(directory: Path, keep: int, newest: int, every_steps: int | None = None) -> None:
+    """Remove numbered checkpoints that no rule keeps.
+
+    Args:
+        directory: where they are.
+        keep: the last ones up to `newest` stay, so many.
+        newest: later ones go: they are damaged, or of a part of the run that was rolled back.
+        every_steps: those of multiples of it stay too, up to `newest`.
+    """
     folders = step_folders(directory)
-    kept = [path for path in folders if checkpoint_step(path) <= newest][-keep:]
+    known = [path for path in folders if checkpoint_step(path) <= newest]
+    kept = set(known[-keep:])
+    if every_steps is not None:
+        kept |= {path for path in known if checkpoint_step(path) and checkpoint_step(path) % every_steps == 0}
     for path in folders:
         if path not in kept:
             shutil.rmtree(path, ignore_errors=True)
@@ -260,14 +348,32 @@ def _another_good(folder: Path) -> Path | None:
 
 
 def _newest_whole(root: Path, besides: Path | None = None) -> Path | None:
-    """The whole checkpoint that was written last in a run, a round or a folder of checkpoints; None without any."""
+    """The whole checkpoint that is furthest on in a run, a round or a folder of checkpoints; None without any.
+
+    Rounds and steps say what is later, as the checkpoints name them: the times of files say nothing after a copy, or
+    when a clock was set back.
+    """
     patterns = ("best", "stable", "step-*", "checkpoints/*", "rounds/*/checkpoints/*")
     found = [path for pattern in patterns for path in root.glob(pattern) if path.is_dir() and path != besides]
     named = [path for path in found if not path.name.startswith(".")]
-    for path in sorted(named, key=lambda p: p.stat().st_mtime, reverse=True):
+    for path in sorted(named, key=_how_far, reverse=True):
         try:
             verify(path)
         except CheckpointError:
             continue
         return path
     return None
+
+
+def _how_far(path: Path) -> tuple[int, int, bool]:
+    """Round and step of a checkpoint, by its provenance or else its place and name; at one step, the best first."""
+    try:
+        made_by = read_provenance(path)
+    except (OSError, ValueError, TypeError):
+        made_by = {}
+    by_place = path.parent.parent.name, path.name.removeprefix("step-")
+    numbers = [
+        int(said) if isinstance(said, int) else int(shown) if shown.isdigit() else 0
+        for said, shown in zip((made_by.get("round"), made_by.get("step")), by_place, strict=True)
+    ]
+    return numbers[0], numbers[1], path.name == "best"
