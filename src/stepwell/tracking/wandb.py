@@ -14,8 +14,8 @@ class WeightsAndBiases(Tracker):
 
     Nothing is sent until `wandb sync`, or at once with `WANDB_MODE=online`; `WANDB_PROJECT` and `WANDB_ENTITY` say
     where to. A run that goes on keeps its id. Online, steps that are there already are not sent again. Offline nobody
-    knows them: each process leaves a folder, `wandb sync --append` joins them, and steps done twice (those between the
-    last checkpoint and a crash) stand there twice.
+    knows them: each process leaves a folder, `wandb sync` joins those of one run in their order, and steps done twice
+    (those between the last checkpoint and a crash) stand in both.
 
     Args:
         run: which training.
@@ -35,7 +35,7 @@ class WeightsAndBiases(Tracker):
             group=run.group,
             name=f"{run.group} {run.name}",
             id=f"{run.key}-{run.round:02d}",
-            resume="allow" if mode == "online" else None,
+            resume="allow",
             dir=str(run.out),
             config=dict(run.settings),
             mode=mode,
@@ -47,7 +47,7 @@ class WeightsAndBiases(Tracker):
     @classmethod
     def advice(cls, out: Path) -> str:
         if os.environ.get("WANDB_MODE", "offline") == "offline":
-            return f"wandb sync --append {out / 'wandb'}/offline-run-*   (nothing is sent before that)"
+            return f"wandb sync {out / 'wandb'}/offline-run-* (nothing is sent before that)"
         return "the pages of your project"
 
     def log(self, values: Mapping[str, float], step: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,11 @@ class Notebook(Tracker):
 
 
 @pytest.fixture
-def notebook(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Notebook]]:
+def notebook(monkeypatch: pytest.MonkeyPatch) -> type[Notebook]:
     fresh = type("Fresh", (Notebook,), {"made": []})
     monkeypatch.setattr(forwarding, "TRACKERS", {**TRACKERS, "wandb": fresh})
     monkeypatch.delenv("RANK", raising=False)
-    yield fresh
+    return fresh
 
 
 def warnings(said: list[Event]) -> list[str]:
