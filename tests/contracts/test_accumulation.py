@@ -30,6 +30,8 @@ from stepwell.training import (
     MeanSquaredErrorConfig,
     Objective,
     ObjectiveConfig,
+    PrefixConfig,
+    SequenceToSequenceConfig,
     SpanCorruptionConfig,
     TrainingConfig,
     Update,
@@ -49,6 +51,8 @@ CHOICES: dict[str, ObjectiveConfig] = {
     "masked": MaskedConfig(mask_ratio=0.5, loss=SMOOTHED),
     "span_corruption": SpanCorruptionConfig(corruption_ratio=0.4, mean_span_tokens=2.0, loss=SMOOTHED),
     "denoising": DenoisingConfig(loss=SMOOTHED),
+    "prefix": PrefixConfig(loss=SMOOTHED),
+    "sequence_to_sequence": SequenceToSequenceConfig(loss=SMOOTHED),
 }
 """For each kind of objective what it is told. Whoever adds an objective adds a row, here and in `ORACLES`."""
 
@@ -64,6 +68,11 @@ def read_causal(model: LanguageModel, rows: Any) -> Judged:
 
 def read_masked(model: LanguageModel, rows: Any) -> Judged:
     return model(tensor(rows.token_ids), tensor(rows.document_ids)), tensor(rows.targets), tensor(rows.hidden)
+
+
+def read_prefix(model: LanguageModel, rows: Any) -> Judged:
+    hidden = model.hidden(tensor(rows.token_ids), tensor(rows.document_ids), prefix=tensor(rows.prefix))
+    return model.unembed(hidden), tensor(rows.targets), tensor(rows.counted)
 
 
 def read_pairs(model: LanguageModel, rows: Any) -> Judged:
@@ -85,6 +94,8 @@ ORACLES: dict[str, Callable[[LanguageModel, Any], Judged]] = {
     "masked": read_masked,
     "span_corruption": read_pairs,
     "denoising": read_pairs,
+    "prefix": read_prefix,
+    "sequence_to_sequence": read_pairs,
 }
 
 

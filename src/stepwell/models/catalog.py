@@ -50,13 +50,13 @@ class Family:
 
 
 MODELS: dict[str, Family] = {
-    "decoder": Family(DecoderConfig, decoder_sized, opens="decoder:Decoder"),
+    "decoder": Family(DecoderConfig, decoder_sized, opens="decoder:Decoder", objectives=("causal", "prefix")),
     "encoder": Family(EncoderConfig, encoder_sized, opens="encoder:Encoder", objectives=("masked",)),
     "encoder_decoder": Family(
         EncoderDecoderConfig,
         encoder_decoder_sized,
         opens="encoder_decoder:EncoderDecoder",
-        objectives=("causal", "span_corruption", "denoising"),
+        objectives=("causal", "span_corruption", "denoising", "sequence_to_sequence"),
     ),
     "lstm": Family(RecurrentConfig, lstm_sized, opens="recurrent:RecurrentLanguageModel"),
     "gru": Family(RecurrentConfig, gru_sized, opens="recurrent:RecurrentLanguageModel"),
@@ -64,6 +64,7 @@ MODELS: dict[str, Family] = {
         RecurrentEncoderDecoderConfig,
         recurrent_encoder_decoder_sized,
         opens="recurrent_encoder_decoder:RecurrentEncoderDecoder",
+        objectives=("causal", "sequence_to_sequence"),
     ),
     "feed_forward": Family(FeedForwardConfig, feed_forward_sized, opens="feed_forward:FeedForward"),
     "ngram": Family(NGramConfig, ngram_sized, opens="ngram_model:NGram", learns="counting"),

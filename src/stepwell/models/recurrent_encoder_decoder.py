@@ -72,6 +72,27 @@ class ChunkState:
         self.decoder.select(rows)
 
 
+class TargetState:
+    """A decoding of targets that are written against their sources.
+
+    Args:
+        source: what the encoder made of them.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.decoder = source._replace(memory=()), RecurrentState(source.memory)
+
+    @property
+    def length(self) -> int:
+        """Number of tokens written so far, the start tokens included."""
+        return self.decoder.length
+
+    def select(self, rows: Tensor) -> None:
+        """Keep, drop, reorder or repeat sequences in place (see `DecodingState`)."""
+        self.source = self.source.select(rows)
+        self.decoder.select(rows)
+
+
 class RecurrentEncoderDecoder(LanguageModel):
     """An LSTM encoder-decoder with attention.
 
@@ -96,6 +117,11 @@ class RecurrentEncoderDecoder(LanguageModel):
         self.head = None if config.tie_embeddings else nn.Linear(width, config.vocab_size, bias=False)
         self.head_bias = nn.Parameter(torch.zeros(config.vocab_size)) if config.head_bias else None
         initialize(self, config.initialization, seed=seed, embedding_std=EMBEDDING_STD)
+
+    @property
+    def reads_source(self) -> bool:
+        """See `LanguageModel.reads_source`."""
+        return self.config.prompt == "source"
 
     def encode(self, source_ids: Tensor, source_mask: Tensor | None = None) -> Source:
         """Read sources.
@@ -131,10 +157,37 @@ class RecurrentEncoderDecoder(LanguageModel):
         state.advance(memory, target_ids.shape[1])
         return self._join(y, self.alignment(y, source.values, source.mask))
 
+    def pairs(self, source_ids: Tensor, source_numbers: Tensor, target_ids: Tensor, target_numbers: Tensor) -> Tensor:
+        """Hidden states of many targets in packed rows, each of which is written for the source of its number.
+
+        Args:
+            source_ids: (B, S) int64.
+            source_numbers: (B, S) int64, which pair of its row a token belongs to, from 0; below 0 at padding.
+            target_ids: (B, T) int64, each target beginning with the start token.
+            target_numbers: (B, T) int64, likewise; each number is one of a source in the same row.
+
+        Returns:
+            (B, T, D), zeros at padding.
+        """
+        sources, targets = Pieces.find(source_numbers), Pieces.find(target_numbers)
+        base = int(source_numbers.max()) + 1
+        keys, wanted = _keys(sources, source_numbers, base), _keys(targets, target_numbers, base)
+        written = (wanted >= 0).nonzero().flatten()
+        ordered, places = keys.sort()
+        partners = places[torch.searchsorted(ordered, wanted[written])]
+        source = self.encode(sources.split(source_ids)[partners], sources.mask[partners])
+        embedded = self._embed(targets.split(target_ids)[written])
+        y = self.decoder.read_rows(embedded, targets.lengths[written], source.memory)
+        joined = self._join(y, self.alignment(y, source.values, source.mask))
+        rows = joined.new_zeros(len(targets.lengths), *joined.shape[1:]).index_copy(0, written, joined)
+        return targets.join(rows)
+
     def hidden(
         self, token_ids: Tensor, document_ids: Tensor | None = None, state: DecodingState | None = None
     ) -> Tensor:
-        """Last hidden states of running text (see `LanguageModel.hidden`)."""
+        """Last hidden states of running text, or of targets when the state is one (see `LanguageModel.hidden`)."""
+        if isinstance(state, TargetState):
+            return self.decode(token_ids, state.source, state.decoder)
         if state is not None:
             return self._continue(token_ids, state)
         pieces = Pieces.find(
@@ -181,6 +234,14 @@ class RecurrentEncoderDecoder(LanguageModel):
         values = self.embedding.weight.new_zeros(batch_size, chunk_len, self.config.d_model)
         return ChunkState(Source(values, None, self.decoder.nothing(batch_size)), chunk_len)
 
+    def begin(self, prompt_ids: Tensor, max_len: int) -> tuple[DecodingState, Tensor]:
+        """Read prompts, as running text or as sources (see `LanguageModel.begin`)."""
+        if not self.reads_source:
+            return super().begin(prompt_ids, max_len)
+        state = TargetState(self.encode(prompt_ids))
+        start = torch.tensor([self.config.start_ids], device=prompt_ids.device).expand(len(prompt_ids), -1)
+        return state, self.extend(state, start)
+
     def lookup_parameters(self) -> list[nn.Parameter]:
         """Embedding and head (see `LanguageModel.lookup_parameters`)."""
         tables = [self.embedding] if self.head is None else [self.embedding, self.head]
@@ -195,3 +256,10 @@ class RecurrentEncoderDecoder(LanguageModel):
 
     def _drop(self, x: Tensor) -> Tensor:
         return dropout(x, self.config.dropout, training=self.training) if self.config.dropout else x
+
+
+def _keys(pieces: Pieces, numbers: Tensor, base: int) -> Tensor:
+    """(P,) int64, for each piece its row and its number in one; below 0 for padding."""
+    begins = pieces.position == 0
+    found = begins.nonzero()[:, 0] * base + numbers[begins]
+    return torch.where(numbers[begins] >= 0, found, -1)

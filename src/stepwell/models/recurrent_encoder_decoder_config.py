@@ -27,6 +27,8 @@ class RecurrentEncoderDecoderConfig(ModelConfig):
             [0, 1).
         tie_embeddings: the output matrix is the embedding; needs d_embedding = d_model.
         head_bias: the output has a bias for each token.
+        prompt: what a prompt is: a text to `continue`, or a `source` to turn into a target.
+        start_ids: what every target begins with.
         initialization: how matrices are drawn; recurrent ones are orthogonal and forget gates open under every scheme.
     """
 
@@ -39,6 +41,8 @@ class RecurrentEncoderDecoderConfig(ModelConfig):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     tie_embeddings: bool = False
     head_bias: bool = True
+    prompt: Literal["continue", "source"] = "continue"
+    start_ids: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     initialization: Literal["normal", "truncated_normal", "xavier", "kaiming", "scaled_normal"] = "kaiming"
 
     @model_validator(mode="after")
@@ -50,6 +54,8 @@ class RecurrentEncoderDecoderConfig(ModelConfig):
                 "a d_embedding that is d_model where tie_embeddings is true: the hidden state is compared with the "
                 f"embeddings (d_embedding {self.d_embedding}, d_model {self.d_model})"
             )
+        if max(self.start_ids) >= self.vocab_size:
+            raise ValueError(f"start_ids below vocab_size ({max(self.start_ids)}, vocab_size {self.vocab_size})")
         return self
 
     @property

@@ -19,6 +19,7 @@ def attention_mask(
     causal: bool,
     window: int | None = None,
     documents: Tensor | None = None,
+    prefix: Tensor | None = None,
 ) -> Tensor | None:
     """The mask of self-attention.
 
@@ -30,16 +31,21 @@ def attention_mask(
         window: a causal query sees itself and the window - 1 positions before it; one that sees both sides sees
             window // 2 positions on each.
         documents: (B, S), the document of each key; a query sees its own document alone.
+        prefix: (B, S) bool, keys that causal queries before them see too, no farther away than behind them (Raffel et
+            al., 2020, "prefix LM").
 
     Returns:
         (1 or B, 1, T, S) bool, True where query t may attend to key s; None where nothing is hidden, or nothing but the
         future of T = S queries.
     """
-    if documents is None and (window is None or num_keys <= (window if causal else window // 2 + 1)):
+    if documents is None and prefix is None and (window is None or num_keys <= (window if causal else window // 2 + 1)):
         if not causal or num_queries in (1, num_keys):
             return None
         return _visible(num_queries, num_keys, device, causal, None)
     mask = _visible(num_queries, num_keys, device, causal, window)
+    if prefix is not None:
+        near = None if window is None else 2 * window - 1  # as many on each side as a causal query sees behind it
+        mask = mask | prefix[:, None, None] & _visible(num_queries, num_keys, device, False, near)
     if documents is None:
         return mask
     return mask & (documents[:, None, num_keys - num_queries :, None] == documents[:, None, None, :])

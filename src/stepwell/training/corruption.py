@@ -19,7 +19,7 @@ from torch import Tensor
 
 from stepwell.data import Batch, pack_best_fit
 from stepwell.errors import TokenizerError
-from stepwell.models import EncoderDecoder, LanguageModel
+from stepwell.models import EncoderDecoder, LanguageModel, RecurrentEncoderDecoder
 from stepwell.tokenizers import Tokenizer
 from stepwell.training.losses import summed_loss
 from stepwell.training.objective import Objective
@@ -130,8 +130,8 @@ class CorruptionObjective(Objective[Pairs]):
         Raises:
             TypeError: when the model is no encoder-decoder.
         """
-        if not isinstance(model, EncoderDecoder):
-            raise TypeError(f"an encoder-decoder repairs a corrupted text, a {type(model).__name__} does not")
+        if not isinstance(model, EncoderDecoder | RecurrentEncoderDecoder):
+            raise TypeError(f"an encoder-decoder writes a target for a source, a {type(model).__name__} does not")
         source_ids, source_numbers, targets, numbers = (
             torch.from_numpy(one).to(device)
             for one in (examples.source_ids, examples.source_numbers, examples.targets, examples.target_numbers)

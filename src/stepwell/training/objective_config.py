@@ -112,6 +112,29 @@ class DenoisingConfig(Config):
     loss: LossConfig = CrossEntropyConfig()
 
 
+class PrefixConfig(Config):
+    """A random prefix of each document is seen both ways, and the rest is predicted (Raffel et al., 2020, "prefix LM").
+
+    Attributes:
+        loss: of a prediction.
+    """
+
+    kind: Literal["prefix"] = "prefix"
+    loss: LossConfig = CrossEntropyConfig()
+
+
+class SequenceToSequenceConfig(Config):
+    """Each document is cut at a random place: its beginning is a source, and the rest is written for it.
+
+    Attributes:
+        loss: of a prediction.
+    """
+
+    kind: Literal["sequence_to_sequence"] = "sequence_to_sequence"
+    loss: LossConfig = CrossEntropyConfig()
+
+
 ObjectiveConfig = Annotated[
-    CausalConfig | MaskedConfig | SpanCorruptionConfig | DenoisingConfig, Field(discriminator="kind")
+    CausalConfig | MaskedConfig | SpanCorruptionConfig | DenoisingConfig | PrefixConfig | SequenceToSequenceConfig,
+    Field(discriminator="kind"),
 ]

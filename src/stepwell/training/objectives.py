@@ -20,6 +20,8 @@ from stepwell.training.losses import summed_loss
 from stepwell.training.masking import MaskedObjective
 from stepwell.training.objective import Objective
 from stepwell.training.objective_config import CausalConfig, CrossEntropyConfig, LossConfig, ObjectiveConfig
+from stepwell.training.prefix import PrefixObjective
+from stepwell.training.sequence_to_sequence import SequenceToSequenceObjective
 
 PLAIN = CrossEntropyConfig()
 """Maximum likelihood."""
@@ -65,6 +67,8 @@ OBJECTIVES: dict[str, Callable[[Any, Tokenizer], Objective[Any]]] = {
     "masked": MaskedObjective,
     "span_corruption": SpanCorruptionObjective,
     "denoising": DenoisingObjective,
+    "prefix": PrefixObjective,
+    "sequence_to_sequence": SequenceToSequenceObjective,
 }
 """kind -> function of (config, tokenizer); a new objective is one class and one row."""
 

@@ -19,6 +19,7 @@ TRAINING = (
     "dropout",
     "attention_dropout",
     "embedding_dropout",
+    "stochastic_depth",
     "initialization",
     "residual_initialization",
 )
