@@ -113,7 +113,7 @@ def their_step(model: Any, optimizer: torch.optim.Optimizer, step: int, factor: 
 
 @pytest.mark.parametrize("steps", [1, 5])
 def test_the_same_weights_after_a_step(read_theirs, in_float64, steps):
-    """In float64: the gradient of a key's bias is zero but for rounding, and AdamW makes a full step of any rounding."""
+    """In float64: the gradient of a key's bias is zero but for rounding, of which AdamW makes a whole step."""
     theirs = their_model()
     config, tensors = read_theirs(theirs)
     ours = build_model(config)
