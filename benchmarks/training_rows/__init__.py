@@ -1,0 +1,1 @@
+"""The rows of benchmarks/training.py: what is measured, beside whom, and how."""
