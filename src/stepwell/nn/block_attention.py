@@ -50,24 +50,21 @@ def _grouped(x: Tensor, keys: Tensor) -> Tensor:
     return x.unflatten(1, (keys.shape[1], -1))
 
 
-def _weights(
-    queries: Tensor, keys: Tensor, first: int, hidden: Tensor | None, triangle: Tensor, scale: float
-) -> Tensor:
+def _weights(queries: Tensor, keys: Tensor, first: int, hidden: Tensor | None, triangle: Tensor) -> Tensor:
     """Weights of some queries.
 
     Args:
-        queries: (N, G, t, E), N heads of keys, G query heads for each.
+        queries: (N, G, t, E), scaled; N heads of keys, G query heads for each.
         keys: (N, s, E).
         first: the first of these queries.
         hidden: (b, 1, t, s) added to the logits of b rows, or None.
         triangle: added where nothing else hides the future; empty where it is not hidden.
-        scale: of the logits.
 
     Returns:
         (N, G t, s).
     """
     groups, wide = queries.shape[1:3]
-    logits = torch.baddbmm(queries.new_empty(1), queries.flatten(1, 2), keys.mT, beta=0, alpha=scale)
+    logits = torch.bmm(queries.flatten(1, 2), keys.mT)
     if hidden is not None:
         logits.view(len(hidden), -1, groups, wide, logits.shape[-1]).add_(hidden[:, :, None])
     elif len(triangle):
@@ -114,10 +111,11 @@ def block_attention(
     attended = _like_queries(queries)
     grouped, out = _grouped(queries, keys), _grouped(attended, keys)
     for rows, heads in _chunks(queries, keys, plan):
-        q, k, v = (x[rows, heads].flatten(0, 1) for x in (grouped, keys, values))
+        q = (grouped[rows, heads] * scale).flatten(0, 1)
+        k, v = (x[rows, heads].flatten(0, 1) for x in (keys, values))
         for at, seen in _steps(plan, q.shape[2], k.shape[1], causal):
             part = None if hidden is None else hidden[rows if len(hidden) > 1 else slice(None), :, at, seen]
-            weights = _weights(q[:, :, at], k[:, seen], at.start, part, triangle, scale)
+            weights = _weights(q[:, :, at], k[:, seen], at.start, part, triangle)
             place = out[rows, heads, :, at]
             place.copy_(torch.bmm(weights, v[:, seen]).view(place.shape))
     return attended
@@ -138,18 +136,19 @@ def _backward(
     query_grad, key_grad, value_grad = _like_queries(queries), torch.empty_like(keys), torch.empty_like(values)
     grouped, grads, out = (_grouped(x, keys) for x in (queries, grad, query_grad))
     for rows, heads in _chunks(queries, keys, plan):
-        q, g, k, v = (x[rows, heads].flatten(0, 1) for x in (grouped, grads, keys, values))
+        q = (grouped[rows, heads] * scale).flatten(0, 1)
+        g, k, v = (x[rows, heads].flatten(0, 1) for x in (grads, keys, values))
         into_k, into_v = torch.zeros_like(k, dtype=torch.float32), torch.zeros_like(v, dtype=torch.float32)
         for at, seen in _steps(plan, q.shape[2], k.shape[1], causal):
             part = None if hidden is None else hidden[rows if len(hidden) > 1 else slice(None), :, at, seen]
-            weights = _weights(q[:, :, at], k[:, seen], at.start, part, triangle, scale)
+            weights = _weights(q[:, :, at], k[:, seen], at.start, part, triangle)
             given, asked = g[:, :, at].flatten(1, 2), q[:, :, at].flatten(1, 2)
             into_v[:, seen] += torch.bmm(weights.mT, given)
             logit_grad = torch._softmax_backward_data(torch.bmm(given, v[:, seen].mT), weights, -1, weights.dtype)
             into_k[:, seen] += torch.bmm(logit_grad.mT, asked)
             place = out[rows, heads, :, at]
-            place.copy_(torch.baddbmm(q.new_empty(1), logit_grad, k[:, seen], beta=0, alpha=scale).view(place.shape))
-        key_grad[rows, heads] = into_k.mul_(scale).view(key_grad[rows, heads].shape)
+            torch.mul(torch.bmm(logit_grad, k[:, seen]).view(place.shape), scale, out=place)
+        key_grad[rows, heads] = into_k.view(key_grad[rows, heads].shape)
         value_grad[rows, heads] = into_v.view(value_grad[rows, heads].shape)
     return query_grad, key_grad, value_grad
 
