@@ -6,16 +6,17 @@ derived in `recipes`. Units end the names.
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from stepwell.config import Config
 from stepwell.hardware import Precision
+from stepwell.training.keeping_config import KeepConfig
 from stepwell.training.lora_config import LoRAConfig
 from stepwell.training.objective_config import CausalConfig, ObjectiveConfig
 from stepwell.training.optimizer_config import OptimizerConfig
-from stepwell.training.schedule_config import WSDConfig
+from stepwell.training.schedule_config import ScheduleConfig
 
 
 class TrainingConfig(Config):
@@ -32,10 +33,13 @@ class TrainingConfig(Config):
         schedule: how the rate moves.
         clip_norm: gradients of a larger norm are scaled down to it.
         precision: of the matrix products; weights and optimizer stay in float32.
+        parallel: how several ranks share the model: `ddp` holds it whole on each, `fsdp` in shards; `auto` is `ddp`.
         evaluate_every_steps: steps between measurements on held-out text.
-        patience: measurements without a better one before the decay begins early; None never stops early.
+        patience: measurements without a better one before the decay begins early, or the run ends where its schedule
+            has no stable part; None never stops early.
         checkpoint_every_seconds: at most this much work is lost by a crash.
-        keep_checkpoints: how many of the newest are kept, beside the best and the stable one.
+        keep: which checkpoints stay on disk.
+        data_workers: background threads that make the next rows ready; 0 makes them in line. The bits are the same.
     """
 
     objective: ObjectiveConfig = CausalConfig()
@@ -45,13 +49,15 @@ class TrainingConfig(Config):
     micro_batch: Annotated[int, Field(ge=1)]
     lora: LoRAConfig | None = None
     optimizer: OptimizerConfig
-    schedule: WSDConfig
+    schedule: ScheduleConfig
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     precision: Precision
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     evaluate_every_steps: Annotated[int, Field(ge=1)]
     patience: Annotated[int, Field(ge=1)] | None = 4
     checkpoint_every_seconds: Annotated[float, Field(ge=0)] = 20.0
-    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    keep: KeepConfig = KeepConfig()
+    data_workers: Annotated[int, Field(ge=0, le=64)] = 1
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -1,7 +1,8 @@
 """The checkpoints of one training run: what is written, what stays, and how a run takes up where one of them stands.
 
 Names say what a checkpoint is for: `best` (to use), `stable` (where the decay began), `measured` (to roll back to) and
-`step-000400` (to go on from). This file leaves out when each is written: the loop decides that.
+`step-000400` (to go on from). They are written in the background while training goes on. This file leaves out when
+each is written: the loop decides that.
 """
 
 from __future__ import annotations
@@ -12,12 +13,21 @@ from typing import Any
 
 import torch
 
-from stepwell.checkpoints import load_checkpoint, newest_good, prune, read_optimizer, save_checkpoint
+from stepwell.checkpoints import (
+    Writer,
+    load_checkpoint,
+    newest_good,
+    prune,
+    read_optimizer,
+    take_snapshot,
+    write_snapshot,
+)
 from stepwell.errors import RunError
 from stepwell.models import LanguageModel
 from stepwell.nn import lora_tensors
 from stepwell.runs import sweep
 from stepwell.tokenizers import Tokenizer
+from stepwell.training.keeping_config import KeepConfig
 from stepwell.training.state import Progress, optimizer_tensors, restore_optimizers
 
 FROZEN = ("lora", "frozen_weights_sha256")
@@ -27,13 +37,17 @@ FROZEN = ("lora", "frozen_weights_sha256")
 class Keeper:
     """Writes and reads the checkpoints of one training run.
 
+    A checkpoint is a snapshot of one moment that a background thread writes; the next one waits for it. While it is
+    written, memory holds the snapshot beside the model: as much as the checkpoint on disk. What went wrong in writing
+    is raised by the next call.
+
     Args:
         directory: where they are; made when it is not there.
         model: whose weights are written, and replaced by `load`.
         tokenizer: written with every checkpoint.
         optimizers: whose state is written and replaced likewise.
         identity: plain values that say which run this is.
-        keep: how many numbered checkpoints stay.
+        keep: which numbered checkpoints stay.
     """
 
     def __init__(
@@ -43,41 +57,61 @@ class Keeper:
         tokenizer: Tokenizer,
         optimizers: Sequence[torch.optim.Optimizer],
         identity: Mapping[str, Any],
-        keep: int,
+        keep: KeepConfig,
     ) -> None:
         self.directory, self.model, self.tokenizer = directory, model, tokenizer
         self.optimizers, self.identity, self.keep = optimizers, identity, keep
+        self._writer = Writer()
+        self._numbered: dict[str, Any] | None = None  # what the newest numbered checkpoint says of the run
         directory.mkdir(parents=True, exist_ok=True)
         sweep(directory)
 
     def save(self, progress: Progress, name: str | None = None) -> None:
-        """Write a checkpoint; a numbered one (to go on from) when no name is given.
+        """Write a checkpoint; a numbered one (to go on from) when no name is given, unless it is there already.
 
         Raises:
-            DiskError: when it cannot be written; the one before it is whole.
+            DiskError: when one before could not be written; the one before that is whole.
         """
-        folder = self.directory / (name or f"step-{progress.step:06d}")
-        if name is None and folder.exists() and newest_good(self.directory)[0] == folder:
+        state = _timeless(progress)
+        if name is None and state == self._numbered:
             return
         goes_on = name != "best"
-        save_checkpoint(
-            folder,
+        snapshot = take_snapshot(
             self.model,
             self.tokenizer,
             provenance={**self.identity, "step": progress.step, "tokens": progress.tokens},
             optimizer=optimizer_tensors(self.model, self.optimizers) if goes_on else None,
             trainer=progress.to_plain() | {"identity": self.identity} if goes_on else None,
         )
+        folder = self.directory / (name or f"step-{progress.step:06d}")
+
+        def write() -> None:
+            write_snapshot(folder, snapshot)
+            if name is None:
+                prune(self.directory, self.keep.last, newest=progress_step, every_steps=self.keep.every_steps)
+
+        progress_step = progress.step
+        self._writer.start(write)
         if name is None:
-            prune(self.directory, self.keep, newest=progress.step)
+            self._numbered = state
+
+    def check(self) -> None:
+        """Raise what went wrong in writing, if it has come out by now; waits for nothing."""
+        self._writer.check()
+
+    def wait(self) -> None:
+        """Wait until everything is on disk, and raise what went wrong."""
+        self._writer.wait()
 
     def path(self, name: str) -> Path | None:
         """The checkpoint of a name (`best`, `stable`, `measured`), or None when there is none."""
+        self.wait()
         folder = self.directory / name
         return folder if folder.exists() else None
 
     def newest(self) -> tuple[Path | None, list[str]]:
         """The newest whole numbered checkpoint, and a line about each newer one that is damaged."""
+        self.wait()
         return newest_good(self.directory)
 
     def load(self, folder: Path, own: bool = True) -> Progress:
@@ -94,6 +128,7 @@ class Keeper:
             RunError: when it is of another run, of another shape, or has no state to go on from.
             CheckpointError: when it is missing or damaged.
         """
+        self.wait()
         loaded = load_checkpoint(folder)
         if loaded.trainer is None:
             raise RunError(f"{folder}: cannot be trained further", got="a checkpoint without trainer state")
@@ -112,7 +147,9 @@ class Keeper:
         device = next(self.model.parameters()).device
         tensors = {name: tensor.to(device) for name, tensor in read_optimizer(folder).items()}
         restore_optimizers(self.model, self.optimizers, tensors)
-        return Progress.from_plain(loaded.trainer)
+        progress = Progress.from_plain(loaded.trainer)
+        self._numbered = _timeless(progress) if own and folder.name.startswith("step-") else None
+        return progress
 
     def _take_weights(self, source: LanguageModel, folder: Path, all_of_them: bool) -> None:
         """Copy weights by name; layers that the source does not have stay as they were built, when that is allowed."""
@@ -131,3 +168,8 @@ class Keeper:
         with torch.no_grad():
             for name, parameter in found.items():
                 own[name].copy_(parameter)
+
+
+def _timeless(progress: Progress) -> dict[str, Any]:
+    """What a run remembers, but for how long it took."""
+    return {name: value for name, value in progress.to_plain().items() if name != "seconds"}

@@ -1,8 +1,9 @@
 """The training loop.
 
 One update is: accumulate the gradient of a whole global batch, clip it, step. Around it stand measuring on held-out
-text, checkpoints, a roll back after a spike, and a clock. The loop knows no metric and no task: whoever calls it
-hands in an `evaluate` function, and events go to a watcher.
+text, checkpoints, a clock, and what is done when things go wrong: a step that is not finite is skipped, a second one or
+a spike is rolled back, and where memory runs out the micro-batch is halved. The loop knows no metric and no task:
+whoever calls it hands in an `evaluate` function, and events go to a watcher.
 """
 
 from __future__ import annotations
@@ -14,18 +15,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from stepwell.data import Packer
 from stepwell.errors import Stopped, TrainingError
 from stepwell.models import LanguageModel
 from stepwell.progress import Evaluated, Fact, StepDone, Watcher, unwatched
-from stepwell.runs import append_line, read_lines, sweep, to_json, write_atomically
+from stepwell.runs import sweep, to_json
 from stepwell.tokenizers import Tokenizer
 from stepwell.training.adapting import frozen_identity
 from stepwell.training.clock import Clock
 from stepwell.training.config import TrainingConfig
+from stepwell.training.gauge import Gauge
 from stepwell.training.keeping import Keeper
+from stepwell.training.memory import is_out_of_memory
 from stepwell.training.objectives import build_objective
-from stepwell.training.schedules import begin_decay, plan_span, rate_factor
+from stepwell.training.optimizers import averaged
+from stepwell.training.profiling import Profiler
+from stepwell.training.record import Record
+from stepwell.training.schedules import Span, begin_decay, fit_span, note_measurement, plan_span, rate_factor
 from stepwell.training.state import Progress
 from stepwell.training.update import Update, Updater
 
@@ -67,6 +75,8 @@ class Trainer:
         start_from: a checkpoint with optimizer state to begin from instead of from fresh weights; its model may have
             fewer layers.
         seconds: time to end within, the decay included; None for no limit.
+        gflops: measured rate of a matrix product here, all ranks together; None when it is not known.
+        profiler: is told of every step.
         watch: gets the events.
         stop_requested: asked after every step; True saves and raises `Stopped`.
 
@@ -87,22 +97,24 @@ class Trainer:
         evaluate: Evaluate,
         start_from: Path | None = None,
         seconds: float | None = None,
+        gflops: float | None = None,
+        profiler: Profiler | None = None,
         watch: Watcher = unwatched,
         stop_requested: Callable[[], bool] = bool,
     ) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
         self.identity, self.evaluate = json.loads(to_json(identity)), evaluate  # as a checkpoint gives it back
-        self.watch, self.stop_requested = watch, stop_requested
-        self.metrics = directory / "metrics.jsonl"
+        self.stop_requested, self.profiler = stop_requested, profiler
         sweep(directory)
+        self.record = Record(directory / "metrics.jsonl", watch)
         self.updater = Updater(model, packer, config, build_objective(config.objective, tokenizer), seed)
         self.identity |= frozen_identity(model, config.lora)
         self.keeper = Keeper(
-            directory / "checkpoints", model, tokenizer, self.updater.optimizers, self.identity, config.keep_checkpoints
+            directory / "checkpoints", model, tokenizer, self.updater.optimizers, self.identity, config.keep
         )
         span = plan_span(config.schedule, config.steps)
         self.progress = Progress(span.decay_start, span.steps)
-        self.clock = Clock(seconds)
+        self.clock, self.gauge = Clock(seconds), Gauge(model, gflops)
         self._begin(start_from)
 
     def run(self) -> Trained:
@@ -110,46 +122,128 @@ class Trainer:
 
         Raises:
             Stopped: when `stop_requested` said so; the last checkpoint holds everything.
-            TrainingError: when the loss is not finite after five rollbacks.
+            TrainingError: when the loss is not finite after five rollbacks, or there is no memory for one row.
             DiskError: when a checkpoint cannot be written; the one before it is whole.
         """
+        try:
+            with self.updater.feed.working(self.config.data_workers):
+                return self._train()
+        finally:
+            self.keeper.wait()  # however it ends, what was begun is on disk
+
+    def _train(self) -> Trained:
         state = self.progress
         while state.step < state.steps and not (self.clock.is_over and self.clock.laps):
             if state.step == state.decay_start:
                 self._save("stable")
-            factor = state.rate_scale * rate_factor(self.config.schedule, state.span, state.step)
-            update = self.updater.update(state.step, state.rows, factor)
-            if not update.is_finite or state.is_spike(update.loss):
-                self._roll_back(update.loss)
+            factor = state.rate_scale * rate_factor(self.config.schedule, state.span, state.step, state.reductions)
+            update = self._update(factor)
+            if state.is_spike(update.loss) or not (update.is_finite or self._skip(update)):
+                self._roll_back(update)
                 state = self.progress
                 continue
-            self._note(update, self.config.optimizer.learning_rate * factor)
+            if update.is_finite:
+                self._note(update, self.config.optimizer.learning_rate * factor)
             if state.step % self.config.evaluate_every_steps == 0 or state.step >= state.steps:
                 self._measure()
             self._mind_the_clock()
-            if self.stop_requested():
-                self._save()
-                raise Stopped("stopped by hand", do="run the same command again to go on")
-            if self.clock.since_save >= self.config.checkpoint_every_seconds:
-                self._save()
+            self._keep()
         if state.step < state.steps:
             state.stop_reason = "deadline"
         if state.measured_step != state.step or self.keeper.path("best") is None:
             self._measure()
         best = self.keeper.path("best")
         if best is None:
-            raise TrainingError(f"{self.metrics.parent}: no held-out loss is finite", do="train in float32, or longer")
+            raise TrainingError(
+                f"{self.record.path.parent}: no held-out loss is finite", do="use float32, or more steps"
+            )
+        if state.step <= state.decay_start:
+            self._save("stable")  # no decay has begun, so a longer run can go on from the end
         self._save()
         return Trained(best, self.keeper.path("stable"), state, state.stop_reason)
 
-    def _note(self, update: Update, rate: float) -> None:
-        """Count the step and tell about it."""
+    def _update(self, factor: float) -> Update:
+        """Make one update. Where memory runs out it is made again in micro-batches of half the rows.
+
+        Raises:
+            TrainingError: when there is no memory for one row.
+        """
+        state = self.progress
+        while True:
+            try:
+                return self.updater.update(state.step, state.rows, factor)
+            except (RuntimeError, MemoryError) as fault:
+                if not is_out_of_memory(fault):
+                    raise
+                words = str(fault).strip().partition("\n")[0] or type(fault).__name__
+            self._halve(words)  # out here, where the fault no longer holds on to what the forward had made
+
+    def _halve(self, words: str) -> None:
+        rows = min(self.updater.micro_batch, self.updater.rows_per_step)
+        if rows == 1:
+            raise TrainingError(
+                f"{self.record.path.parent}: there is no memory for a single row",
+                got=words,
+                do="use shorter rows (training.row_tokens) or a smaller model, or end other programs",
+            )
+        self.model.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.updater.micro_batch = self.progress.micro_batch = rows // 2
+        step = self.progress.step + 1
+        detail = (
+            f"no memory for {rows} rows at step {step}; from here {rows // 2} at once, the global batch is the same"
+        )
+        self.record.happened(step, "micro_batch_halved", detail, warning=True)
+
+    def _skip(self, update: Update) -> bool:
+        """Pass over rows whose loss or gradient is not finite; the weights are as before.
+
+        Returns:
+            Whether that is enough: not after the step before was passed over too.
+        """
+        state = self.progress
+        if state.skipped_last:
+            return False
+        self._count()
+        state.skipped, state.skipped_last = state.skipped + 1, True
+        detail = (
+            f"loss {update.loss:.3g}, gradient norm {update.grad_norm:.3g} at step {state.step}; no weight was changed"
+        )
+        self.record.happened(state.step, "skipped", detail, warning=True)
+        return True
+
+    def _count(self) -> None:
+        """Count a step and the rows it took."""
         state = self.progress
         state.step += 1
         state.rows += self.updater.rows_per_step
-        state.tokens += update.num_tokens
         state.seconds += self.clock.lap()
+
+    def _keep(self) -> None:
+        """Save when it is time to, or when a stop was asked for.
+
+        Raises:
+            Stopped: when everything is on disk.
+        """
+        if self.stop_requested():
+            self._save()
+            self.keeper.wait()
+            raise Stopped("stopped by hand", do="run the same command again to go on")
+        every = self.config.keep.every_steps
+        is_kept = every is not None and self.progress.step % every == 0
+        if is_kept or self.clock.since_save >= self.config.checkpoint_every_seconds:
+            self._save()
+        self.keeper.check()
+
+    def _note(self, update: Update, rate: float) -> None:
+        """Count the step and tell about it."""
+        self._count()
+        state = self.progress
+        state.tokens += update.num_tokens
+        state.skipped_last = False
         state.note_loss(update.loss)
+        speed, memory = update.num_tokens / self.clock.laps[-1], self.gauge.memory()
         done = StepDone(
             step=state.step,
             steps=state.steps,
@@ -157,82 +251,94 @@ class Trainer:
             learning_rate=rate,
             grad_norm=update.grad_norm,
             tokens=state.tokens,
-            tokens_per_second=update.num_tokens / self.clock.laps[-1],
+            tokens_per_second=speed,
+            mfu_ratio=self.gauge.mfu_ratio(speed),
+            memory_bytes=memory.now,
+            peak_memory_bytes=memory.peak,
+            gpu_memory_bytes=memory.gpu,
+            peak_gpu_memory_bytes=memory.gpu_peak,
         )
-        self.watch(done)
-        append_line(self.metrics, {"kind": "step", **asdict(done), "seconds": state.seconds})
+        self.record.tell(done, "step", **asdict(done), seconds=state.seconds)
+        if self.profiler is not None:
+            self.profiler.step()
 
     def _measure(self) -> None:
         """Measure on held-out text, keep the best, and begin the decay early when it only gets worse."""
         state = self.progress
         self.model.eval()
-        with self.clock.measuring():
-            metrics = dict(self.evaluate(self.model))
-        self.watch(Evaluated(state.step, metrics))
-        append_line(self.metrics, {"kind": "evaluation", "step": state.step, "train_loss": state.loss_mean, **metrics})
-        state.measured_step = state.step
-        if math.isfinite(metrics["loss"]) and (state.best_loss is None or metrics["loss"] < state.best_loss):
-            state.best_loss, state.best_step, state.worse = metrics["loss"], state.step, 0
-            self._save("best")
-        else:
-            state.worse += 1
+        with averaged(self.updater.optimizers):
+            with self.clock.measuring():
+                metrics = dict(self.evaluate(self.model))
+            measured = Evaluated(state.step, metrics)
+            self.record.tell(measured, "evaluation", step=state.step, train_loss=state.loss_mean, **metrics)
+            state.measured_step = state.step
+            if math.isfinite(metrics["loss"]) and (state.best_loss is None or metrics["loss"] < state.best_loss):
+                state.best_loss, state.best_step, state.worse = metrics["loss"], state.step, 0
+                self._save("best")
+            else:
+                state.worse += 1
+        state.plateau = note_measurement(self.config.schedule, state.plateau, metrics["loss"])
         patience = self.config.patience
-        if patience is not None and state.worse >= patience and state.step < state.decay_start:
-            span = begin_decay(self.config.schedule, state.step, most=state.steps - state.step)
-            self._shorten(span.decay_start, span.steps, "patience")
+        if patience is not None and state.worse >= patience:
+            self._shorten(begin_decay(self.config.schedule, state.span, state.step), "patience")
         self._save("measured")
 
     def _mind_the_clock(self) -> None:
         """Fit what is left to the time that is left: fewer steps where they would not all fit.
 
-        The stable part may grow again when the machine was busy for a while only; the decay may not.
+        A run may grow again, to what was planned, when the machine was busy for a while only.
         """
-        state, ratio = self.progress, self.config.schedule.decay_ratio
+        state = self.progress
         affordable = self.clock.steps_left(self.config.evaluate_every_steps)
         if affordable is None:
             return
-        is_stable = state.step < state.decay_start and state.stop_reason != "patience"
-        most = plan_span(self.config.schedule, self.config.steps).steps if is_stable else state.steps
+        most = state.steps if state.stop_reason == "patience" else self.config.steps
         steps = min(most, state.step + affordable)
-        if steps == state.steps:
-            return
-        decay_start = max(state.step, steps - round(ratio * steps))
-        self._shorten(decay_start if is_stable else min(decay_start, state.decay_start), steps, "deadline")
+        if steps != state.steps:
+            self._shorten(fit_span(self.config.schedule, state.span, state.step, steps), "deadline")
 
-    def _shorten(self, decay_start: int, steps: int, why: str) -> None:
+    def _shorten(self, span: Span, why: str) -> None:
         state = self.progress
-        if why == "patience" or (steps < 0.97 * self.config.steps and state.stop_reason == "steps"):
-            self._event("shortened", f"{why}: {state.steps} to {steps} steps")
+        if span == state.span:
+            return
+        if why == "patience" or (span.steps < 0.97 * self.config.steps and state.stop_reason == "steps"):
+            self.record.happened(state.step, "shortened", f"{why}: {state.steps} to {span.steps} steps")
             state.stop_reason = why
-        state.decay_start, state.steps = decay_start, steps
+        state.span = span
 
-    def _roll_back(self, loss: float) -> None:
+    def _roll_back(self, update: Update) -> None:
         """Return to the last measurement with half the rate: its step depends on no clock, so a rerun does the same."""
         before = self.progress
         rollbacks, at = before.rollbacks + 1, before.step + 1
         if rollbacks > MAX_ROLLBACKS:
             raise TrainingError(
-                f"{self.metrics.parent}: the loss does not stay finite",
-                got=f"{loss} at step {at}, after {MAX_ROLLBACKS} rollbacks",
+                f"{self.record.path.parent}: the loss does not stay finite",
+                got=f"{update.loss} at step {at}, after {MAX_ROLLBACKS} rollbacks",
                 do="lower training.optimizer.learning_rate, or use training.precision=float32",
             )
-        self.progress = self.keeper.load(self.keeper.directory / "measured")
-        self._cut_metrics(self.progress.step)
-        state = self.progress
+        self.progress = state = self.keeper.load(self.keeper.directory / "measured")
         state.rollbacks, state.rate_scale = rollbacks, before.rate_scale / 2
         state.best_loss, state.best_step = before.best_loss, before.best_step  # that checkpoint is still the best
-        self._event("rolled_back", f"loss {loss:.3g} at step {at}; the rate is halved", warning=True)
+        state.micro_batch, state.seconds = before.micro_batch, before.seconds
+        state.skipped_last = False
+        self._save()  # later ones go with it: whoever goes on does so from here
+        self.keeper.wait()
+        self.record.forget_after(state.step)
+        what = f"loss {update.loss:.3g}, gradient norm {update.grad_norm:.3g}"
+        self.record.happened(state.step, "rolled_back", f"{what} at step {at}; the rate is halved", warning=True)
 
     def _begin(self, start_from: Path | None) -> None:
         """Go on from the newest whole checkpoint of this directory, or begin."""
         folder, damaged = self.keeper.newest()
         for line in damaged:
-            self.watch(Fact(f"{line}; an older checkpoint is used", warning=True))
+            self.record.watch(Fact(f"{line}; an older checkpoint is used", warning=True))
         if folder is not None:
             self.progress = self.keeper.load(folder)
-            self._cut_metrics(self.progress.step)
+            self.updater.micro_batch = self.progress.micro_batch or self.config.micro_batch
+            self.updater.packer.take_up(self.progress.epoch_ends)
+            self.record.forget_after(self.progress.step)
             if self.progress.step:
-                self._event("resumed", f"at step {self.progress.step}")
+                self.record.happened(self.progress.step, "resumed", f"at step {self.progress.step}")
             return
         if start_from is not None:
             span = self.progress.span
@@ -246,22 +352,15 @@ class Trainer:
                 loss_mean=begun.loss_mean,
                 loss_deviation=begun.loss_deviation,
             )
+            self.progress.plateau = begun.plateau
             self.progress.decay_start = max(self.progress.decay_start, self.progress.step)
-        write_atomically(self.metrics, "")
+        self.record.begin()
         self._save("measured")
         self._save()
 
     def _save(self, name: str | None = None) -> None:
         """Write a checkpoint; a numbered one (to go on from) when no name is given."""
+        self.progress.epoch_ends = self.updater.packer.whereabouts(self.progress.rows)
         self.keeper.save(self.progress, name)
         if name is None:
             self.clock.saved()
-
-    def _event(self, event: str, detail: str, warning: bool = False) -> None:
-        append_line(self.metrics, {"kind": "event", "step": self.progress.step, "event": event, "detail": detail})
-        self.watch(Fact(f"{event.replace('_', ' ')}: {detail}", warning=warning))
-
-    def _cut_metrics(self, step: int) -> None:
-        """Forget the lines after the step that the run goes on from."""
-        kept = [record for record in read_lines(self.metrics) if record["step"] <= step]
-        write_atomically(self.metrics, "".join(to_json(record) + "\n" for record in kept))

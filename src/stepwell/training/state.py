@@ -6,16 +6,18 @@ Randomness needs no place here: every step seeds its own.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from stepwell.nn import load_lora, lora_tensors
-from stepwell.training.schedules import Span
+from stepwell.training.schedules import Plateau, Span
+
+GROUP_STATE = ("k", "weight_sum", "lr_max")
+"""What schedule-free optimizers count for a whole group: steps, weight of the average, highest rate."""
 
 PARAMETER = "parameter"
 """The slot of what is learned itself, beside those of the optimizers."""
@@ -30,6 +32,10 @@ class Progress:
         steps: step at which the run ends.
         step: updates made.
         rows: rows of data consumed; the next batch begins here.
+        epoch_ends: where the epochs before that row end (`Packer.whereabouts`).
+        micro_batch: rows of one forward and backward since memory ran out; None as configured.
+        skipped: steps whose loss or gradient was not finite.
+        skipped_last: whether the last step was one.
         tokens: targets that counted so far.
         seconds: time spent training, over all processes.
         rate_scale: product of the reductions after rollbacks, in (0, 1].
@@ -41,6 +47,9 @@ class Progress:
         worse: measurements since then.
         measured_step: where the last measurement was.
         stop_reason: why the decay began early (`patience`, `deadline`), if it did.
+        plateau_best: what the schedule `plateau` remembers; so are the next two (`schedules.Plateau`).
+        plateau_worse: measurements without a better one.
+        reductions: how often the rate was lowered.
     """
 
     decay_start: int
@@ -58,6 +67,13 @@ class Progress:
     worse: int = 0
     measured_step: int = 0
     stop_reason: str = "steps"
+    epoch_ends: dict[str, Any] = field(default_factory=dict)
+    micro_batch: int | None = None
+    skipped: int = 0
+    skipped_last: bool = False
+    plateau_best: float | None = None
+    plateau_worse: int = 0
+    reductions: int = 0
 
     @property
     def span(self) -> Span:
@@ -67,6 +83,15 @@ class Progress:
     @span.setter
     def span(self, span: Span) -> None:
         self.decay_start, self.steps = span.decay_start, span.steps
+
+    @property
+    def plateau(self) -> Plateau:
+        """What reduce on plateau remembers."""
+        return Plateau(self.plateau_best, self.plateau_worse, self.reductions)
+
+    @plateau.setter
+    def plateau(self, plateau: Plateau) -> None:
+        self.plateau_best, self.plateau_worse, self.reductions = plateau.best, plateau.worse, plateau.reductions
 
     def note_loss(self, loss: float) -> None:
         """Move the running mean and deviation by one training loss."""
@@ -78,9 +103,7 @@ class Progress:
         self.loss_mean += weight * (loss - self.loss_mean)
 
     def is_spike(self, loss: float) -> bool:
-        """Whether a training loss is not finite, or far above what the last ones were (after 20 steps)."""
-        if not math.isfinite(loss):
-            return True
+        """Whether a training loss is far above what the last ones were (after 20 steps)."""
         if self.loss_mean is None or self.step < 20:
             return False
         return loss > self.loss_mean + max(1.0, 10 * self.loss_deviation)
@@ -92,22 +115,30 @@ class Progress:
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> Self:
         """The reverse of `to_plain`; values of no field are passed over."""
-        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+        return cls(**{each.name: values[each.name] for each in fields(cls) if each.name in values})
 
 
 def optimizer_tensors(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
     """The optimizers' state as named tensors (`head.weight:exp_avg`), which safetensors can hold.
 
-    LoRA's A and B stand among them (`up.lora_a:parameter`): the weights of a checkpoint have them merged.
+    LoRA's A and B stand among them (`up.lora_a:parameter`): the weights of a checkpoint have them merged. What is
+    counted for a group stands under its place (`group.0.1:weight_sum`).
     """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     adapter = {f"{name}:{PARAMETER}": tensor.detach() for name, tensor in lora_tensors(model).items()}
-    return adapter | {
+    counted = {
+        f"{place}:{slot}": torch.tensor(group[slot], dtype=torch.int64 if slot == "k" else torch.float64)
+        for place, group in _groups(optimizers).items()
+        for slot in GROUP_STATE
+        if slot in group
+    }
+    remembered = {
         f"{names[id(parameter)]}:{slot}": torch.as_tensor(value)
         for optimizer in optimizers
         for parameter, slots in optimizer.state.items()
         for slot, value in slots.items()
     }
+    return adapter | counted | remembered
 
 
 def restore_optimizers(
@@ -120,10 +151,13 @@ def restore_optimizers(
     """
     slots: dict[str, dict[str, Tensor]] = {}
     adapter: dict[str, Tensor] = {}
+    groups = _groups(optimizers)
     for key, tensor in tensors.items():
         name, _, slot = key.rpartition(":")
         if slot == PARAMETER:
             adapter[name] = tensor
+        elif slot in GROUP_STATE:
+            groups.get(name, {})[slot] = tensor.item()
         else:
             slots.setdefault(name, {})[slot] = tensor.clone()
     load_lora(model, adapter)
@@ -134,3 +168,12 @@ def restore_optimizers(
         for name, state in slots.items():
             if id(parameters[name]) in own:
                 optimizer.state[parameters[name]] = state
+
+
+def _groups(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, dict[str, Any]]:
+    """Every group by its place: number of the optimizer, number in it."""
+    return {
+        f"group.{number}.{which}": group
+        for number, optimizer in enumerate(optimizers)
+        for which, group in enumerate(optimizer.param_groups)
+    }
