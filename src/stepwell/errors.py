@@ -75,3 +75,16 @@ class Stopped(StepwellError):  # noqa: N818 - an end by hand, not a fault
     """A person or the system asked the process to stop; everything is saved (exit code 130)."""
 
     exit_code = 130
+
+
+class EndedElsewhere(StepwellError):
+    """Another rank of the job has failed and told why; this one ends with it, in silence.
+
+    Args:
+        what: what the other rank said.
+        exit_code: of that rank.
+    """
+
+    def __init__(self, what: str, exit_code: int = 1) -> None:
+        super().__init__(what)
+        self.exit_code = exit_code

@@ -2,7 +2,8 @@
 
 The gradient of a whole global batch is gathered micro-batch by micro-batch; each loss is a sum divided by the tokens
 that count in the *global* batch, so accumulation equals the big batch. Every micro-batch seeds its own examples and
-dropout, so an update is a pure function of weights, rows and step.
+dropout, so an update is a pure function of weights, rows and step. Several ranks share the micro-batches of a global
+batch in turn; what counts is summed over all of them, so they make the update that one process would make.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from stepwell.training.feed import Feed, Portion
 from stepwell.training.memory import needing_memory
 from stepwell.training.objective import Examples, Objective
 from stepwell.training.optimizers import build_optimizers
+from stepwell.training.spread import gather, spread_over
+from stepwell.training.world import World
 
 
 @dataclass(frozen=True)
@@ -45,16 +48,37 @@ class Update:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What one update learns from.
+class Part:
+    """The examples of one micro-batch.
 
     Attributes:
-        examples: of each micro-batch.
+        index: which micro-batch of the global batch it is; seeds the dropout.
+        examples: what it learns from.
+        counts: whether it does: ranks go through as many micro-batches as each other, and one that has none left takes
+            part for nothing.
+    """
+
+    index: int
+    examples: Examples
+    counts: bool = True
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What one rank learns from in one update.
+
+    Attributes:
+        parts: its micro-batches, at least one.
         num_tokens: tokens of the text that they were made of.
     """
 
-    examples: Sequence[Examples]
+    parts: Sequence[Part]
     num_tokens: int
+
+    @property
+    def num_targets(self) -> int:
+        """Predictions that count."""
+        return sum(part.examples.num_targets for part in self.parts if part.counts)
 
 
 class Updater:
@@ -68,14 +92,23 @@ class Updater:
         config: batch, precision, clipping, optimizer.
         objective: what is minimised.
         seed: of examples and dropout.
+        world: the ranks that share the work; default alone.
     """
 
     def __init__(
-        self, model: LanguageModel, packer: Packer, config: TrainingConfig, objective: Objective[Any], seed: int
+        self,
+        model: LanguageModel,
+        packer: Packer,
+        config: TrainingConfig,
+        objective: Objective[Any],
+        seed: int,
+        world: World | None = None,
     ) -> None:
         self.model, self.packer, self.config, self.objective, self.seed = model, packer, config, objective, seed
         self.device = next(model.parameters()).device
+        self.world = World.alone() if world is None else world
         adapt(model, config.lora, seed)
+        self.spread = spread_over(self.world, model, objective, config)  # before the optimizers: they hold the shards
         self.optimizers = build_optimizers(model, config.optimizer)
         self.rows_per_step = config.rows_per_step(model.config.max_seq_len)
         self.micro_batch = config.micro_batch
@@ -83,14 +116,19 @@ class Updater:
 
     def prepare(self, portion: Portion) -> Prepared:
         """Make the examples of one update: a pure function of the portion, which any thread may call."""
-        size, rows = portion.micro_batch, portion.num_rows
-        places = range(0, rows, size)
-        batches = [self.packer.batch(portion.first_row + done, min(size, rows - done)) for done in places]
-        examples = [
-            self.objective.prepare(batch, derive_seed(self.seed, "examples", portion.step, done))
-            for batch, done in zip(batches, places, strict=True)
+        world, rows = self.world, portion.num_rows
+        size = min(portion.micro_batch, -(-rows // world.size))
+        places = list(enumerate(range(0, rows, size)))
+        own = places[world.rank :: world.size]
+        batches = [self.packer.batch(portion.first_row + done, min(size, rows - done)) for _, done in own]
+        parts = [
+            Part(index, self.objective.prepare(batch, derive_seed(self.seed, "examples", portion.step, done)))
+            for batch, (index, done) in zip(batches, own, strict=True)
         ]
-        return Prepared(examples, sum(batch.num_targets for batch in batches))
+        if len(own) < -(-len(places) // world.size):
+            idle = self.objective.prepare(self.packer.batch(portion.first_row, 1), self.seed)
+            parts.append(Part(len(places), idle, counts=False))
+        return Prepared(parts, sum(batch.num_targets for batch in batches))
 
     def update(self, step: int, first_row: int, factor: float) -> Update:
         """Make one update.
@@ -105,20 +143,22 @@ class Updater:
         """
         config = self.config
         prepared = self.feed.take(Portion(step, first_row, self.rows_per_step, self.micro_batch))
-        examples = prepared.examples
-        num_targets = max(1, sum(each.num_targets for each in examples))
+        targets, num_tokens = map(int, self.world.sum(prepared.num_targets, prepared.num_tokens))
+        num_targets = max(1, targets)
         self.model.train()
         total = 0.0
-        for index, each in enumerate(examples):
-            torch.manual_seed(derive_seed(self.seed, "dropout", step, index))
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                loss = self.objective.loss(self.model, each, self.device)
-                total += float(loss.detach()) / num_targets
-                auxiliary = self.model.auxiliary_loss()
-                if auxiliary is not None:
-                    loss = loss + auxiliary * each.num_targets
-            (loss / num_targets).backward()
-        grad_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm))
+        for number, part in enumerate(prepared.parts, start=1):
+            torch.manual_seed(derive_seed(self.seed, "dropout", step, part.index))
+            with self.spread.accumulating(is_last=number == len(prepared.parts)):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                    loss, told = self.spread.loss(part.examples)
+                if part.counts:
+                    total += float(told) / num_targets
+                else:
+                    loss = 0.0 * loss
+                (loss / (num_targets / self.world.size)).backward()  # the ranks' gradients are averaged, not summed
+        (total,) = self.world.sum(total)
+        grad_norm = float(gather(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)))
         is_finite = math.isfinite(total) and math.isfinite(grad_norm)
         if is_finite:
             with needing_memory("the optimizer's state", "take a smaller model"):
@@ -127,4 +167,4 @@ class Updater:
                         group["lr"] = group["full_rate"] * factor
                     optimizer.step()
         self.model.zero_grad(set_to_none=True)
-        return Update(total, grad_norm, num_targets, prepared.num_tokens, is_finite)
+        return Update(total, grad_norm, num_targets, num_tokens, is_finite)
