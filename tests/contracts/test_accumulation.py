@@ -71,8 +71,16 @@ def read_masked(model: LanguageModel, rows: Any) -> Judged:
 
 
 def read_prefix(model: LanguageModel, rows: Any) -> Judged:
-    hidden = model.hidden(tensor(rows.token_ids), tensor(rows.document_ids), prefix=tensor(rows.prefix))
-    return model.unembed(hidden), tensor(rows.targets), tensor(rows.counted)
+    """One document at a time, as `read_pairs` does."""
+    judged: list[Judged] = []
+    for row in range(len(rows.targets)):
+        for number in sorted(set(rows.document_ids[row][rows.counted[row]].tolist())):
+            own = rows.document_ids[row] == number
+            token_ids, prefix = tensor(rows.token_ids[row][own][None]), tensor(rows.prefix[row][own][None])
+            logits = model.unembed(model.hidden(token_ids, prefix=prefix))
+            judged.append((logits[0], tensor(rows.targets[row][own]), tensor(rows.counted[row][own])))
+    logits, targets, counted = (torch.cat(parts) for parts in zip(*judged, strict=True))
+    return logits, targets, counted
 
 
 def read_pairs(model: LanguageModel, rows: Any) -> Judged:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from stepwell.models import (
+    Decoder,
     DecoderConfig,
     EncoderConfig,
     EncoderDecoder,
@@ -26,6 +27,7 @@ from stepwell.models import (
     NGramConfig,
     build_model,
 )
+from stepwell.nn import document_positions
 
 T = 16
 ROWS = [[5, 4, 7], [16], [3, 1, 6], [9, 2]]
@@ -142,8 +144,19 @@ def assert_near(got: Tensor, wanted: Tensor, tolerance: float, name: str) -> Non
 def assert_packing_changes_nothing(model: LanguageModel, tolerance: float = TOLERANCE) -> None:
     texts = documents(model.config.vocab_size)
     token_ids, targets, document_ids = packed(texts)
-    together = model(token_ids, document_ids)
     separate = [model(text[:, :-1]) for text in texts]
+    assert_same_ways(model, texts, targets, model(token_ids, document_ids), separate, tolerance)
+
+
+def assert_same_ways(
+    model: LanguageModel,
+    texts: Sequence[Tensor],
+    targets: Tensor,
+    together: Tensor,
+    separate: Sequence[Tensor],
+    tolerance: float,
+) -> None:
+    """Of logits (B, T, V) of packed rows and those (1, L, V) of each document, and of their gradients."""
     for number, (ours, plain) in enumerate(zip(apart(together), separate, strict=True)):
         assert_near(ours, plain[0], tolerance, f"logits of document {number}")
     ours = gradient(model, summed(together, targets))
@@ -166,6 +179,22 @@ def test_every_choice_of_the_stack(kind, choice, in_float64):
 def test_experts(kind, in_float64):
     """Each token finds its own experts. How evenly all of them are used (`balance`) is a matter of the whole batch."""
     assert_packing_changes_nothing(in_float64(stack_of(kind, **EXPERTS)))
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_prefixes_that_are_seen_both_ways(choice, in_float64):
+    model = in_float64(stack_of("decoder", **CHOICES[choice]))
+    assert isinstance(model, Decoder)
+    texts = documents(60)
+    token_ids, targets, document_ids = packed(texts)
+    prefix = document_positions(document_ids) < 3
+    together = model.unembed(model.hidden(token_ids, document_ids, prefix=prefix))
+    separate = [model.unembed(model.hidden(text[:, :-1], prefix=_first(text[:, :-1], 3))) for text in texts]
+    assert_same_ways(model, texts, targets, together, separate, TOLERANCE)
+
+
+def _first(text: Tensor, count: int) -> Tensor:
+    return (torch.arange(text.shape[1]) < count)[None]
 
 
 def test_an_ngram_model_to_the_bit():
