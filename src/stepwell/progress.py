@@ -51,7 +51,22 @@ class RoundStarted:
 
 @dataclass(frozen=True)
 class StepDone:
-    """An optimizer update is done. `loss` is the mean over the tokens that count (nats)."""
+    """An optimizer update is done.
+
+    Attributes:
+        step: updates made, this one included.
+        steps: where the run ends, as it looks now.
+        loss: mean over the tokens that count, nats.
+        learning_rate: that was used.
+        grad_norm: norm of the gradient before clipping.
+        tokens: learned from since the beginning.
+        tokens_per_second: of this step.
+        mfu_ratio: share of the machine's measured rate that the model's operations use; None when it is not known.
+        memory_bytes: of the process.
+        peak_memory_bytes: the most that the process had.
+        gpu_memory_bytes: of tensors on a GPU, if there is one.
+        peak_gpu_memory_bytes: the most there were.
+    """
 
     step: int
     steps: int
@@ -60,6 +75,11 @@ class StepDone:
     grad_norm: float
     tokens: int
     tokens_per_second: float
+    mfu_ratio: float | None = None
+    memory_bytes: int | None = None
+    peak_memory_bytes: int | None = None
+    gpu_memory_bytes: int | None = None
+    peak_gpu_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +97,26 @@ class RoundDone:
     record: Mapping[str, Any] = field(default_factory=dict)
 
 
-Event = RunStarted | Stage | Fact | RoundStarted | StepDone | Evaluated | RoundDone
+@dataclass(frozen=True)
+class ProfiledRow:
+    """One operation: its share of all time, seconds and calls of a step, without the operations inside it."""
+
+    name: str
+    share_ratio: float
+    seconds: float
+    calls: float
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """Some steps were profiled; table and trace are in `folder`, the costliest operations in `rows`."""
+
+    folder: Path
+    steps: int
+    rows: tuple[ProfiledRow, ...]
+
+
+Event = RunStarted | Stage | Fact | RoundStarted | StepDone | Evaluated | RoundDone | Profiled
 Watcher = Callable[[Event], None]
 
 
