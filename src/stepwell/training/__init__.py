@@ -17,8 +17,26 @@ from stepwell.training.objective_config import (
     SequenceToSequenceConfig,
     SpanCorruptionConfig,
 )
-from stepwell.training.optimizer_config import AdamWConfig, MuonConfig, OptimizerConfig
-from stepwell.training.schedule_config import WSDConfig
+from stepwell.training.optimizer_config import (
+    AdafactorConfig,
+    AdamConfig,
+    AdamWConfig,
+    LionConfig,
+    MuonConfig,
+    OptimizerConfig,
+    ScheduleFreeAdamWConfig,
+    SGDConfig,
+)
+from stepwell.training.schedule_config import (
+    ConstantConfig,
+    CosineConfig,
+    InverseSquareRootConfig,
+    LinearConfig,
+    OneCycleConfig,
+    PlateauConfig,
+    ScheduleConfig,
+    WSDConfig,
+)
 
 if TYPE_CHECKING:
     from stepwell.training.loop import Evaluate, Trained, Trainer
@@ -26,17 +44,29 @@ if TYPE_CHECKING:
     from stepwell.training.objective import Objective
     from stepwell.training.objectives import OBJECTIVES, build_objective, causal_loss
     from stepwell.training.optimizers import OPTIMIZERS, build_optimizers
+    from stepwell.training.profiling import Profiler
+    from stepwell.training.rate_finder import RateRange, find_rate
+    from stepwell.training.schedules import SCHEDULES
     from stepwell.training.state import Progress
     from stepwell.training.update import Update, Updater
+    from stepwell.training.world import World
 
 __all__ = [
     "OBJECTIVES",
     "OPTIMIZERS",
+    "SCHEDULES",
+    "AdafactorConfig",
+    "AdamConfig",
     "AdamWConfig",
     "CausalConfig",
+    "ConstantConfig",
+    "CosineConfig",
     "CrossEntropyConfig",
     "DenoisingConfig",
     "Evaluate",
+    "InverseSquareRootConfig",
+    "LinearConfig",
+    "LionConfig",
     "LoRAConfig",
     "LossConfig",
     "MaskedConfig",
@@ -44,9 +74,16 @@ __all__ = [
     "MuonConfig",
     "Objective",
     "ObjectiveConfig",
+    "OneCycleConfig",
     "OptimizerConfig",
+    "PlateauConfig",
     "PrefixConfig",
+    "Profiler",
     "Progress",
+    "RateRange",
+    "SGDConfig",
+    "ScheduleConfig",
+    "ScheduleFreeAdamWConfig",
     "SequenceToSequenceConfig",
     "SpanCorruptionConfig",
     "Trained",
@@ -55,9 +92,11 @@ __all__ = [
     "Update",
     "Updater",
     "WSDConfig",
+    "World",
     "build_objective",
     "build_optimizers",
     "causal_loss",
+    "find_rate",
     "summed_loss",
     "token_losses",
 ]
@@ -76,8 +115,13 @@ __getattr__ = open_late(
         "token_losses": "losses",
         "OPTIMIZERS": "optimizers",
         "build_optimizers": "optimizers",
+        "Profiler": "profiling",
+        "RateRange": "rate_finder",
+        "find_rate": "rate_finder",
+        "SCHEDULES": "schedules",
         "Progress": "state",
         "Update": "update",
         "Updater": "update",
+        "World": "world",
     },
 )

@@ -14,6 +14,8 @@ from stepwell.progress import Fact, Profiled
 from stepwell.training import Profiler
 from stepwell.training.profiling import PASSED_OVER_STEPS, PROFILED_STEPS
 
+pytestmark = pytest.mark.slow  # torch takes seconds to sum up a profile
+
 LONG = {"steps": PASSED_OVER_STEPS + PROFILED_STEPS + 3, "evaluate_every_steps": 100}
 
 
