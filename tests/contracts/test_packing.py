@@ -25,6 +25,8 @@ from stepwell.models import (
     ModelConfig,
     NGram,
     NGramConfig,
+    RecurrentEncoderDecoder,
+    RecurrentEncoderDecoderConfig,
     build_model,
 )
 from stepwell.nn import document_positions
@@ -259,6 +261,18 @@ def test_packed_pairs_are_separate_pairs(choice, in_float64):
     """Sources and targets that stand in rows of their own find each other by number (`EncoderDecoder.pairs`)."""
     model = in_float64(stack_of("encoder_decoder", **CHOICES[choice]))
     assert isinstance(model, EncoderDecoder)
+    assert_pairs_find_each_other(model)
+
+
+@pytest.mark.parametrize("attention", ["additive", "general"])
+def test_packed_pairs_of_a_recurrent_model(attention, in_float64):
+    sizes = {"vocab_size": 60, "max_seq_len": T, "num_layers": 2, "d_model": 32, "d_embedding": 24}
+    model = in_float64(shaken(build_model(RecurrentEncoderDecoderConfig(**sizes, attention=attention))))
+    assert isinstance(model, RecurrentEncoderDecoder)
+    assert_pairs_find_each_other(model)
+
+
+def assert_pairs_find_each_other(model: EncoderDecoder | RecurrentEncoderDecoder) -> None:
     generator = torch.Generator().manual_seed(0)
     texts = [[[torch.randint(2, 60, (n,), generator=generator) for n in pair] for pair in row] for row in PAIRS]
     sides = [_numbered([[pair[side] for pair in row] for row in texts], padding=-1 - side) for side in (0, 1)]
