@@ -24,7 +24,9 @@ from stepwell.checkpoints import (
     resolve_checkpoint,
     save_checkpoint,
     store,
+    take_snapshot,
     verify,
+    write_snapshot,
 )
 from stepwell.errors import CheckpointError, DiskError
 from stepwell.models import DecoderConfig, LanguageModel, build_model
@@ -272,6 +274,44 @@ def test_prune_keeps_the_last_ones_and_the_named_ones(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["best", "stable", "step-000010", "step-000100", "step-x"]
     prune(tmp_path, keep=2, newest=10)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["best", "stable", "step-000010", "step-x"]
+
+
+def test_prune_keeps_one_every_so_many_steps(tmp_path):
+    for step in (0, 3, 4, 8, 10, 11, 12, 16):
+        (tmp_path / f"step-{step:06d}").mkdir()
+    prune(tmp_path, keep=1, newest=12, every_steps=4)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000004", "step-000008", "step-000012"]
+
+
+def test_a_snapshot_is_of_its_moment(tmp_path):
+    """What the model becomes while it is written does not reach the disk."""
+    built, tokenizer = model(), train_tokenizer([], ByteBPEConfig(vocab_size=257))
+    state = {"a:exp_avg": torch.ones(3)}
+    before = {name: tensor.clone() for name, tensor in built.tensors().items()}
+    snapshot = take_snapshot(built, tokenizer, provenance={}, optimizer=state, trainer={"step": 1})
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.zero_()
+    state["a:exp_avg"].zero_()
+    write_snapshot(tmp_path / "c", snapshot)
+    for name, tensor in load_checkpoint(tmp_path / "c").model.tensors().items():
+        assert torch.equal(tensor, before[name])
+    assert read_optimizer(tmp_path / "c")["a:exp_avg"].tolist() == [1, 1, 1]
+
+
+def test_what_is_later_is_said_by_steps_and_not_by_a_clock(save, tmp_path):
+    """Copied by a tool that loses times, or written while the clock was set back."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").touch()
+    for number, (round_, step) in enumerate([(1, 10), (1, 200), (2, 10), (2, 90), (2, 100)]):
+        path = save(run / "rounds" / f"0{round_}" / "checkpoints" / f"step-{step:06d}")
+        os.utime(path, (1e9 - 100 * number,) * 2)
+    rounds = run / "rounds"
+    assert resolve_checkpoint(run) == rounds / "02" / "checkpoints" / "step-000100"
+    damage(rounds / "02" / "checkpoints" / "step-000100" / "model.safetensors", "one bit")
+    assert resolve_checkpoint(run) == rounds / "02" / "checkpoints" / "step-000090"
+    assert resolve_checkpoint(rounds / "01") == rounds / "01" / "checkpoints" / "step-000200"
 
 
 def full_disk() -> OSError:

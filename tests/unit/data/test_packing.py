@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from stepwell.data import Batch, Packer, TokenSplit
+from stepwell.data import Batch, Packer, TokenSplit, packing
 from stepwell.data.packing import pack_best_fit
 from stepwell.errors import DataError
 
@@ -134,3 +136,50 @@ def test_nothing_to_predict_is_an_error() -> None:
     for lengths in ([], [1, 1]):
         with pytest.raises(DataError, match="no tokens to predict"):
             Packer(make_split(lengths), 16, seed=0)
+
+
+def test_going_on_at_a_late_epoch_packs_no_earlier_one(monkeypatch):
+    split = make_split([5, 40, 9, 30, 17, 3])
+    first = Packer(split, 16, seed=1)
+    row = sum(first.row_count(epoch) for epoch in range(30)) + 2
+    expected = first.batch(row, 3)
+    packed = []
+    make = packing.PackedEpoch
+    monkeypatch.setattr(packing, "PackedEpoch", lambda *words: (packed.append(1), make(*words))[1])
+    later = Packer(split, 16, seed=1)
+    later.take_up(json.loads(json.dumps(first.whereabouts(row))))
+    np.testing.assert_array_equal(later.batch(row, 3).token_ids, expected.token_ids)
+    assert len(packed) <= 2
+
+
+def test_whereabouts_depend_on_the_row_alone():
+    """Not on how far ahead a packer was asked: a checkpoint says the same whoever looked ahead."""
+    split = make_split([5, 40, 9, 30, 17, 3])
+    ahead, fresh = Packer(split, 16, seed=1), Packer(split, 16, seed=1)
+    ahead.batch(500, 3)
+    ends = np.cumsum([fresh.row_count(epoch) for epoch in range(4)])
+    for row in (0, 1, int(ends[0]) - 1, int(ends[0]), int(ends[2]) + 1):
+        assert ahead.whereabouts(row) == Packer(split, 16, seed=1).whereabouts(row)
+    assert ahead.whereabouts(int(ends[2]))["ends"] == ends[:3].tolist()
+
+
+@pytest.mark.parametrize("other", [{"seed": 2}, {"max_seq_len": 8}, {"lengths": [5, 40, 9]}], ids=str)
+def test_whereabouts_in_another_stream_are_passed_over(other):
+    def packer(lengths: list[int] = [5, 40, 9, 30], max_seq_len: int = 16, seed: int = 1) -> Packer:  # noqa: B006
+        return Packer(make_split(lengths), max_seq_len, seed)
+
+    stranger, plain = packer(**other), packer(**other)
+    stranger.take_up(packer().whereabouts(100))
+    stranger.take_up({})
+    np.testing.assert_array_equal(stranger.batch(90, 5).token_ids, plain.batch(90, 5).token_ids)
+
+
+def test_threads_may_share_a_packer():
+    split = make_split([5, 40, 9, 30, 17, 3])
+    rows = [int(row) for row in np.random.default_rng(0).integers(0, 300, 200)]
+    plain = Packer(split, 16, seed=1)
+    expected = {row: plain.batch(row, 3).token_ids for row in rows}
+    shared = Packer(split, 16, seed=1)
+    with ThreadPoolExecutor(6) as pool:
+        for row, batch in zip(rows, pool.map(lambda row: shared.batch(row, 3), rows), strict=True):
+            np.testing.assert_array_equal(batch.token_ids, expected[row])

@@ -124,6 +124,32 @@ def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path):
     assert names(tmp_path) == [".notes.tmp", ".vimrc.1.old"]
 
 
+KILLED_WHILE_REPLACING = """
+import os, signal, sys
+from pathlib import Path
+from stepwell.runs import building
+rename = Path.rename
+def once(self, target):
+    rename(self, target)
+    os.kill(os.getpid(), signal.SIGKILL)
+Path.rename = once
+with building(Path(sys.argv[1])) as draft:
+    (draft / "file").write_text("new")
+"""
+
+
+def test_what_was_about_to_be_replaced_comes_back(tmp_path):
+    """Killed between the two renames, neither the old nor the new one has its name."""
+    place = tmp_path / "best"
+    with building(place) as draft:
+        (draft / "file").write_text("old")
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_REPLACING, str(place)], check=False)
+    assert not place.exists()
+    sweep(tmp_path)
+    assert names(tmp_path) == ["best"]
+    assert (place / "file").read_text() == "old"
+
+
 def test_a_run_is_swept_when_it_is_taken(tmp_path):
     run = RunDirectory(tmp_path / "run")
     subprocess.run([sys.executable, "-c", KILLED_WHILE_BUILDING, str(run.root / "best")], check=False)
