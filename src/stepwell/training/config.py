@@ -16,6 +16,8 @@ from stepwell.training.keeping_config import KeepConfig
 from stepwell.training.lora_config import LoRAConfig
 from stepwell.training.objective_config import CausalConfig, ObjectiveConfig
 from stepwell.training.optimizer_config import OptimizerConfig
+from stepwell.training.pacing_config import BatchRampConfig, CurriculumConfig
+from stepwell.training.regularization_config import AveragingConfig, GradientNoiseConfig
 from stepwell.training.schedule_config import ScheduleConfig
 
 
@@ -31,7 +33,13 @@ class TrainingConfig(Config):
         lora: a low-rank change is learned in place of the weights; None to learn them all.
         optimizer: which optimizer, and its rates.
         schedule: how the rate moves.
+        batch_ramp: how the global batch grows at first; None begins with all of it.
+        curriculum: how contexts grow at first; None begins with whole rows.
         clip_norm: gradients of a larger norm are scaled down to it.
+        gradient_noise: what is added to the clipped gradient; None for nothing.
+        averaging: a mean of the weights that is measured and kept as `best` in their place; None for none.
+        checkpoint_activations: keep only what goes into each block, and compute the rest again for the gradient: much
+            less memory for a third more work, and the same numbers. Not for recurrent models.
         precision: of the matrix products; weights and optimizer stay in float32.
         parallel: how several ranks share the model: `ddp` holds it whole on each, `fsdp` in shards; `auto` is `ddp`.
         evaluate_every_steps: steps between measurements on held-out text.
@@ -50,7 +58,12 @@ class TrainingConfig(Config):
     lora: LoRAConfig | None = None
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
+    batch_ramp: BatchRampConfig | None = None
+    curriculum: CurriculumConfig | None = None
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    gradient_noise: GradientNoiseConfig | None = None
+    averaging: AveragingConfig | None = None
+    checkpoint_activations: bool = False
     precision: Precision
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     evaluate_every_steps: Annotated[int, Field(ge=1)]

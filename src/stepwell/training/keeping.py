@@ -27,6 +27,7 @@ from stepwell.models import LanguageModel
 from stepwell.nn import lora_tensors
 from stepwell.runs import sweep
 from stepwell.tokenizers import Tokenizer
+from stepwell.training.averaging import WeightAverage
 from stepwell.training.keeping_config import KeepConfig
 from stepwell.training.state import Progress, optimizer_tensors, restore_optimizers
 
@@ -48,6 +49,7 @@ class Keeper:
         optimizers: whose state is written and replaced likewise.
         identity: plain values that say which run this is.
         keep: which numbered checkpoints stay.
+        average: of the weights, written and replaced with the optimizers' state; None for none.
     """
 
     def __init__(
@@ -58,9 +60,11 @@ class Keeper:
         optimizers: Sequence[torch.optim.Optimizer],
         identity: Mapping[str, Any],
         keep: KeepConfig,
+        average: WeightAverage | None = None,
     ) -> None:
         self.directory, self.model, self.tokenizer = directory, model, tokenizer
         self.optimizers, self.identity, self.keep = optimizers, identity, keep
+        self.average = WeightAverage(model, None) if average is None else average
         self._writer = Writer()
         self._numbered: dict[str, Any] | None = None  # what the newest numbered checkpoint says of the run
         directory.mkdir(parents=True, exist_ok=True)
@@ -80,7 +84,7 @@ class Keeper:
             self.model,
             self.tokenizer,
             provenance={**self.identity, "step": progress.step, "tokens": progress.tokens},
-            optimizer=optimizer_tensors(self.model, self.optimizers) if goes_on else None,
+            optimizer=self._to_go_on_from() if goes_on else None,
             trainer=progress.to_plain() | {"identity": self.identity} if goes_on else None,
         )
         folder = self.directory / (name or f"step-{progress.step:06d}")
@@ -146,10 +150,13 @@ class Keeper:
         self._take_weights(loaded.model, folder, all_of_them=own)
         device = next(self.model.parameters()).device
         tensors = {name: tensor.to(device) for name, tensor in read_optimizer(folder).items()}
-        restore_optimizers(self.model, self.optimizers, tensors)
+        restore_optimizers(self.model, self.optimizers, self.average.take_up(tensors, begins=not own))
         progress = Progress.from_plain(loaded.trainer)
         self._numbered = _timeless(progress) if own and folder.name.startswith("step-") else None
         return progress
+
+    def _to_go_on_from(self) -> dict[str, torch.Tensor]:
+        return optimizer_tensors(self.model, self.optimizers) | self.average.tensors()
 
     def _take_weights(self, source: LanguageModel, folder: Path, all_of_them: bool) -> None:
         """Copy weights by name; layers that the source does not have stay as they were built, when that is allowed."""

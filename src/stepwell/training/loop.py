@@ -30,7 +30,6 @@ from stepwell.training.gauge import Gauge
 from stepwell.training.keeping import Keeper
 from stepwell.training.memory import is_out_of_memory
 from stepwell.training.objectives import build_objective
-from stepwell.training.optimizers import averaged
 from stepwell.training.profiling import Profiler
 from stepwell.training.record import Record
 from stepwell.training.schedules import Span, begin_decay, fit_span, note_measurement, plan_span, rate_factor
@@ -110,7 +109,13 @@ class Trainer:
         self.updater = Updater(model, packer, config, build_objective(config.objective, tokenizer), seed)
         self.identity |= frozen_identity(model, config.lora)
         self.keeper = Keeper(
-            directory / "checkpoints", model, tokenizer, self.updater.optimizers, self.identity, config.keep
+            directory / "checkpoints",
+            model,
+            tokenizer,
+            self.updater.optimizers,
+            self.identity,
+            config.keep,
+            self.updater.average,
         )
         span = plan_span(config.schedule, config.steps)
         self.progress = Progress(span.decay_start, span.steps)
@@ -217,7 +222,7 @@ class Trainer:
         """Count a step and the rows it took."""
         state = self.progress
         state.step += 1
-        state.rows += self.updater.rows_per_step
+        state.rows += self.updater.rows_at(state.step - 1)
         state.seconds += self.clock.lap()
 
     def _keep(self) -> None:
@@ -240,6 +245,7 @@ class Trainer:
         """Count the step and tell about it."""
         self._count()
         state = self.progress
+        self.updater.average.note(state.step, state.steps)
         state.tokens += update.num_tokens
         state.skipped_last = False
         state.note_loss(update.loss)
@@ -266,7 +272,7 @@ class Trainer:
         """Measure on held-out text, keep the best, and begin the decay early when it only gets worse."""
         state = self.progress
         self.model.eval()
-        with averaged(self.updater.optimizers):
+        with self.updater.evaluated_weights():
             with self.clock.measuring():
                 metrics = dict(self.evaluate(self.model))
             measured = Evaluated(state.step, metrics)

@@ -9,7 +9,8 @@ batch in turn; what counts is summed over all of them, so they make the update t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +20,14 @@ from stepwell.data import Packer
 from stepwell.models import LanguageModel
 from stepwell.seeding import derive_seed
 from stepwell.training.adapting import adapt
+from stepwell.training.averaging import WeightAverage
 from stepwell.training.config import TrainingConfig
 from stepwell.training.feed import Feed, Portion
 from stepwell.training.memory import needing_memory
+from stepwell.training.noise import add_noise
 from stepwell.training.objective import Examples, Objective
-from stepwell.training.optimizers import build_optimizers
+from stepwell.training.optimizers import averaged, build_optimizers
+from stepwell.training.pacing import context_at, cut_documents, rows_at
 from stepwell.training.spread import gather, spread_over
 from stepwell.training.world import World
 
@@ -33,7 +37,7 @@ class Update:
     """What an update did.
 
     Attributes:
-        loss: mean over the tokens that count, nats, before the update.
+        loss: what is minimised, before the update: mean over the tokens that count, without what a model adds.
         grad_norm: norm of the gradient before clipping.
         num_targets: predictions that counted.
         num_tokens: tokens of the text that it learned from; an objective may ask for some of them only.
@@ -84,14 +88,15 @@ class Prepared:
 class Updater:
     """Makes updates to a model.
 
-    `feed` makes the examples, in line unless it is `working`; `micro_batch` may be lowered between two updates.
+    `feed` makes the examples, in line unless it is `working`; `micro_batch` may be lowered between two updates; `average`
+    wants to be told (`note`) of each update that stays.
 
     Args:
         model: its parameters are changed in place.
         packer: where rows come from.
-        config: batch, precision, clipping, optimizer.
+        config: batch and its ramp, curriculum, precision, clipping, noise, optimizer, averaging.
         objective: what is minimised.
-        seed: of examples and dropout.
+        seed: of examples, dropout and noise.
         world: the ranks that share the work; default alone.
     """
 
@@ -108,11 +113,25 @@ class Updater:
         self.device = next(model.parameters()).device
         self.world = World.alone() if world is None else world
         adapt(model, config.lora, seed)
+        if config.checkpoint_activations:
+            model.checkpoint_activations()
         self.spread = spread_over(self.world, model, objective, config)  # before the optimizers: they hold the shards
         self.optimizers = build_optimizers(model, config.optimizer)
-        self.rows_per_step = config.rows_per_step(model.config.max_seq_len)
+        self.average = WeightAverage(model, config.averaging)
+        self.max_seq_len = model.config.max_seq_len
+        self.rows_per_step = config.rows_per_step(self.max_seq_len)
         self.micro_batch = config.micro_batch
-        self.feed = Feed(self.prepare, lambda step: self.rows_per_step)
+        self.feed = Feed(self.prepare, self.rows_at)
+
+    def rows_at(self, step: int) -> int:
+        """Rows of the global batch of one update; `rows_per_step` once a ramp is over."""
+        return rows_at(self.config.batch_ramp, self.rows_per_step, step)
+
+    @contextmanager
+    def evaluated_weights(self) -> Iterator[None]:
+        """Within, the model has the weights to measure and to keep, where those are not the ones that are trained."""
+        with averaged(self.optimizers), self.average.in_place():
+            yield
 
     def prepare(self, portion: Portion) -> Prepared:
         """Make the examples of one update: a pure function of the portion, which any thread may call."""
@@ -120,7 +139,11 @@ class Updater:
         size = min(portion.micro_batch, -(-rows // world.size))
         places = list(enumerate(range(0, rows, size)))
         own = places[world.rank :: world.size]
-        batches = [self.packer.batch(portion.first_row + done, min(size, rows - done)) for _, done in own]
+        context = context_at(self.config.curriculum, self.config.row_length(self.max_seq_len), portion.step)
+        batches = [
+            cut_documents(self.packer.batch(portion.first_row + done, min(size, rows - done)), context)
+            for _, done in own
+        ]
         parts = [
             Part(index, self.objective.prepare(batch, derive_seed(self.seed, "examples", portion.step, done)))
             for batch, (index, done) in zip(batches, own, strict=True)
@@ -134,15 +157,15 @@ class Updater:
         """Make one update.
 
         Args:
-            step: seeds the dropout.
-            first_row: where the global batch begins in the packer's stream; it takes `rows_per_step` rows.
+            step: updates made before; it seeds dropout and noise, and says where ramps are.
+            first_row: where the global batch begins in the packer's stream; it takes `rows_at(step)` rows.
             factor: share of the full learning rates, in [0, 1].
 
         Raises:
             TrainingError: when rows cannot be prepared, or there is no memory for the optimizer's state.
         """
         config = self.config
-        prepared = self.feed.take(Portion(step, first_row, self.rows_per_step, self.micro_batch))
+        prepared = self.feed.take(Portion(step, first_row, self.rows_at(step), self.micro_batch))
         targets, num_tokens = map(int, self.world.sum(prepared.num_targets, prepared.num_tokens))
         num_targets = max(1, targets)
         self.model.train()
@@ -161,6 +184,7 @@ class Updater:
         grad_norm = float(gather(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)))
         is_finite = math.isfinite(total) and math.isfinite(grad_norm)
         if is_finite:
+            add_noise(self.model, config.gradient_noise, self.seed, step)
             with needing_memory("the optimizer's state", "take a smaller model"):
                 for optimizer in self.optimizers:
                     for group in optimizer.param_groups:
