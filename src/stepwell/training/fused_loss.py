@@ -88,7 +88,7 @@ class _FusedLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
         x_grad, w_grad, b_grad = ctx.saved_tensors
-        hidden_grad = None if x_grad is None else (x_grad * scale.to(x_grad.dtype)).to(ctx.dtypes[0])
+        hidden_grad = None if x_grad is None else (x_grad * scale).to(ctx.dtypes[0])
         weight_grad, bias_grad = (None if grad is None else grad * scale for grad in (w_grad, b_grad))
         return hidden_grad, weight_grad, bias_grad, None, None, None, None
 
