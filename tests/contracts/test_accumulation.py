@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from stepwell.data import Batch
+from stepwell.hardware import Precision
 from stepwell.models import MODELS, LanguageModel, build_model
 from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer
 from stepwell.training import (
@@ -177,7 +178,11 @@ Gradients = dict[str, Tensor]
 
 
 def updated(
-    model: LanguageModel, objective: Objective[Any], micro_batch: int, clip_norm: float = 1e9
+    model: LanguageModel,
+    objective: Objective[Any],
+    micro_batch: int,
+    clip_norm: float = 1e9,
+    precision: Precision = "float32",
 ) -> tuple[Update, Gradients]:
     """What an update says, and the gradient that the optimizer got."""
     config = TrainingConfig(
@@ -187,7 +192,7 @@ def updated(
         optimizer=AdamWConfig(learning_rate=1e-3),
         schedule=WSDConfig(warmup_steps=0),
         clip_norm=clip_norm,
-        precision="float32",
+        precision=precision,
         evaluate_every_steps=1,
     )
     updater = Updater(model, Rows(), config, objective, seed=0)  # type: ignore[arg-type]
@@ -278,6 +283,20 @@ def test_in_float32_it_is_as_near_as_rounding_allows(kind, micro_batch, tokenize
     """What a user's run computes, against the same truth: 24 bits and sums of some hundred terms leave 1e-6 or so."""
     config, models = CHOICES[MODELS[kind].objectives[0]], iter([fresh(kind), in_float64(fresh(kind))])
     assert_closed_form(config, micro_batch, tokenizer, lambda: next(models), 1e-5)
+
+
+@pytest.mark.parametrize("micro_batch", [1, ALL])
+@pytest.mark.parametrize("kind", [kind for kind in MODELS if MODELS[kind].learns == "gradient"])
+def test_in_half_precision_the_gradient_points_the_same_way(kind, micro_batch, tokenizer, fresh, in_float64):
+    """Eight bits leave some percent of noise; what may not happen is that all of it becomes longer or shorter."""
+    config = CHOICES[MODELS[kind].objectives[0]]
+    objective = Remembering(build_objective(config, tokenizer))
+    update, gradient = updated(fresh(kind), objective, micro_batch, precision="bfloat16")
+    loss, _, truth = closed_form(in_float64(fresh(kind)), config, objective.examples)
+    assert update.loss == pytest.approx(loss, rel=5e-3)
+    assert distance(gradient, truth) < 0.05
+    along = sum(float((gradient[name] * truth[name]).sum()) for name in truth) / sum(map(squares, truth.values()))
+    assert along == pytest.approx(1, abs=5e-3)
 
 
 def assert_closed_form(
