@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -13,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from training_rows.measuring import PROJECT, SHAKESPEARE, Line, Numbers, Setting, at_most, medians, ratios, take_turns
+from training_rows.measuring import SHAKESPEARE, Line, Numbers, Setting, at_most, medians, ratios, take_turns
 
 CPU_RECIPE = shlex.split(
     "config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=20 --log_interval=1 --block_size=64 "
@@ -192,16 +191,19 @@ def first_step(setting: Setting, prepared: bool) -> Numbers:
     """Seconds from the beginning of the process to the first line of a step in metrics.jsonl."""
     out = setting.work / f"start-{time.monotonic_ns()}"
     words = ["--text", str(SHAKESPEARE), "--out", str(out)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": PROJECT, "env": dict(os.environ)}
-    if prepared:
-        subprocess.run([sys.executable, "-m", "stepwell", "plan", *words, "--budget", "1m"], check=True, **quiet)
-    began = time.monotonic()
-    running = subprocess.Popen([sys.executable, "-m", "stepwell", "train", *words, "--steps", "200"], **quiet)
-    while not lines_of(out / "rounds" / "01" / "metrics.jsonl", "step"):
-        if running.poll() is not None:
-            raise SystemExit(f"stepwell train {' '.join(words)} ended before its first step")
-        time.sleep(0.02)
-    seconds = time.monotonic() - began
-    running.send_signal(signal.SIGINT)
-    running.wait()
+    path = setting.work / "stepwell.log"
+    with path.open("w", encoding="utf-8") as log:
+        if prepared:
+            plan = [sys.executable, "-m", "stepwell", "plan", *words, "--budget", "1m"]
+            subprocess.run(plan, check=True, stdout=log, stderr=log)
+        began = time.monotonic()
+        command = [sys.executable, "-m", "stepwell", "train", *words, "--steps", "200"]
+        running = subprocess.Popen(command, stdout=log, stderr=log)
+        while not lines_of(out / "rounds" / "01" / "metrics.jsonl", "step"):
+            if running.poll() is not None:
+                raise SystemExit(f"{' '.join(command)} ended before its first step:\n{path.read_text()[-3000:]}")
+            time.sleep(0.02)
+        seconds = time.monotonic() - began
+        running.send_signal(signal.SIGINT)
+        running.wait()
     return {"seconds": seconds}

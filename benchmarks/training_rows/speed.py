@@ -35,7 +35,8 @@ def sides_of_gpt2(setting: Setting) -> tuple[dict[str, partial[Numbers]], float]
     if not work.exists():
         work.mkdir()
         (work / "agree").write_text(str(in_child("sides:prepare", work=work, text=WIKITEXT)["logits_differ_ratio"]))
-    told = {"work": work, "rows": ROWS, "row_tokens": ROW_TOKENS, "seconds": setting.seconds}
+    rows = 2 if setting.quick else ROWS
+    told = {"work": work, "rows": rows, "row_tokens": ROW_TOKENS, "seconds": setting.seconds}
     theirs = partial(in_child, "sides:trainer", model=work / "gpt2-hf", **told)
     ours = partial(in_child, "sides:stepwell", **told)
     sides = {
@@ -95,7 +96,8 @@ def lora(setting: Setting) -> list[Line]:
     work = setting.work / "smollm2"
     work.mkdir(exist_ok=True)
     apart = in_child("sides:prepare_smollm2", work=work, text=WIKITEXT, gguf=gguf)["logits_differ_ratio"]
-    told = {"work": work, "rows": 4, "row_tokens": 512, "seconds": setting.seconds}
+    size = {"rows": 1, "row_tokens": 64} if setting.quick else {"rows": 4, "row_tokens": 512}
+    told = {"work": work, "seconds": setting.seconds, **size}
     theirs = partial(in_child, "sides:trainer", model=work / "smollm2-hf", **told)
     ours = partial(in_child, "sides:stepwell", model=work / "smollm2", **told)
     sides = {}
