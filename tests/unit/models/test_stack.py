@@ -140,6 +140,16 @@ def test_a_model_without_blocks_says_so():
         model.checkpoint_activations()
 
 
+def test_a_run_ends_with_the_same_bits(make_trainer, tmp_path):
+    """Dropout, micro-batches and all."""
+    for name, again in (("plain", False), ("again", True)):
+        made = make_trainer(tmp_path / name, {"steps": 4, "checkpoint_activations": again}, {"stochastic_depth": 0.3})
+        assert made.model.body.checkpoint_activations == again
+        made.run()
+    for file in (tmp_path / "plain/checkpoints/step-000004").glob("*.safetensors"):
+        assert file.read_bytes() == (tmp_path / "again/checkpoints/step-000004" / file.name).read_bytes(), file.name
+
+
 @pytest.mark.parametrize("kind", HALVES)
 def test_the_deeper_the_block_the_more_often_it_is_skipped(kind):
     model = model_of(kind, stochastic_depth=0.4)
