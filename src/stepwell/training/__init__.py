@@ -27,6 +27,13 @@ from stepwell.training.optimizer_config import (
     ScheduleFreeAdamWConfig,
     SGDConfig,
 )
+from stepwell.training.pacing_config import BatchRampConfig, CurriculumConfig
+from stepwell.training.regularization_config import (
+    AveragingConfig,
+    ExponentialAverageConfig,
+    GradientNoiseConfig,
+    TailAverageConfig,
+)
 from stepwell.training.schedule_config import (
     ConstantConfig,
     CosineConfig,
@@ -58,12 +65,17 @@ __all__ = [
     "AdafactorConfig",
     "AdamConfig",
     "AdamWConfig",
+    "AveragingConfig",
+    "BatchRampConfig",
     "CausalConfig",
     "ConstantConfig",
     "CosineConfig",
     "CrossEntropyConfig",
+    "CurriculumConfig",
     "DenoisingConfig",
     "Evaluate",
+    "ExponentialAverageConfig",
+    "GradientNoiseConfig",
     "InverseSquareRootConfig",
     "LinearConfig",
     "LionConfig",
@@ -86,6 +98,7 @@ __all__ = [
     "ScheduleFreeAdamWConfig",
     "SequenceToSequenceConfig",
     "SpanCorruptionConfig",
+    "TailAverageConfig",
     "Trained",
     "Trainer",
     "TrainingConfig",
