@@ -186,7 +186,7 @@ def tiny_trainer(
         "global_batch_tokens": 5 * config.max_seq_len,
         "micro_batch": 2,  # the last micro-batch of a step is a smaller one
         "optimizer": {"kind": "adamw", "learning_rate": 0.01},
-        "schedule": {"warmup_steps": 2},
+        "schedule": {"kind": "wsd", "warmup_steps": 2},
         "precision": "float32",
         "evaluate_every_steps": 4,
         "checkpoint_every_seconds": 1e9,  # at the beginning, when it is stopped, and at the end

@@ -25,6 +25,7 @@ USUAL_KINDS = {
     "model": "decoder",
     "tokenizer": "byte_bpe",
     "training.optimizer": "muon",
+    "training.schedule": "wsd",
     "training.objective": "causal",
 }
 

@@ -133,8 +133,11 @@ def learning_rate_too_low(case: Case) -> Finding | None:
 def _falls_in_decay(case: Case) -> tuple[float, float] | None:
     """How far held-out loss would have fallen at the full rate by the end, and how far it fell in the decay.
 
-    The first continues the power law (loss ~ step^-a) through the second half of the stable part.
+    The first continues the power law (loss ~ step^-a) through the second half of the stable part. None where the
+    schedule has no such two parts: only `wsd` does.
     """
+    if case.trial.recipe.training.schedule.kind != "wsd":
+        return None
     points, start = case.held_out(), case.decay_start()
     stable = [point for point in points if point[0] <= start]
     decay = [point for point in points if point[0] > start]
@@ -187,7 +190,8 @@ def underfitting(case: Case) -> Finding | None:
     if fall < 0.004:
         return None
     evidence = {"fall_in_second_half": fall, "gap": case.gap, "epochs": case.epochs}
-    return Finding("underfitting", evidence, f"held-out loss fell by {fall:.1%} in the second half of the stable part")
+    part = "stable part" if any(step <= start for step, _ in points) else "run"
+    return Finding("underfitting", evidence, f"held-out loss fell by {fall:.1%} in the second half of the {part}")
 
 
 def repetition(case: Case) -> Finding | None:

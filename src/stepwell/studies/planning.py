@@ -193,6 +193,7 @@ def plan_run(
             optimizer=optimizer,
             batch_tokens=draft.get("training.global_batch_tokens"),
             objective=draft.get("training.objective.kind"),
+            schedule=draft.get("training.schedule.kind"),
             pretrained=pretrained,
             lora=draft.get("training.lora") is not None,
         )

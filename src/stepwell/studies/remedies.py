@@ -60,14 +60,14 @@ def _rates(recipe: Recipe, factor: float) -> dict[str, Any]:
 
 
 def regularise(finding: Finding, recipe: Recipe) -> Change | None:
-    """The next higher dropout and twice the weight decay, up to 0.8."""
+    """The next higher dropout and twice the weight decay, up to the most that is usual (0.8 for AdamW and Muon)."""
     higher = [value for value in DROPOUTS if value > getattr(recipe.model, "dropout", 1.0) + 1e-9]
     if not higher:
         return None
-    decay = recipe.training.optimizer.weight_decay
+    decay, (least, most) = recipe.training.optimizer.weight_decay, recipe.training.optimizer.usual_decays
     values = {
         "model.dropout": higher[0],
-        "training.optimizer.weight_decay": float(f"{max(decay, min(0.8, max(0.1, 2 * decay))):.4g}"),
+        "training.optimizer.weight_decay": float(f"{max(decay, min(most, max(least, 2 * decay))):.4g}"),
     }
     return Change(finding, values)
 

@@ -88,7 +88,8 @@ class AdafactorConfig(Config):
     Attributes:
         learning_rate: the highest rate of the schedule, as a share of the weights' root mean square.
         beta2_decay: how fast the memory of squared gradients lengthens: it forgets `step ** beta2_decay` of them.
-        min_scale: the least size that a tensor is taken to have, so that one of zeros can move.
+        min_scale: the least size that a tensor is taken to have, so that one of zeros can move; with the paper's 1e-3 a
+            head that begins at zero stands still for hundreds of steps.
         clip_threshold: an update whose root mean square is above this is scaled down to it.
         weight_decay: pulls matrices towards zero; norms, biases and tables are left alone.
     """
@@ -97,7 +98,7 @@ class AdafactorConfig(Config):
     kind: Literal["adafactor"] = "adafactor"
     learning_rate: Rate
     beta2_decay: Annotated[float, Field(lt=0)] = -0.8
-    min_scale: Rate = 1e-3
+    min_scale: Rate = 0.1
     clip_threshold: Annotated[float, Field(ge=1)] = 1.0
     weight_decay: Decay = 0.0
 

@@ -83,7 +83,9 @@ def find_rate(
     if steps < 10:
         raise UsageError("find_rate: too few steps to draw a curve", got=str(steps), wanted="at least 10")
     if not 0 < lowest < highest:
-        raise UsageError("find_rate: the rates must rise", got=f"{lowest:g} to {highest:g}", wanted="0 < lowest < highest")
+        raise UsageError(
+            "find_rate: the rates must rise", got=f"{lowest:g} to {highest:g}", wanted="0 < lowest < highest"
+        )
     updater = Updater(copy.deepcopy(model), packer, config, objective, seed)
     rates: list[float] = []
     losses: list[float] = []
@@ -124,7 +126,8 @@ def read_range(rates: Sequence[float], losses: Sequence[float]) -> RateRange:
     if not smoothed or smoothed[lowest] > (1 - LEAST_FALL_RATIO) * smoothed[0]:
         raise TrainingError(
             "find_rate: the loss falls at no rate",
-            got=f"{len(losses)} losses" + (f", lowest {smoothed[lowest]:.4g} after {smoothed[0]:.4g}" if smoothed else ""),
+            got=f"{len(losses)} losses"
+            + (f", lowest {smoothed[lowest]:.4g} after {smoothed[0]:.4g}" if smoothed else ""),
             do="give a lower first rate or more steps, or train in float32",
         )
     falls = [smoothed[max(0, i - 1)] - smoothed[min(lowest, i + 1)] for i in range(lowest + 1)]

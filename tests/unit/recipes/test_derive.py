@@ -24,6 +24,8 @@ from stepwell.recipes import (
     predicted_loss,
     train_defaults,
 )
+from stepwell.recipes.derive import derive_rates
+from stepwell.training import OPTIMIZERS, SCHEDULES
 
 TOKENS = st.floats(1e4, 1e10)
 GIGABYTE = 2**30
@@ -118,7 +120,7 @@ def test_batches_and_rates_grow_with_the_tokens(tokens: float, more: float, step
     assert few["training.schedule.warmup_steps"][0] <= few["training.steps"][0]
 
 
-@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("steps", [None, 1, 20, 10**6])
 @pytest.mark.parametrize("seconds", [1.0, 1e5])
 def test_every_derived_path_is_a_field_of_the_recipe(optimizer: str, steps: int | None, seconds: float) -> None:
@@ -153,6 +155,27 @@ def test_what_the_user_chose_decides_what_is_derived_from_it() -> None:
     training = Draft(tree).with_derived(derived).tree["training"]
     assert (training["optimizer"]["learning_rate"], training["steps"]) == (0.5, 7)
     assert flatten(merge(training, tree["training"])) == flatten(training)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("schedule", [None, *SCHEDULES])
+def test_every_schedule_goes_with_every_optimizer(optimizer: str, schedule: str | None) -> None:
+    model = decoder_sized(1, vocab_size=1024, max_seq_len=MAX_SEQ_LEN)
+    facts = {"tokens": 1e6, "steps": 100, "precision": "float32", "memory_bytes": GIGABYTE}
+    derived = derive_training(model, optimizer=optimizer, schedule=schedule, **facts)
+    training = train_defaults(derived)
+    usual = "constant" if optimizer == "schedule_free_adamw" else "wsd"
+    assert training.schedule.kind == (schedule or usual)
+    assert training.schedule.warmup_steps == (30 if schedule == "one_cycle" else 10)
+    assert derived["training.optimizer.learning_rate"][1]
+
+
+def test_rates_of_other_optimizers_are_told_beside_adamws() -> None:
+    adamw, lion, sgd = (
+        derive_rates("decoder", kind, 2048)["training.optimizer.learning_rate"] for kind in ("adamw", "lion", "sgd")
+    )
+    assert (adamw[0], lion[0], sgd[0]) == pytest.approx((0.003, 0.001, 0.3))
+    assert "a third of AdamW's" in lion[1]
 
 
 def test_a_low_rank_change_has_ten_times_the_rate_of_trained_weights() -> None:

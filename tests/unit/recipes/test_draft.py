@@ -106,7 +106,7 @@ def test_an_unknown_field_names_its_path_and_the_nearest_right_name(assignment: 
         "model.num_layers=1.5",
         "training.steps=-1",
         "training.precision=float16",
-        "training.optimizer.kind=sgd",
+        "training.optimizer.kind=sgdw",
         "metric=bleu",
         "task=translation",
         "budget=soon",

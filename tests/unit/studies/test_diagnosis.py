@@ -122,6 +122,17 @@ def test_rates_are_not_judged_by_a_few_points_or_without_a_decay(make_trial: Mak
         assert not [name for name in names(case_of(make_trial(lines=lines))) if name.startswith("learning_rate")]
 
 
+@pytest.mark.parametrize("exponent", [0.0, 0.15])
+@pytest.mark.parametrize("kind", ["constant", "linear", "cosine", "inverse_square_root", "one_cycle", "plateau"])
+def test_rates_are_not_judged_by_a_schedule_without_a_stable_part_and_a_decay(
+    make_trial: MakeTrial, make_recipe: Callable[..., Any], kind: str, exponent: float
+) -> None:
+    recipe = make_recipe(training={"schedule": {"kind": kind, "warmup_steps": 10}})
+    points = power_law(exponent, 0.0 if exponent else 0.06)
+    case = case_of(make_trial(recipe=recipe, lines=curve(points, 240, 400)))
+    assert not [name for name in names(case) if name.startswith("learning_rate")]
+
+
 def test_a_rising_stable_part_is_no_low_rate(make_trial: MakeTrial) -> None:
     rising = [(step, 2.0 + step / 4000) for step in range(40, 401, 40)]
     assert "learning_rate_too_low" not in names(case_of(make_trial(lines=curve(rising, 240, 400))))

@@ -75,6 +75,20 @@ def test_regularising_never_takes_away(make_recipe: MakeRecipe, decay: float) ->
     assert change.values["training.optimizer.weight_decay"] >= max(decay, 0.1)
 
 
+def test_an_optimizer_whose_decay_is_of_another_size_keeps_to_it(make_recipe: MakeRecipe) -> None:
+    for optimizer, least, most in (("lion", 1.0, 8.0), ("sgd", 5e-4, 4e-3), ("adam", 1e-4, 1e-3)):
+        rates = {"kind": optimizer, "learning_rate": 0.01, "weight_decay": 0.0}
+        decays = []
+        for dropout in (0.0, 0.0, 0.1, 0.1, 0.2, 0.3):
+            recipe = make_recipe(training={"optimizer": rates}, model={"dropout": dropout})
+            (change,) = remedies("overfitting", recipe)
+            rates["weight_decay"] = change.values["training.optimizer.weight_decay"]
+            decays.append(rates["weight_decay"])
+        assert decays[0] == least
+        assert decays == sorted(decays)
+        assert decays[-1] == most
+
+
 def test_growing_keeps_what_was_learned(make_recipe: MakeRecipe) -> None:
     recipe = make_recipe(model={"num_layers": 1, "residual_initialization": "same"})
     grow, longer = remedies("too_many_tokens", recipe)
