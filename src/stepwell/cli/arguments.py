@@ -7,6 +7,7 @@ command does.
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -18,10 +19,11 @@ from typer.core import TyperCommand
 
 from stepwell.errors import Stopped
 
-MANY = ("--text", "--data", "--set", "--stop")
+MANY = ("--text", "--data", "--set", "--stop", "--track")
 """Options that take several words."""
 
 PATIENCE_SECONDS = 5.0
+"""Who polled so lately will poll again soon; slow steps are given three times as long as the last one took."""
 
 
 class ManyWords(TyperCommand):
@@ -55,16 +57,19 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.asked = False
-        self._polled = 0.0
+        self._polled = float("-inf")
+        self._between = 0.0  # seconds from one poll to the next
         self._struck = False
 
     def __call__(self) -> bool:
         """Whether a stop was asked for; training asks after every step."""
-        self._polled = time.monotonic()
+        now = time.monotonic()
+        self._between = now - self._polled if math.isfinite(self._polled) else 0.0
+        self._polled = now
         return self.asked
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        patient = time.monotonic() - self._polled < PATIENCE_SECONDS
+        patient = time.monotonic() - self._polled < max(PATIENCE_SECONDS, 3 * self._between)
         self._struck = self.asked or not patient
         self.asked = True  # also when a library swallows the exception: whoever polls next will stop
         if self._struck:

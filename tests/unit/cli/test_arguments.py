@@ -68,6 +68,22 @@ def test_whoever_polled_long_ago_is_not_waited_for(monkeypatch: pytest.MonkeyPat
         pytest.fail("still going")
 
 
+def test_slow_steps_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of a minute is no reason to throw it away: the one before took as long."""
+    now = [1000.0]
+    monkeypatch.setattr("stepwell.cli.arguments.time.monotonic", lambda: now[0])
+    with pytest.raises(Stopped), StopSignal().listening() as stop:
+        stop()
+        now[0] += 60
+        assert stop() is False
+        now[0] += 100
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop() is True
+        now[0] += 1000  # far longer than any step before
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("still going")
+
+
 def test_signals_are_given_back() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with StopSignal().listening():

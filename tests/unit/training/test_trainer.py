@@ -17,7 +17,7 @@ from stepwell.models import Decoder, DecoderConfig, LanguageModel
 from stepwell.progress import Evaluated, Fact, StepDone
 from stepwell.runs import read_lines
 from stepwell.training import Progress
-from stepwell.training import clock as timing
+from stepwell.training import world
 from stepwell.training.loop import MAX_ROLLBACKS
 
 TINY = {"vocab_size": 257, "max_seq_len": 16, "num_layers": 2, "d_model": 16, "num_heads": 2, "num_kv_heads": 1}
@@ -196,7 +196,7 @@ class Time:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
     """The clock of the training loop, standing still."""
     moved = Time()
-    monkeypatch.setattr(timing, "time", moved)
+    monkeypatch.setattr(world, "time", moved)
     return moved
 
 
@@ -266,6 +266,85 @@ def test_metrics_say_what_happened(make_trainer, tmp_path):
     assert [event.step for event in events if isinstance(event, StepDone)] == list(range(1, 13))
     assert [event.step for event in events if isinstance(event, Evaluated)] == [4, 8, 12]
     assert [e.loss for e in events if isinstance(e, StepDone)] == [record["loss"] for record in steps]
+
+
+def test_tokens_per_second_divide_by_the_time_that_went_by(make_trainer, tmp_path, clock):
+    """From the end of one step to the end of the next, waiting for rows included, measurements left out."""
+    trainer = make_trainer(tmp_path, training={"steps": 8})
+    seconds, update, evaluate = iter([2.0, 5.0, 1.0, 0.5, 4.0, 4.0, 4.0, 4.0]), trainer.updater.update, trainer.evaluate
+    taken: list[tuple[int, float]] = []
+
+    def timed(step: int, first_row: int, factor: float) -> Any:
+        taken.append((0, next(seconds)))
+        clock.now += taken[-1][1]
+        done = update(step, first_row, factor)
+        taken[-1] = (done.num_tokens, taken[-1][1])
+        return done
+
+    def slow(model: LanguageModel) -> Any:
+        clock.now += 1000
+        return evaluate(model)
+
+    trainer.updater.update, trainer.evaluate = timed, slow
+    trainer.run()
+    steps = records(tmp_path, "step")
+    assert [r["tokens_per_second"] for r in steps] == pytest.approx([tokens / seconds for tokens, seconds in taken])
+    elapsed = [b["seconds"] - a["seconds"] for a, b in pairwise(steps)]
+    assert elapsed == pytest.approx([5, 1, 0.5, 1004, 4, 4, 4]), "the time of the run leaves nothing out"
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_the_rate_told_is_the_one_that_was_used(make_trainer, tmp_path, kind):
+    """Warm-up, stable part, decay, and half of it after a roll back."""
+    rates = {"optimizer.kind": kind, "optimizer.learning_rate": 0.01}
+    if kind == "muon":
+        rates["optimizer.adamw_learning_rate"] = 0.003
+    trainer = make_trainer(tmp_path, training=rates, built=troubled({5 * PASSES + 1: NAN, 6 * PASSES + 1: NAN}))
+    used: list[float] = []
+    optimizer = next(o for o in trainer.updater.optimizers if o.param_groups[0]["full_rate"] == 0.01)
+    step = optimizer.step
+    optimizer.step = lambda: (used.append(optimizer.param_groups[0]["lr"]), step())[1]
+    trainer.run()
+    told = [record["learning_rate"] for record in records(tmp_path, "step")]
+    assert told == pytest.approx(used[:4] + used[5:])  # the fifth was rolled back
+    assert len(set(told)) > 4
+
+
+def test_the_gradient_norm_told_is_that_of_the_step_before_clipping(make_trainer, tmp_path):
+    trainer = make_trainer(tmp_path, training={"clip_norm": 0.01}, model=PLAIN)
+    norms: list[float] = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def noted(parameters: Any, most: float) -> torch.Tensor:
+        parameters = list(parameters)
+        norms.append(float(torch.cat([p.grad.flatten() for p in parameters]).norm()))
+        return clip(parameters, most)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", noted)
+        trainer.run()
+    assert [record["grad_norm"] for record in records(tmp_path, "step")] == pytest.approx(norms, rel=1e-5)
+    assert min(norms) > 0.01
+
+
+def test_the_loss_told_is_the_mean_over_the_tokens_that_count(make_trainer, tmp_path):
+    """Beside the plain oracle: all rows of the step at once, without dropout, before the update."""
+    trainer = make_trainer(tmp_path, model=PLAIN, training={"steps": 3})
+    update, expected = trainer.updater.update, []
+
+    def checked(step: int, first_row: int, factor: float) -> Any:
+        batch = trainer.updater.packer.batch(first_row, 5)
+        ids, targets, mask, documents = map(
+            torch.from_numpy, (batch.token_ids, batch.targets, batch.loss_mask, batch.document_ids)
+        )
+        with torch.no_grad():
+            logits = trainer.model(ids, documents)
+        expected.append(float(torch.nn.functional.cross_entropy(logits[mask], targets[mask])))
+        return update(step, first_row, factor)
+
+    trainer.updater.update = checked
+    trainer.run()
+    assert [record["loss"] for record in records(tmp_path, "step")] == pytest.approx(expected, rel=1e-5)
 
 
 def test_what_is_kept(make_trainer, tmp_path):
