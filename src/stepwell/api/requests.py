@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stepwell.config import merge
-from stepwell.recipes import Draft, begin_draft
+from stepwell.recipes import ALTERABLE, Draft, begin_draft
 from stepwell.runs import RunDirectory
 
 PathLike = Path | str
@@ -37,12 +37,15 @@ def read_request(
     *,
     kind: str,
     steps: int | None = None,
+    track: Sequence[str] = (),
 ) -> tuple[Draft, Path]:
     """What the user said, checked, and the directory it belongs to."""
     flags: dict[str, Any] = {"task": task, "metric": metric, "target": target}
     flags = {name: value for name, value in flags.items() if value is not None}
     if budget is not None:
         flags["budget"] = budget if isinstance(budget, str) else f"{budget}s"
+    if track:
+        flags["track"] = list(track)
     if steps is not None:
         flags["training"] = {"steps": steps}
     sources = several(text) + several(data)
@@ -80,4 +83,4 @@ def free_folder(name: str, kind: str, request: Mapping[str, Any]) -> Path:
 
 
 def _without_budget(request: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(json.loads(json.dumps({k: v for k, v in request.items() if k not in ("budget", "target")})))
+    return dict(json.loads(json.dumps({k: v for k, v in request.items() if k not in ALTERABLE})))

@@ -29,6 +29,8 @@ def run(
     budget: str | float | None = None,
     out: PathLike | None = None,
     set: Sequence[str] = (),
+    track: Sequence[str] = (),
+    profile: bool = False,
     watch: Watcher = unwatched,
     stop_requested: Callable[[], bool] = bool,
     began: float | None = None,
@@ -45,6 +47,8 @@ def run(
         budget: wall time such as `20m`; default ten minutes.
         out: the run directory; default `runs/NAME`, after the first source.
         set: `a.b=c` values for the recipe, stronger than everything else.
+        track: other programs that show how it goes: `tensorboard`, `trackio`, `wandb`, `mlflow`.
+        profile: look where the time of ten training steps goes; table and trace are written to `out`/profile.
         watch: gets the events.
         stop_requested: asked after every step; True saves everything and raises `Stopped`.
         began: `time.monotonic()` from which the budget counts; default now.
@@ -58,8 +62,8 @@ def run(
     from stepwell.studies import run_loop
 
     start = time.monotonic() if began is None else began
-    draft, folder = read_request(recipe, text, data, task, metric, target, budget, out, set, kind="run")
-    result = run_loop(draft, folder, began=start, watch=watch, stop_requested=stop_requested)
+    draft, folder = read_request(recipe, text, data, task, metric, target, budget, out, set, kind="run", track=track)
+    result = run_loop(draft, folder, began=start, watch=watch, stop_requested=stop_requested, profile=profile)
     return {**result, "out": str(folder)}
 
 
@@ -99,6 +103,8 @@ def train(
     steps: int | None = None,
     out: PathLike | None = None,
     set: Sequence[str] = (),
+    track: Sequence[str] = (),
+    profile: bool = False,
     watch: Watcher = unwatched,
     stop_requested: Callable[[], bool] = bool,
     began: float | None = None,
@@ -115,8 +121,12 @@ def train(
     if steps is not None and steps < 1:
         raise UsageError("steps: must be at least 1", got=str(steps))
     start = time.monotonic() if began is None else began
-    draft, folder = read_request(recipe, text, data, task, metric, None, budget, out, set, kind="train", steps=steps)
-    result = train_once(draft, folder, steps=steps, began=start, watch=watch, stop_requested=stop_requested)
+    draft, folder = read_request(
+        recipe, text, data, task, metric, None, budget, out, set, kind="train", steps=steps, track=track
+    )
+    result = train_once(
+        draft, folder, steps=steps, began=start, watch=watch, stop_requested=stop_requested, profile=profile
+    )
     return {**result, "out": str(folder)}
 
 

@@ -9,6 +9,7 @@ the result.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -22,7 +23,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from stepwell.config import format_duration
-from stepwell.progress import Evaluated, Event, Fact, RoundDone, RoundStarted, RunStarted, Stage, StepDone
+from stepwell.progress import Evaluated, Event, Fact, Profiled, RoundDone, RoundStarted, RunStarted, Stage, StepDone
 from stepwell.studies import change_words, diagnosis_words, metric_words, number, show_metric, visible
 
 Clock = Callable[[], float]
@@ -122,6 +123,7 @@ class _State:
     round: RoundStarted | None = None
     step: StepDone | None = None
     loss: float | None = None
+    recent: deque[tuple[StepDone, float]] = field(default_factory=lambda: deque(maxlen=20))
     measured: Evaluated | None = None
     journal: list[Mapping[str, Any]] = field(default_factory=list)
 
@@ -136,10 +138,12 @@ class _State:
                 self.step = None
         elif isinstance(event, RoundStarted):
             self.round, self.step, self.loss, self.measured = event, None, None, None
+            self.recent.clear()
         elif isinstance(event, StepDone):
             finite = number(event.loss)
             if finite is not None:
                 self.loss = finite if self.loss is None else 0.95 * self.loss + 0.05 * finite
+            self.recent.append((event, now))
             self.step = event
         elif isinstance(event, Evaluated):
             self.measured = event
@@ -151,6 +155,29 @@ class _State:
     @property
     def metric(self) -> str:
         return self.started.metric if self.started else "bits_per_byte"
+
+    def seconds_left(self, now: float) -> float | None:
+        """Until the last step, by the last twenty with what lay between them; None before there are two."""
+        if len(self.recent) < 2 or self.recent[-1][0].step <= self.recent[0][0].step:
+            return None
+        (first, began), (last, ended) = self.recent[0], self.recent[-1]
+        seconds = (ended - began) / (last.step - first.step)
+        return max(0.0, (last.steps - last.step) * seconds - (now - ended))
+
+    def tokens_per_second(self, step: StepDone) -> float:
+        """Of the last twenty steps; the first of a process, which allocates and compiles, counts while it is alone."""
+        speeds = [each.tokens_per_second for each, _ in self.recent if number(each.tokens_per_second)]
+        if len(speeds) < 2:
+            return step.tokens_per_second
+        if len(self.recent) < (self.recent.maxlen or 0):
+            del speeds[0]
+        return len(speeds) / sum(1 / each for each in speeds)
+
+    def mfu_ratio(self, step: StepDone) -> float | None:
+        """The share of the machine's rate at that speed."""
+        if step.mfu_ratio is None or not number(step.tokens_per_second):
+            return None
+        return step.mfu_ratio * self.tokens_per_second(step) / step.tokens_per_second
 
 
 class LiveView:
@@ -184,6 +211,8 @@ class LiveView:
         if isinstance(event, Fact):
             mark = Text("! ", style="bold yellow") if event.warning else Text("· ", style="dim")
             self._console.print(_hanging(mark, Text(_clean(event.text), style="yellow" if event.warning else "")))
+        if isinstance(event, Profiled):
+            self._console.print(profile_table(event), Text(_places(event), style="dim"), "")
 
     def picture(self) -> RenderableType:
         """The picture of this moment."""
@@ -226,29 +255,37 @@ class LiveView:
         state = self._state
         if state.step is None:
             return Text(_clean(stage_words(state.stage)), style="dim")
-        step = state.step
+        step, left = state.step, state.seconds_left(self._clock())
         bar = Table.grid(Column(ratio=1), Column(no_wrap=True, justify="right"), padding=(0, 2, 0, 0), expand=True)
         bar.add_row(
             ProgressBar(total=max(1, step.steps), completed=step.step, complete_style="cyan", finished_style="cyan"),
-            Text(f"{step.step:,} / {step.steps:,}"),
+            Text(f"{step.step:,} / {step.steps:,}").append(
+                "" if left is None else f"   {format_duration(left)} to go", style="dim"
+            ),
         )
-        return Group(bar, self._numbers(step))
+        return Group(bar, _pairs(self._learning(step)), _pairs(self._machine(step)))
 
-    def _numbers(self, step: StepDone) -> Text:
+    def _learning(self, step: StepDone) -> list[tuple[str, str]]:
+        """How well it learns."""
         state = self._state
-        pairs = [
-            ("loss", f"{state.loss:.3f}" if state.loss is not None else "not finite"),
-            ("tokens/s", speed(step.tokens_per_second)),
-            ("rate", f"{step.learning_rate:.2e}"),
-        ]
+        pairs = [("loss", "not finite" if state.loss is None else f"{state.loss:.3f}")]
         if state.measured is not None and state.metric in state.measured.metrics:
-            held_out = show_metric(state.metric, state.measured.metrics[state.metric])
-            pairs.append(("held-out", held_out))
-        line = Text()
-        for name, value in pairs:
-            line.append(f"{name} ", style="dim").append(value).append("   ")
-        line.rstrip()
-        return line
+            pairs.append(("held-out", show_metric(state.metric, state.measured.metrics[state.metric])))
+        gradient = number(step.grad_norm)
+        return [
+            *pairs,
+            ("rate", f"{step.learning_rate:.2e}"),
+            ("gradient norm", "not finite" if gradient is None else f"{gradient:.2f}"),
+        ]
+
+    def _machine(self, step: StepDone) -> list[tuple[str, str]]:
+        """What it costs the machine."""
+        pairs, share = [("tokens/s", speed(self._state.tokens_per_second(step)))], self._state.mfu_ratio(step)
+        if share is not None:
+            pairs.append(("of the machine's rate", f"{share:.0%}"))
+        for name, now, peak in memory_of(step):
+            pairs.append((name, f"{now:.1f} GB" if peak is None else f"{now:.1f} GB (peak {peak:.1f})"))
+        return pairs
 
 
 class PlainView:
@@ -281,12 +318,17 @@ class PlainView:
             if now - self._last_step_line < self._every_seconds and event.step != event.steps:
                 return
             self._last_step_line = now
-        line = self._line(event, now)
-        if line:
+        for line in self._lines(event, now):
             self._console.print(Text(_clean(line)), soft_wrap=True)
 
+    def _lines(self, event: Event, now: float) -> list[str]:
+        if isinstance(event, Profiled):
+            rows = [f"  {row.share_ratio:6.1%}  {_milliseconds(row.seconds)}  {row.name}" for row in event.rows]
+            return [f"profile of {event.steps} steps: share of the time, time of a step", *rows, _places(event)]
+        line = self._line(event, now)
+        return [line] if line else []
+
     def _line(self, event: Event, now: float) -> str:
-        state = self._state
         if isinstance(event, RunStarted):
             budget = "" if event.budget_seconds is None else f", {format_duration(event.budget_seconds)} to spend"
             return f"{'going on' if event.resumed else 'starting'} in {event.out}{budget}"
@@ -297,13 +339,67 @@ class PlainView:
         if isinstance(event, RoundStarted):
             return ", ".join([f"round {event.round}: {event.change}", *_reasons(event)])
         if isinstance(event, StepDone):
-            loss = "not finite" if state.loss is None else f"{state.loss:.3f}"
-            left = "" if state.deadline is None else f", {format_duration(max(0.0, state.deadline - now))} left"
-            return f"step {event.step}/{event.steps}: loss {loss}, {speed(event.tokens_per_second)} tokens/s{left}"
+            return self._step_line(event, now)
         if isinstance(event, Evaluated):
             found = (f"{metric_words(name).en} {show_metric(name, value)}" for name, value in event.metrics.items())
             return f"step {event.step}: held-out {', '.join(found)}"
-        return _round_line(event.record)
+        return _round_line(event.record) if isinstance(event, RoundDone) else ""
+
+    def _step_line(self, event: StepDone, now: float) -> str:
+        state = self._state
+        parts = [
+            "loss not finite" if state.loss is None else f"loss {state.loss:.3f}",
+            f"rate {event.learning_rate:.2e}",
+            f"gradient norm {event.grad_norm:.2f}",
+            f"{speed(state.tokens_per_second(event))} tokens/s",
+        ]
+        share = state.mfu_ratio(event)
+        if share is not None:
+            parts.append(f"{share:.0%} of the machine's rate")
+        parts += [f"{name} {used:.1f} GB" for name, used, _ in memory_of(event)]
+        left = state.seconds_left(now) if state.deadline is None else max(0.0, state.deadline - now)
+        if left is not None:
+            parts.append(f"{format_duration(left)} left")
+        return f"step {event.step}/{event.steps}: {', '.join(parts)}"
+
+
+def memory_of(step: StepDone) -> list[tuple[str, float, float | None]]:
+    """The memory that a step tells of: a name, GB now, and GB at most where it is known."""
+    found = [
+        ("memory", step.memory_bytes, step.peak_memory_bytes),
+        ("GPU", step.gpu_memory_bytes, step.peak_gpu_memory_bytes),
+    ]
+    return [(name, now / 1e9, None if peak is None else peak / 1e9) for name, now, peak in found if now is not None]
+
+
+def profile_table(profiled: Profiled) -> Table:
+    """The costliest operations: share of all time, time and calls of a step."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), expand=False)
+    table.add_column(f"profile of {profiled.steps} steps", no_wrap=True, overflow="ellipsis", max_width=44)
+    for heading in ("share", "a step", "calls"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in profiled.rows:
+        name = Text(_clean(row.name))
+        table.add_row(name, f"{row.share_ratio:.1%}", _milliseconds(row.seconds), f"{row.calls:,.0f}")
+    return table
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:,.2f} ms"
+
+
+def _places(profiled: Profiled) -> str:
+    """Where the files of a profile are, and what opens them."""
+    return _clean(f"{profiled.folder / 'table.txt'}; {profiled.folder / 'trace.json'} opens in ui.perfetto.dev")
+
+
+def _pairs(pairs: Sequence[tuple[str, str]]) -> Text:
+    """Names, dim, with their values."""
+    line = Text()
+    for name, value in pairs:
+        line.append(f"{name} ", style="dim").append(value).append("   ")
+    line.rstrip()
+    return line
 
 
 def stage_words(stage: Stage | None) -> str:

@@ -51,6 +51,11 @@ Out = Annotated[Path | None, typer.Option(help="The run directory. [default: run
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C...", help="Any value of the recipe.", show_default=False)
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option("--track", metavar="NAME...", help="Show it elsewhere too: tensorboard, trackio, wandb, mlflow."),
+]
+Profile = Annotated[bool, typer.Option("--profile", help="See where the time of ten training steps goes.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Run = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run directory or a checkpoint directory.", show_default=False)
@@ -90,6 +95,8 @@ def run(
     budget: Budget = None,
     out: Out = None,
     set_: Set = None,
+    track: Track = None,
+    profile: Profile = False,
     json: Json = False,
 ) -> None:
     """The closed loop on your text: prepare, train, measure, adjust, train again. Run it again to go on."""
@@ -107,6 +114,8 @@ def run(
             budget=budget,
             out=out,
             set=set_ or (),
+            track=track or (),
+            profile=profile,
             watch=watch,
             stop_requested=stop,
             began=BEGAN,
@@ -159,6 +168,8 @@ def train(
     budget: Budget = None,
     out: Out = None,
     set_: Set = None,
+    track: Track = None,
+    profile: Profile = False,
     json: Json = False,
 ) -> None:
     """One training run without the loop. Stopped and started again, it goes on where it was."""
@@ -174,6 +185,8 @@ def train(
             steps=steps,
             out=out,
             set=set_ or (),
+            track=track or (),
+            profile=profile,
             watch=watch,
             stop_requested=stop,
             began=BEGAN,

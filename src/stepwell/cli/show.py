@@ -102,6 +102,9 @@ def run_result(result: dict[str, Any], *, json: bool) -> None:
         if metric in baseline:
             words = baseline_words(baseline["name"]).en
             console.print(f"{'to beat':<11}{show_metric(metric, baseline[metric])} {name}, {words}")
+    trained = next((line for line in reversed(journal) if line.get("accepted") and line.get("tokens_per_second")), None)
+    if trained is not None:
+        console.print(f"{'trained at':<11}{_pace(trained)}")
     _masked_words(console, result)
     _samples(console, result["samples"])
     console.print()
@@ -177,15 +180,24 @@ def train_result(result: dict[str, Any], *, json: bool) -> None:
         interval = f" [dim]({show_metric(metric, result['low'])}–{show_metric(metric, result['high'])})[/]"
     console.print()
     console.print(f"validation [bold]{show_metric(metric, result['value'])}[/] {metric_words(metric).en}{interval}")
-    console.print(
-        f"trained    {result['steps']:,} steps, {result['tokens']:,} tokens, {format_duration(result['seconds'])}"
-    )
+    console.print(f"trained    {result['steps']:,} steps, {result['tokens']:,} tokens, {_pace(result)}")
+    console.print(f"took       {format_duration(result['seconds'])}, measuring and all")
     _masked_words(console, result)
     _samples(console, result["samples"])
     console.print()
     console.print(f"model      {_plain(str(Path(result['out']) / result['checkpoint']))}", soft_wrap=True)
     command = f"  stepwell predict {shlex.quote(result['out'])} --prompt 'Once upon a time'"
     console.print(command, markup=False, soft_wrap=True)
+
+
+def _pace(result: dict[str, Any]) -> str:
+    """Tokens a second over the time of the training, measuring on the way included, and what the machine gave."""
+    words = f"{result['tokens_per_second']:,.0f} tokens/s"
+    if result.get("mfu_ratio") is not None:
+        words += f" ({result['mfu_ratio']:.0%} of the machine's rate)"
+    if result.get("peak_memory_bytes") is not None:
+        words += f", at most {result['peak_memory_bytes'] / 1e9:.1f} GB of memory"
+    return words
 
 
 def stream(prompt: str, pieces: Iterable[Piece]) -> None:

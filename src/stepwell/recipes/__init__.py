@@ -17,9 +17,10 @@ from stepwell.recipes.derive import (
 )
 from stepwell.recipes.draft import Draft, begin_draft, read_recipe_file, write_recipe
 from stepwell.recipes.presets import PRESETS
-from stepwell.recipes.recipe import Metric, Recipe, StudyConfig, fit_steps
+from stepwell.recipes.recipe import ALTERABLE, Metric, Recipe, StudyConfig, fit_steps
 
 __all__ = [
+    "ALTERABLE",
     "MAX_SEQ_LEN",
     "MEASUREMENTS",
     "PRESETS",

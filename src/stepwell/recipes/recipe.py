@@ -18,6 +18,7 @@ from stepwell.inference import SamplingParams
 from stepwell.models import MODELS, AnyModelConfig
 from stepwell.recipes.derive import MEASUREMENTS
 from stepwell.tokenizers import TokenizerConfig
+from stepwell.tracking import TrackerKind
 from stepwell.training import TrainingConfig
 
 Metric = Literal["bits_per_byte", "perplexity", "accuracy"]
@@ -29,6 +30,9 @@ METRIC_RANGES: dict[str, tuple[float, float]] = {
     "accuracy": (0.0, 1.0),
 }
 """Open interval in which a target makes sense."""
+
+ALTERABLE = ("budget", "target", "track")
+"""What may be another value when a run goes on; everything else says which run it is."""
 
 
 class StudyConfig(Config):
@@ -76,6 +80,8 @@ class Recipe(Config):
         training: how it is trained.
         decoding: how completions are drawn.
         study: how the loop searches.
+        track: other programs that show how the training goes, beside metrics.jsonl; their files stand in the run
+            directory.
     """
 
     preset: str | None = None
@@ -92,6 +98,7 @@ class Recipe(Config):
     training: TrainingConfig
     decoding: SamplingParams = SamplingParams(temperature=0.8, seed=0)
     study: StudyConfig = StudyConfig()
+    track: tuple[TrackerKind, ...] = ()
 
     @field_validator("budget")
     @classmethod
@@ -159,11 +166,12 @@ def fit_steps(recipe: Recipe, steps: int, *, since: int) -> Recipe:
         steps: where the run ends; at least 20 after `since`.
         since: the step that it goes on from.
     """
-    steps = max(since + 20, steps)
+    steps, schedule = max(since + 20, steps), recipe.training.schedule
+    most = schedule.most_warmup_ratio
     return recipe.changed(
         {
             "training.steps": steps,
-            "training.schedule.warmup_steps": min(recipe.training.schedule.warmup_steps, max(1, steps // 10)),
+            "training.schedule.warmup_steps": min(schedule.warmup_steps, max(1, int(most * steps))),
             "training.evaluate_every_steps": max(1, (steps - since) // MEASUREMENTS),
         }
     )

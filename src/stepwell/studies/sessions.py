@@ -1,7 +1,8 @@
 """One process's work on a run directory: claim it, plan or go on, and leave everything written down.
 
-A directory belongs to one request (what the user said, budget and target aside). The same request goes on where it
-was; another one is refused. This file leaves out the loop itself (`study.py`) and the one training run (`trial.py`).
+A directory belongs to one request (what the user said, budget, target and trackers aside). The same request goes on
+where it was; another one is refused. This file leaves out the loop itself (`study.py`) and the one training run
+(`trial.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from stepwell.config import build, format_duration, merge, parse_duration
 from stepwell.errors import BudgetError, RunError, StepwellError
 from stepwell.hardware import Machine, examine
 from stepwell.progress import Fact, RunStarted, Stage, Watcher
-from stepwell.recipes import Draft, Recipe, fit_steps, read_recipe_file, write_recipe
+from stepwell.recipes import ALTERABLE, Draft, Recipe, fit_steps, read_recipe_file, write_recipe
 from stepwell.runs import DRAFT, FORMAT, OLDER, RunDirectory, to_json, write_atomically
 from stepwell.studies.baselines import measure_baselines
 from stepwell.studies.budget import Budget, next_slot, num_slots
@@ -33,6 +34,8 @@ from stepwell.studies.report import write_report
 from stepwell.studies.study import SHORTEST_ROUND_SECONDS, Study
 from stepwell.studies.summary import sum_up
 from stepwell.studies.trial import Trial, run_trial
+from stepwell.tracking import require_trackers, tracked
+from stepwell.training import Profiler
 
 DEFAULT_BUDGET = "10m"
 SHORTEST_BUDGET_SECONDS = 30.0
@@ -42,7 +45,15 @@ END_SECONDS = 10.0
 StopRequested = Callable[[], bool]
 
 
-def run_loop(draft: Draft, out: Path, *, began: float, watch: Watcher, stop_requested: StopRequested) -> dict[str, Any]:
+def run_loop(
+    draft: Draft,
+    out: Path,
+    *,
+    began: float,
+    watch: Watcher,
+    stop_requested: StopRequested,
+    profile: bool = False,
+) -> dict[str, Any]:
     """The closed loop in a directory, from where it stands.
 
     Args:
@@ -51,6 +62,7 @@ def run_loop(draft: Draft, out: Path, *, began: float, watch: Watcher, stop_requ
         began: `time.monotonic()` when the process began; the budget counts from there.
         watch: gets the events.
         stop_requested: asked after every step.
+        profile: look where the time of ten steps goes, once.
 
     Returns:
         What `result.json` holds.
@@ -61,6 +73,7 @@ def run_loop(draft: Draft, out: Path, *, began: float, watch: Watcher, stop_requ
         Stopped: when `stop_requested` said so.
     """
     run = RunDirectory(out)
+    require_trackers(draft.get("track") or ())
     with _claimed(run, draft, "run"):
         budget = Budget(_budget_seconds(draft), out / "spent", began)
         resumed = run.recipe.exists()
@@ -71,15 +84,18 @@ def run_loop(draft: Draft, out: Path, *, began: float, watch: Watcher, stop_requ
         else:
             recipe, corpus = _plan_loop(run, draft, machine, budget, watch)
         budget.note(at_once=True)
-        study = Study(recipe, run, corpus, machine, budget, watch=watch, stop_requested=stop_requested)
-        try:
-            reason = study.play()
-            return sum_up(study, reason)
-        finally:
-            budget.note(at_once=True)
-            if study.journal.lines:
-                watch(Stage("report"))
-                write_report(out)
+        with _watched(recipe, out, watch, profile) as (told, profiler):
+            study = Study(
+                recipe, run, corpus, machine, budget, watch=told, stop_requested=stop_requested, profiler=profiler
+            )
+            try:
+                reason = study.play()
+                return sum_up(study, reason)
+            finally:
+                budget.note(at_once=True)
+                if study.journal.lines:
+                    watch(Stage("report"))
+                    write_report(out)
 
 
 def plan_only(draft: Draft, out: Path, *, began: float, watch: Watcher) -> dict[str, Any]:
@@ -113,8 +129,32 @@ def plan_only(draft: Draft, out: Path, *, began: float, watch: Watcher) -> dict[
         }
 
 
+@contextmanager
+def _watched(recipe: Recipe, out: Path, watch: Watcher, profile: bool) -> Iterator[tuple[Watcher, Profiler | None]]:
+    """The watcher with the recipe's trackers beside it, and a profiler where one is asked for; both end with the body.
+
+    Raises:
+        UsageError: when a tracker's library is missing.
+    """
+    require_trackers(recipe.track)
+    with tracked(recipe.track, out, watch) as told:
+        profiler = Profiler(out / "profile", told) if profile else None
+        try:
+            yield told, profiler
+        finally:
+            if profiler is not None:
+                profiler.close()
+
+
 def train_once(
-    draft: Draft, out: Path, *, steps: int | None, began: float, watch: Watcher, stop_requested: StopRequested
+    draft: Draft,
+    out: Path,
+    *,
+    steps: int | None,
+    began: float,
+    watch: Watcher,
+    stop_requested: StopRequested,
+    profile: bool = False,
 ) -> dict[str, Any]:
     """One training run, without the loop.
 
@@ -125,11 +165,13 @@ def train_once(
         began: as in `run_loop`.
         watch: gets the events.
         stop_requested: asked after every step.
+        profile: as in `run_loop`.
 
     Returns:
         Validation metric, steps, tokens, seconds and where the model is.
     """
     run = RunDirectory(out)
+    require_trackers(draft.get("track") or ())
     steps = steps or draft.get("training.steps")
     request = draft.plus({"training": {"steps": steps}}, "flag") if steps else draft
     with _claimed(run, request, "train"):
@@ -147,17 +189,19 @@ def train_once(
             if for_training is not None and planned.speed is not None and draft.get("training.steps") is None:
                 recipe = fit_steps(recipe, planned.steps_in(for_training), since=0)
             _write_plan(run, planned, recipe, machine, corpus)
-        trial = run_trial(
-            1,
-            recipe,
-            corpus,
-            run,
-            machine,
-            start_from=None,
-            seconds=None if seconds is None else budget.left - END_SECONDS / 2 - planned_judging(run),
-            watch=watch,
-            stop_requested=stop_requested,
-        )
+        with _watched(recipe, out, watch, profile) as (told, profiler):
+            trial = run_trial(
+                1,
+                recipe,
+                corpus,
+                run,
+                machine,
+                start_from=None,
+                seconds=None if seconds is None else budget.left - END_SECONDS / 2 - planned_judging(run),
+                watch=told,
+                stop_requested=stop_requested,
+                profiler=profiler,
+            )
         return _trained(run, trial, budget)
 
 
@@ -175,6 +219,9 @@ def _trained(run: RunDirectory, trial: Trial, budget: Budget) -> dict[str, Any]:
         "tokens": trial.tokens,
         "parameters": trial.recipe.model.num_parameters,
         "seconds": round(budget.spent, 1),
+        "tokens_per_second": round(trial.tokens_per_second, 1),
+        "mfu_ratio": trial.mfu_ratio,
+        "peak_memory_bytes": trial.peak_memory_bytes,
         "checkpoint": str(trial.checkpoint.relative_to(run.root)),
         "samples": trial.samples,
     }
@@ -229,9 +276,9 @@ def environment() -> dict[str, str]:
 
 
 def _go_on(run: RunDirectory, draft: Draft, watch: Watcher) -> tuple[Recipe, Corpus]:
-    """Recipe and corpus of a run that was planned before; budget and target may be new ones."""
+    """Recipe and corpus of a run that was planned before; budget, target and trackers may be new ones."""
     tree = read_recipe_file(run.recipe)
-    new = {name: draft.get(name) for name in ("budget", "target") if draft.get(name) is not None}
+    new = {name: draft.get(name) for name in ALTERABLE if draft.get(name) is not None}
     recipe = build(Recipe, merge(tree, new), where=str(run.recipe))
     corpus = open_corpus(recipe, run, watch)
     known = (run.read(run.facts) or {}).get("text_key")
@@ -295,7 +342,7 @@ def _claim(run: RunDirectory, draft: Draft, kind: str) -> None:
     Raises:
         RunError: when it holds another run.
     """
-    request = {name: value for name, value in draft.tree.items() if name not in ("budget", "target")}
+    request = {name: value for name, value in draft.tree.items() if name not in ALTERABLE}
     identity = run.read_identity()
     if identity is None:
         record = {
@@ -328,7 +375,7 @@ def _is_resolved(run: RunDirectory, request: Mapping[str, Any]) -> bool:
     if not run.recipe.exists():
         return False
     resolved = read_recipe_file(run.recipe)
-    return _same({k: v for k, v in resolved.items() if k not in ("budget", "target")}, request)
+    return _same({k: v for k, v in resolved.items() if k not in ALTERABLE}, request)
 
 
 def _budget_seconds(draft: Draft) -> float:

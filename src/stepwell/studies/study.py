@@ -26,6 +26,7 @@ from stepwell.studies.diagnosis import Case, Finding, diagnose
 from stepwell.studies.journal import Journal, Line, begin_line, describe, differences, gain_fields, planned_judging
 from stepwell.studies.remedies import Change, propose
 from stepwell.studies.trial import Trial, prompts_of, read_trial, run_trial, speak
+from stepwell.training import Profiler
 
 SHORTEST_ROUND_SECONDS = 8.0
 FIRST_PLAN = Finding("first_plan", {}, "the plan for this text, this machine and this budget")
@@ -50,6 +51,7 @@ class Study:
         budget: the clock.
         watch: gets the events.
         stop_requested: asked after every step.
+        profiler: looks at ten steps of the first training.
     """
 
     def __init__(
@@ -62,9 +64,10 @@ class Study:
         *,
         watch: Watcher,
         stop_requested: Callable[[], bool],
+        profiler: Profiler | None = None,
     ) -> None:
         self.recipe, self.run, self.corpus, self.machine, self.budget = recipe, run, corpus, machine, budget
-        self.watch, self.stop_requested = watch, stop_requested
+        self.watch, self.stop_requested, self.profiler = watch, stop_requested, profiler
         self.metric = METRICS[recipe.metric]
         self.journal = Journal(run.journal, planned_judging(run))
         self.best = self._recall()
@@ -171,6 +174,7 @@ class Study:
             seconds=slot if slot < float("inf") else None,
             watch=self._timed,
             stop_requested=self.stop_requested,
+            profiler=self.profiler,
         )
         changed["training.steps"] = [None if before is None else before.trial.steps, trial.steps]
         gain = None if before is None else self._gain(before.trial, trial)

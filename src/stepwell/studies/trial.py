@@ -8,7 +8,7 @@ they are good enough (`study.py`).
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from stepwell.seeding import derive_seed
 from stepwell.studies.beginning import begin_model, count_once, heritage
 from stepwell.studies.corpus import Corpus, thinned
 from stepwell.tokenizers import Tokenizer
-from stepwell.training import Evaluate, Trainer
+from stepwell.training import Evaluate, Profiler, Trainer
 
 SAMPLES_OF_A_PROMPT = 4
 
@@ -62,6 +62,8 @@ class Trial:
         stable_step: where the stable checkpoint stands, 0 without one.
         tokens_per_second: of this round's training, measurements on the way included.
         training_seconds: of this round.
+        mfu_ratio: share of the machine's measured rate at that speed; None when it is not known.
+        peak_memory_bytes: of the process while it trained; of the GPU's tensors where there is one.
     """
 
     round: int
@@ -79,6 +81,8 @@ class Trial:
     stable_step: int
     tokens_per_second: float
     training_seconds: float
+    mfu_ratio: float | None = None
+    peak_memory_bytes: int | None = None
 
     def measured(self) -> dict[str, Any]:
         """What the journal says of the trial, beside its metric."""
@@ -87,6 +91,8 @@ class Trial:
             "tokens": self.tokens,
             "tokens_per_second": round(self.tokens_per_second, 1),
             "training_seconds": round(self.training_seconds, 1),
+            "mfu_ratio": self.mfu_ratio,
+            "peak_memory_bytes": self.peak_memory_bytes,
             "parameters": self.recipe.model.num_parameters,
             "train_value": self.train_bits_per_byte if self.recipe.metric == "bits_per_byte" else None,
             "samples": self.samples,
@@ -104,6 +110,7 @@ def run_trial(
     seconds: float | None,
     watch: Watcher,
     stop_requested: Callable[[], bool],
+    profiler: Profiler | None = None,
 ) -> Trial:
     """Train by a recipe, or go on where an earlier process stopped.
 
@@ -117,6 +124,7 @@ def run_trial(
         seconds: to end within; None for no limit.
         watch: gets the events.
         stop_requested: asked after every step.
+        profiler: is told of every step.
 
     Raises:
         Stopped: when `stop_requested` said so.
@@ -143,6 +151,8 @@ def run_trial(
         evaluate=evaluate,
         start_from=start_from,
         seconds=seconds,
+        gflops=machine.gflops.get(recipe.training.precision),
+        profiler=profiler,
         watch=watch,
         stop_requested=stop_requested,
     )
@@ -190,6 +200,7 @@ def judge(
     last = steps[-1]
     first = steps[0] if len(steps) > 1 else {"tokens": 0, "seconds": 0.0}
     stable = run.read(folder / "checkpoints" / "stable" / "provenance.json")
+    tokens_per_second = (last["tokens"] - first["tokens"]) / max(1e-9, last["seconds"] - first["seconds"])
     summary = {
         "train_bits_per_byte": bootstrap(train, "bits_per_byte", resamples=1).value,
         "samples": samples,
@@ -197,11 +208,22 @@ def judge(
         "steps": last["step"],
         "tokens": last["tokens"],
         "stable_step": stable["step"] if stable else 0,
-        "tokens_per_second": (last["tokens"] - first["tokens"]) / max(1e-9, last["seconds"] - first["seconds"]),
+        "tokens_per_second": tokens_per_second,
         "training_seconds": last["seconds"],
+        **_costs(steps, tokens_per_second),
     }
     write_atomically(folder / "judged.json", to_json(summary))
     return read_trial(number, run)
+
+
+def _costs(steps: Sequence[Mapping[str, Any]], tokens_per_second: float) -> dict[str, Any]:
+    """The share of the machine's rate at a speed, and the most memory there was; None where the steps do not tell."""
+    shares = [line["mfu_ratio"] / line["tokens_per_second"] for line in steps if line.get("mfu_ratio")]
+    peaks = [line.get("peak_gpu_memory_bytes") or line.get("peak_memory_bytes") for line in steps]
+    return {
+        "mfu_ratio": round(shares[-1] * tokens_per_second, 4) if shares else None,
+        "peak_memory_bytes": max((peak for peak in peaks if peak), default=None),
+    }
 
 
 def read_trial(number: int, run: RunDirectory) -> Trial:

@@ -6,6 +6,7 @@ are the same with and without. This file leaves out how the rows are shown (`cli
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class Profiler:
     def __init__(self, folder: Path, watch: Watcher) -> None:
         self.folder, self.watch = folder, watch
         self._torch: Any = None
+        os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else it writes a log of its own to standard error
         self._steps, self._is_over = 0, False
 
     def step(self) -> None:

@@ -12,7 +12,18 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from stepwell.cli.live import LiveView, PlainView, choose_view, describe_change, rounds_table
-from stepwell.progress import Evaluated, Event, Fact, RoundDone, RoundStarted, RunStarted, Stage, StepDone
+from stepwell.progress import (
+    Evaluated,
+    Event,
+    Fact,
+    Profiled,
+    ProfiledRow,
+    RoundDone,
+    RoundStarted,
+    RunStarted,
+    Stage,
+    StepDone,
+)
 
 JOURNAL: list[dict[str, Any]] = [
     {"round": 1, "diagnosis": "first_plan", "reason": "sizes derived from 2.1 MB of text", "metric": "bits_per_byte",
@@ -59,7 +70,7 @@ def shown(thing: Any, width: int) -> str:
 
 
 def step(at: int, loss: float = 3.0, steps: int = 400) -> StepDone:
-    return StepDone(at, steps, loss, 0.003, 0.8, at * 8192, 11_234.0)
+    return StepDone(at, steps, loss, 0.003, 0.8, at * 8192, 11_234.0, 0.4, 900_000_000, 1_250_000_000)
 
 
 def start(view: LiveView | PlainView) -> None:
@@ -100,7 +111,8 @@ def test_the_picture_tells_round_step_loss_speed_and_time_left(width: int) -> No
     picture = shown(view.picture(), width)
     whole = (
         "runs/novel", "target 1.900", "4 m 00 s left", "round 4", "still learning", "about 1 m 12 s", "100 / 400",
-        "loss 3.000", "tokens/s 11.2k", "rate 3.00e-03", "held-out 2.210", "2.314", "kept",
+        "loss 3.000", "tokens/s 11.2k", "rate 3.00e-03", "gradient norm 0.80", "held-out 2.210", "2.314", "kept",
+        "of the machine's rate 40%", "memory 0.9 GB (peak 1.2)",
     )  # fmt: skip
     for part in whole:
         assert part in picture
@@ -170,7 +182,8 @@ def test_plain_lines() -> None:
         "2.1 MB of English",
         "warning: 3 bytes were no UTF-8",
         "round 2: steps 400 → 900, still learning, about 1 m 12 s",
-        "step 1/400: loss 3.000, 11.2k tokens/s, 5 m 00 s left",
+        "step 1/400: loss 3.000, rate 3.00e-03, gradient norm 0.80, 11.2k tokens/s, 40% of the machine's rate, "
+        "memory 0.9 GB, 5 m 00 s left",
         "step 1: held-out bits per byte 2.500",
         "round 2: bits per byte 2.051 (2.030 to 2.073), before 2.314, kept",
         "round 3: bits per byte NaN, before 2.051, not kept",
@@ -187,6 +200,71 @@ def test_plain_lines_about_steps_come_every_five_seconds() -> None:
     assert [line.split("/")[0] for line in lines] == [
         f"step {at}" for at in (1, 11, 21, 31, 41, 51, 61, 71, 81, 91, 100)
     ]
+
+
+def test_the_time_to_go_follows_the_last_steps() -> None:
+    """Twenty steps of a second are followed by twenty of three: 60 steps are left, of three seconds each."""
+    clock, console = Clock(), terminal()
+    view = LiveView(console, clock)
+    for at in range(1, 41):
+        clock.now += 1.0 if at <= 20 else 3.0
+        view(step(at, steps=100))
+        if at == 20:
+            assert "1 m 20 s to go" in shown(view.picture(), 80)
+    assert "3 m 00 s to go" in shown(view.picture(), 80)
+    clock.now += 30.0
+    assert "2 m 30 s to go" in shown(view.picture(), 80), "it goes on between two steps"
+
+
+def test_nothing_is_foretold_from_one_step() -> None:
+    view = LiveView(terminal(), Clock())
+    view(step(1))
+    assert "to go" not in shown(view.picture(), 80)
+
+
+def test_the_speed_is_that_of_the_last_steps_without_the_first_of_all() -> None:
+    """The mean of equal steps at 1,000 and 3,000 tokens/s is 1,500: what was done over what it took."""
+    view, rates = PlainView(console := pipe(), Clock(), every_seconds=0), [10.0, 1000.0, 3000.0]
+    for at, rate in enumerate(rates, start=1):
+        view(StepDone(at, 3, 3.0, 0.01, 0.8, at, rate, rate / 10_000))
+    lines = written(console).splitlines()
+    assert "10 tokens/s, 0% of the machine's rate" in lines[0]
+    assert "1,000 tokens/s, 10% of the machine's rate" in lines[1]
+    assert "1,500 tokens/s, 15% of the machine's rate" in lines[2]
+
+
+def test_a_gpu_has_a_memory_of_its_own() -> None:
+    view = LiveView(terminal(), Clock())
+    view(StepDone(1, 9, 3.0, 0.01, 0.8, 1, 10.0, None, 1_000_000_000, 2_000_000_000, 3_000_000_000, 4_000_000_000))
+    picture = shown(view.picture(), 120)
+    assert "memory 1.0 GB (peak 2.0)" in picture
+    assert "GPU 3.0 GB (peak 4.0)" in picture
+    assert "machine's rate" not in picture, "it is not known"
+
+
+PROFILED = Profiled(Path("runs/novel/profile"), 10, tuple(ProfiledRow(f"aten::{n}", 0.5 / n, 0.02 / n, 40.0 * n)
+                                                         for n in range(1, 11)))  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_profile_is_kept_above_the_picture(width: int) -> None:
+    console = terminal(width)
+    with LiveView(console) as view:
+        view(PROFILED)
+    lines = written(console).splitlines()
+    assert max(cell_len(line) for line in lines if "\x1b" not in line) <= width
+    whole = "\n".join(lines)
+    for part in ("profile of 10 steps", "aten::1 ", "aten::10", "50.0%", "20.00 ms", "400", "trace.json"):
+        assert part in whole
+
+
+def test_a_profile_in_lines() -> None:
+    console = pipe()
+    PlainView(console)(PROFILED)
+    lines = written(console).splitlines()
+    assert len(lines) == 12
+    assert lines[1].split() == ["50.0%", "20.00", "ms", "aten::1"]
+    assert "runs/novel/profile/table.txt" in lines[-1]
 
 
 def test_a_long_plain_line_is_not_broken() -> None:

@@ -36,7 +36,7 @@ JOURNAL = [
      "seconds": 70.0},
     {"round": 2, "diagnosis": "underfitting", "reason": EVIL, "change": {"training.steps": [400, 900]},
      "metric": "bits_per_byte", "value": 1.8234, "low": 1.7, "high": 1.9, "before": 2.3, "accepted": True,
-     "seconds": 150.0},
+     "seconds": 150.0, "tokens_per_second": 9_876.5, "mfu_ratio": None, "peak_memory_bytes": None},
 ]  # fmt: skip
 PLAN = {
     "task": "language_modeling", "metric": "bits_per_byte",
@@ -52,7 +52,8 @@ PLAN = {
 }  # fmt: skip
 TRAIN = {
     "task": "language_modeling", "metric": "accuracy", "value": 0.4321, "low": 0.42, "high": 0.44, "train_value": 1.9,
-    "steps": 20, "tokens": 40_960, "parameters": 1000, "seconds": 65.0, "checkpoint": "rounds/01/checkpoints/best",
+    "steps": 20, "tokens": 40_960, "parameters": 1000, "seconds": 65.0, "tokens_per_second": 12_345.6,
+    "mfu_ratio": 0.412, "peak_memory_bytes": 1_234_000_000, "checkpoint": "rounds/01/checkpoints/best",
     "samples": SAMPLES, "out": "runs/novel",
 }  # fmt: skip
 SCORE = {
@@ -68,10 +69,12 @@ MACHINE = {
 }  # fmt: skip
 
 RESULTS: dict[str, tuple[Callable[..., None], dict[str, Any], list[str]]] = {
-    "run": (show.run_result, RUN, ["1.823", "bits per byte", "2.100", "Kneser-Ney", "best", "report.html", "predict"]),
+    "run": (show.run_result, RUN, ["1.823", "bits per byte", "2.100", "Kneser-Ney", "best", "report.html", "predict",
+                                  "9,876 tokens/s"]),
     "plan": (show.plan_result, PLAN, ["2.24 MB", "9,332 documents", "en 93%", "531,002", "11,200 tokens/s", "round 2",
                                       "least predicted loss", "5 m 00 s", "3.2 M"]),
-    "train": (show.train_result, TRAIN, ["43.2", "20 steps", "40,960 tokens", "1 m 05 s", "checkpoints/best"]),
+    "train": (show.train_result, TRAIN, ["43.2", "20 steps", "40,960 tokens", "1 m 05 s", "checkpoints/best",
+                                       "12,346 tokens/s", "41% of the machine's rate", "1.2 GB"]),
     "score": (show.score_result, SCORE, [" the", "-0.500", "60.65%", "\\n", "-26.50 nats", "9.40", "2.200"]),
     "evaluate": (show.evaluation, EVALUATION, ["1.8234", "1.7000 to 1.9000", "one document", "1,234 documents"]),
     "doctor": (show.machine, MACHINE, ["A processor", "2 cores", "8.3 GB", "none", "vnni yes", "92 GFLOP/s",
