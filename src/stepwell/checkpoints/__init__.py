@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         measure_parity,
         why_not_measured,
     )
+    from stepwell.checkpoints.sharded import read_shards, sizes_in, write_shards
     from stepwell.checkpoints.store import (
         WEIGHTS,
         Loaded,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         read_optimizer,
         read_provenance,
         read_tokenizer,
+        read_trainer,
         read_weights,
         resolve_checkpoint,
         save_checkpoint,
@@ -55,6 +57,7 @@ _FILES = {
         "measure_parity",
         "why_not_measured",
     ),
+    "sharded": ("read_shards", "sizes_in", "write_shards"),
     "store": (
         "WEIGHTS",
         "Loaded",
@@ -67,6 +70,7 @@ _FILES = {
         "read_optimizer",
         "read_provenance",
         "read_tokenizer",
+        "read_trainer",
         "read_weights",
         "resolve_checkpoint",
         "save_checkpoint",
@@ -105,13 +109,17 @@ __all__ = [
     "read_foreign",
     "read_optimizer",
     "read_provenance",
+    "read_shards",
     "read_tokenizer",
+    "read_trainer",
     "read_weights",
     "resolve_checkpoint",
     "save_checkpoint",
+    "sizes_in",
     "take_snapshot",
     "verify",
     "why_not_measured",
+    "write_shards",
     "write_snapshot",
 ]
 

@@ -1,8 +1,9 @@
 """Checkpoints: written as a whole, checked on reading, never pickled.
 
 A checkpoint is a folder: `model.safetensors`, `config.json`, `tokenizer.json`, and for a run that goes on
-`optimizer.safetensors` and `trainer.json`; `manifest.json` holds the sha256 of each. The folder is built beside its
-place and renamed, so a crash leaves the older one good. This file leaves out foreign formats.
+`optimizer.safetensors` and `trainer.json`; `manifest.json` holds the sha256 of each. Where ranks hold shards, their
+files (`shard-*.safetensors`) stand in place of weights and optimizer. The folder is built beside its place and renamed,
+so a crash leaves the older one good. This file leaves out foreign formats.
 """
 
 from __future__ import annotations
@@ -150,16 +151,24 @@ def save_checkpoint(
     write_snapshot(path, snapshot)
 
 
-def write_snapshot(path: Path, snapshot: Snapshot) -> None:
+def write_snapshot(path: Path, snapshot: Snapshot, shards: Path | None = None) -> None:
     """Write a checkpoint folder; an older one at the same place is replaced only when the new one is whole.
+
+    Args:
+        path: the folder to make.
+        snapshot: what it says.
+        shards: a folder with the files of `write_shards`, which are moved in; the snapshot then needs no tensors.
 
     Raises:
         DiskError: when it cannot be written (a full disk); what was there before is untouched.
     """
     with building(path) as folder:
         try:
-            save_file(dict(snapshot.weights), folder / WEIGHTS)
-            if snapshot.optimizer is not None:
+            for file in sorted(shards.iterdir()) if shards is not None else ():
+                file.replace(folder / file.name)
+            if shards is None:
+                save_file(dict(snapshot.weights), folder / WEIGHTS)
+            if shards is None and snapshot.optimizer is not None:
                 save_file(dict(snapshot.optimizer), folder / "optimizer.safetensors")
         except SafetensorError as error:  # it reports a full disk as its own kind
             raise disk_error(path, OSError(28, str(error))) from error
@@ -186,6 +195,8 @@ def verify(path: Path) -> None:
     try:
         record = json.loads(manifest.read_text(encoding="utf-8"))
         version, checksums = record["format"], dict.fromkeys(PARTS, "") | dict(record["sha256"])
+        if any(name.startswith("shard-") for name in checksums) and WEIGHTS not in record["sha256"]:
+            del checksums[WEIGHTS]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{manifest}: is damaged", got=str(error)) from None
     if version != FORMAT:
@@ -213,16 +224,15 @@ def load_checkpoint(path: Path) -> Loaded:
         verify(folder)
         model = build_model(read_config(folder))
         try:
-            model.load_tensors(load_file(folder / WEIGHTS))
+            model.load_tensors(read_weights(folder))
         except ValueError as error:
             raise CheckpointError(f"{folder}/{WEIGHTS}: does not fit its config", got=str(error)) from None
-        trainer = folder / "trainer.json"
         return Loaded(
             model=model.eval(),
             tokenizer=read_tokenizer(folder),
             provenance=read_provenance(folder),
             path=folder,
-            trainer=json.loads(trainer.read_text(encoding="utf-8")) if trainer.exists() else None,
+            trainer=read_trainer(folder),
         )
     except StepwellError as error:
         other = _another_good(folder)
@@ -260,8 +270,16 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "provenance.json").read_text(encoding="utf-8")))
 
 
+def read_trainer(folder: Path) -> dict[str, Any] | None:
+    """The state of the training run of a checkpoint folder, when it can go on."""
+    file = folder / "trainer.json"
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+
+
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """The weights of a checkpoint folder by name, in the precision they are stored in."""
+    """The weights of a checkpoint folder by name, in the precision they are stored in; shards are put together."""
+    if _has_shards(folder):
+        return {name: tensor for name, tensor in _put_together(folder).items() if ":" not in name}
     return dict(load_file(folder / WEIGHTS))
 
 
@@ -271,10 +289,22 @@ def read_optimizer(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: when the checkpoint has none.
     """
+    if _has_shards(path):
+        return {name: tensor for name, tensor in _put_together(path).items() if ":" in name}
     file = path / "optimizer.safetensors"
     if not file.exists():
         raise CheckpointError(f"{path}: has no optimizer state", do="start a new run from its weights instead")
     return dict(load_file(file))
+
+
+def _has_shards(folder: Path) -> bool:
+    return next(folder.glob("shard-*.safetensors"), None) is not None
+
+
+def _put_together(folder: Path) -> dict[str, Tensor]:
+    from stepwell.checkpoints.sharded import read_whole  # torch takes a second to load what it needs
+
+    return read_whole(folder)
 
 
 def resolve_checkpoint(path: Path) -> Path:

@@ -7,6 +7,7 @@ each is written: the loop decides that.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,23 @@ from stepwell.checkpoints import (
     newest_good,
     prune,
     read_optimizer,
+    read_shards,
+    read_trainer,
+    sizes_in,
     take_snapshot,
+    write_shards,
     write_snapshot,
 )
 from stepwell.errors import RunError
 from stepwell.models import LanguageModel
 from stepwell.nn import lora_tensors
-from stepwell.runs import sweep
+from stepwell.runs import DRAFT, sweep
 from stepwell.tokenizers import Tokenizer
 from stepwell.training.averaging import WeightAverage
 from stepwell.training.keeping_config import KeepConfig
+from stepwell.training.spread import Spread
 from stepwell.training.state import Progress, optimizer_tensors, restore_optimizers
+from stepwell.training.world import World
 
 FROZEN = ("lora", "frozen_weights_sha256")
 """Of a run's identity: what a checkpoint with LoRA can be gone on from with."""
@@ -50,6 +57,8 @@ class Keeper:
         identity: plain values that say which run this is.
         keep: which numbered checkpoints stay.
         average: of the weights, written and replaced with the optimizers' state; None for none.
+        spread: how the model is spread over the ranks; None for not at all.
+        world: the ranks; rank 0 writes what is whole, and each its own shards. Every rank calls every method.
     """
 
     def __init__(
@@ -61,17 +70,26 @@ class Keeper:
         identity: Mapping[str, Any],
         keep: KeepConfig,
         average: WeightAverage | None = None,
+        spread: Spread | None = None,
+        world: World | None = None,
     ) -> None:
         self.directory, self.model, self.tokenizer = directory, model, tokenizer
         self.optimizers, self.identity, self.keep = optimizers, identity, keep
         self.average = WeightAverage(model, None) if average is None else average
+        self.is_sharded, self.world = spread is not None and spread.is_sharded, world or World.alone()
         self._writer = Writer()
         self._numbered: dict[str, Any] | None = None  # what the newest numbered checkpoint says of the run
-        directory.mkdir(parents=True, exist_ok=True)
-        sweep(directory)
+        if self.world.is_main:
+            directory.mkdir(parents=True, exist_ok=True)
+            sweep(directory)
 
-    def save(self, progress: Progress, name: str | None = None) -> None:
+    def save(self, progress: Progress, name: str | None = None, whole: LanguageModel | None = None) -> None:
         """Write a checkpoint; a numbered one (to go on from) when no name is given, unless it is there already.
+
+        Args:
+            progress: how far the run is.
+            name: `best`, `stable` or `measured`.
+            whole: the model with all its weights, for `best`; None when every rank has it.
 
         Raises:
             DiskError: when one before could not be written; the one before that is whole.
@@ -79,25 +97,40 @@ class Keeper:
         state = _timeless(progress)
         if name is None and state == self._numbered:
             return
+        if name is None:
+            self._numbered = state
         goes_on = name != "best"
+        folder = self.directory / (name or f"step-{progress.step:06d}")
+        shards = self._write_shards(folder) if self.is_sharded and goes_on else None
+        if not self.world.is_main:
+            return
         snapshot = take_snapshot(
-            self.model,
+            self.model if whole is None else whole,
             self.tokenizer,
             provenance={**self.identity, "step": progress.step, "tokens": progress.tokens},
-            optimizer=self._to_go_on_from() if goes_on else None,
+            optimizer=self._to_go_on_from() if goes_on and shards is None else None,
             trainer=progress.to_plain() | {"identity": self.identity} if goes_on else None,
+            tensors=None if shards is None else {},
         )
-        folder = self.directory / (name or f"step-{progress.step:06d}")
 
         def write() -> None:
-            write_snapshot(folder, snapshot)
+            write_snapshot(folder, snapshot, shards)
             if name is None:
                 prune(self.directory, self.keep.last, newest=progress_step, every_steps=self.keep.every_steps)
 
         progress_step = progress.step
         self._writer.start(write)
-        if name is None:
-            self._numbered = state
+
+    def _write_shards(self, folder: Path) -> Path:
+        """Let each rank write its shards beside a checkpoint's place; returns where they are."""
+        beside = folder.with_name(f".{folder.name}.shards.{DRAFT}")
+        if self.world.is_main:
+            self.wait()
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir()
+        self.world.broadcast(None)  # from here on it is empty
+        write_shards(beside, {name: p.detach() for name, p in self.model.named_parameters()} | self._to_go_on_from())
+        return beside
 
     def check(self) -> None:
         """Raise what went wrong in writing, if it has come out by now; waits for nothing."""
@@ -111,12 +144,14 @@ class Keeper:
         """The checkpoint of a name (`best`, `stable`, `measured`), or None when there is none."""
         self.wait()
         folder = self.directory / name
-        return folder if folder.exists() else None
+        return folder if self.world.broadcast(folder.exists()) else None
 
     def newest(self) -> tuple[Path | None, list[str]]:
         """The newest whole numbered checkpoint, and a line about each newer one that is damaged."""
         self.wait()
-        return newest_good(self.directory)
+        found, damaged = newest_good(self.directory) if self.world.is_main else (None, [])
+        name, damaged = self.world.broadcast([None if found is None else found.name, damaged])
+        return None if name is None else self.directory / name, damaged
 
     def load(self, folder: Path, own: bool = True) -> Progress:
         """Put the weights and the optimizers' state of a checkpoint into place.
@@ -133,10 +168,12 @@ class Keeper:
             CheckpointError: when it is missing or damaged.
         """
         self.wait()
-        loaded = load_checkpoint(folder)
-        if loaded.trainer is None:
+        self.world.broadcast(None)  # rank 0 has written what the others read now
+        loaded = None if self.is_sharded else load_checkpoint(folder)
+        trainer = read_trainer(folder) if loaded is None else loaded.trainer
+        if trainer is None:
             raise RunError(f"{folder}: cannot be trained further", got="a checkpoint without trainer state")
-        before = loaded.trainer["identity"]
+        before = trainer["identity"]
         if [before.get(name) for name in FROZEN] != [self.identity.get(name) for name in FROZEN]:
             raise RunError(
                 f"{folder}: cannot be trained further here",
@@ -147,22 +184,49 @@ class Keeper:
             raise RunError(
                 f"{folder.parent.parent}: holds another training run", do="choose another --out, or remove that folder"
             )
-        self._take_weights(loaded.model, folder, all_of_them=own)
-        device = next(self.model.parameters()).device
-        tensors = {name: tensor.to(device) for name, tensor in read_optimizer(folder).items()}
+        if loaded is None:
+            tensors = self._read_shards(folder, all_of_them=own)
+        else:
+            self._take_weights(loaded.model, folder, all_of_them=own)
+            device = next(self.model.parameters()).device
+            tensors = {name: tensor.to(device) for name, tensor in read_optimizer(folder).items()}
         restore_optimizers(self.model, self.optimizers, self.average.take_up(tensors, begins=not own))
-        progress = Progress.from_plain(loaded.trainer)
+        progress = Progress.from_plain(trainer)
         self._numbered = _timeless(progress) if own and folder.name.startswith("step-") else None
         return progress
 
     def _to_go_on_from(self) -> dict[str, torch.Tensor]:
         return optimizer_tensors(self.model, self.optimizers) | self.average.tensors()
 
+    def _read_shards(self, folder: Path, all_of_them: bool) -> dict[str, torch.Tensor]:
+        """Read this rank's part of weights, into their place, and of what is to go on from, which is returned."""
+        own = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+        sizes = sizes_in(folder)
+        weights = {name: size for name, (size, _) in sizes.items() if ":" not in name}
+        self._check_fit(weights, folder, all_of_them)
+        rest: dict[str, torch.Tensor] = {}
+        for name, (size, dtype) in sizes.items():
+            like = own.get(name.rpartition(":")[0])
+            if ":" in name and like is not None and like.shape == size:
+                rest[name] = torch.zeros_like(like, dtype=dtype)
+            elif ":" in name:
+                rest[name] = torch.zeros(size, dtype=dtype, device=self.world.device)
+        read_shards(folder, {name: own[name] for name in weights} | rest)
+        return rest
+
     def _take_weights(self, source: LanguageModel, folder: Path, all_of_them: bool) -> None:
         """Copy weights by name; layers that the source does not have stay as they were built, when that is allowed."""
-        adapter = lora_tensors(self.model)
         own, found = dict(self.model.named_parameters()), dict(source.named_parameters())
-        misfit = [name for name in found if name not in own or own[name].shape != found[name].shape]
+        self._check_fit({name: parameter.shape for name, parameter in found.items()}, folder, all_of_them)
+        if lora_tensors(self.model):  # the source has it merged; the frozen weights are in place, A and B come later
+            return
+        with torch.no_grad():
+            for name, parameter in found.items():
+                own[name].copy_(parameter)
+
+    def _check_fit(self, found: Mapping[str, torch.Size], folder: Path, all_of_them: bool) -> None:
+        adapter, own = lora_tensors(self.model), dict(self.model.named_parameters())
+        misfit = [name for name, size in found.items() if name not in own or own[name].shape != size]
         missing = [name for name in own if name not in found and name not in adapter] if all_of_them else []
         if misfit or missing:
             raise RunError(
@@ -170,11 +234,6 @@ class Keeper:
                 got=f"{misfit[0]} that does not fit" if misfit else f"no {missing[0]}",
                 wanted="the same model, or one with fewer layers",
             )
-        if adapter:  # the source has it merged; the frozen weights are in place, and A and B come with the optimizers
-            return
-        with torch.no_grad():
-            for name, parameter in found.items():
-                own[name].copy_(parameter)
 
 
 def _timeless(progress: Progress) -> dict[str, Any]:

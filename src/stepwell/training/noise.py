@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from stepwell.seeding import derive_seed
 from stepwell.training.regularization_config import GradientNoiseConfig
+from stepwell.training.spread import shard_like
 
 
 def noise_deviation(config: GradientNoiseConfig, step: int) -> float:
@@ -37,6 +37,4 @@ def add_noise(model: nn.Module, config: GradientNoiseConfig | None, seed: int, s
             continue
         generator = torch.Generator().manual_seed(derive_seed(seed, "noise", step, name))
         noise = torch.randn(gradient.shape, generator=generator).to(gradient.device)
-        if isinstance(gradient, DTensor):
-            noise = distribute_tensor(noise, gradient.device_mesh, gradient.placements)
-        gradient.add_(noise, alpha=deviation)
+        gradient.add_(shard_like(noise, gradient), alpha=deviation)

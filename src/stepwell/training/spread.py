@@ -2,24 +2,19 @@
 
 A rank turns its examples into a loss; torch's own DistributedDataParallel and fully_shard see to it that the gradient
 of all ranks comes together in the last backward of an update. What is the same for both ways, and for one process
-alone, is the door here: `loss`, `accumulating`, `whole`. This file leaves out which rows a rank takes (`update.py`).
+alone, is the door here: `loss`, `accumulating`, `whole`. This file leaves out which rows a rank takes (`update.py`) and
+how shards are made (`sharding.py`).
 """
 
 from __future__ import annotations
 
-import copy
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from stepwell.errors import ConfigError
@@ -30,6 +25,9 @@ from stepwell.training.world import World
 
 SHARDED_OPTIMIZERS = ("adamw", "muon")
 """Kinds whose update of shards was compared with that of whole tensors (tests/unit/training/test_spread.py)."""
+
+NOT_SHARDED = ("lora",)
+"""Settings that need whole tensors."""
 
 NOT_ALWAYS_USED = ("pooler",)
 """Fields of a model's config that make parameters which a batch may give no gradient; DDP must look for them."""
@@ -62,7 +60,12 @@ class Spread(ABC):
     Args:
         model: what the optimizers change; its parameters may be shards.
         module: turns the examples of a rank into its loss, as `Losses` does.
+
+    Attributes:
+        is_sharded: whether a rank holds parts of tensors only.
     """
+
+    is_sharded: ClassVar[bool] = False
 
     def __init__(self, model: LanguageModel, module: nn.Module) -> None:
         self.model, self.module = model, module
@@ -110,52 +113,6 @@ class Replicated(Spread):
         return nullcontext() if is_last else self._replica.no_sync()
 
 
-class Sharded(Spread):
-    """A part of every weight, gradient and optimizer slot on each rank (FSDP2).
-
-    Blocks are gathered one by one where nothing but their forward reads their weights; the rest is one unit. Weights
-    and gradients travel in the precision that they are kept in, so the numbers are those of one process.
-    """
-
-    def __init__(self, model: LanguageModel, objective: Objective[Any], world: World) -> None:
-        self._world = world
-        for parameter in model.parameters():
-            dist.broadcast(parameter.data, 0)  # all begin with the weights of rank 0
-        self._template = copy.deepcopy(model) if world.is_main else None
-        mesh = init_device_mesh(world.device.type, (world.size,))
-        for block in _units(model):
-            fully_shard(block, mesh=mesh)
-        losses = Losses(model, objective, world.device)
-        self._sharded = fully_shard(losses, mesh=mesh)
-        super().__init__(model, losses)
-
-    def accumulating(self, is_last: bool) -> AbstractContextManager[None]:
-        """Before the last backward each rank keeps a whole gradient of its own."""
-        self._sharded.set_requires_gradient_sync(is_last)
-        return nullcontext()
-
-    def whole(self) -> LanguageModel:
-        """A model of its own on rank 0, with the gathered weights; the shards elsewhere."""
-        whole = self._template
-        own = {} if whole is None else dict(whole.named_parameters())
-        for name, parameter in self.model.named_parameters():
-            gathered = gather(parameter.detach())
-            if whole is not None:
-                own[name].data.copy_(gathered)
-        return self.model if whole is None else whole.eval()
-
-
-def _units(model: LanguageModel) -> Sequence[nn.Module]:
-    """Blocks whose weights nothing but their own forward reads; a block with a memory is read from outside."""
-    return [
-        block
-        for blocks in model.modules()
-        if isinstance(blocks, nn.ModuleList)
-        for block in blocks
-        if hasattr(block, "attention") and hasattr(block, "mlp") and not hasattr(block, "cross")
-    ]
-
-
 def spread_over(world: World, model: LanguageModel, objective: Objective[Any], config: TrainingConfig) -> Spread:
     """Spread a model as `training.parallel` says.
 
@@ -173,18 +130,25 @@ def spread_over(world: World, model: LanguageModel, objective: Objective[Any], c
             wanted=" or ".join(SHARDED_OPTIMIZERS),
             do="set training.parallel=ddp, or another optimizer",
         )
-    if config.lora is not None:
-        raise ConfigError("training.lora: is not sharded", do="set training.parallel=ddp: LoRA has little to shard")
+    for field in NOT_SHARDED:
+        if getattr(config, field) is not None:
+            raise ConfigError(f"training.{field}: does not work on shards", do="set training.parallel=ddp")
+    from stepwell.training.sharding import Sharded  # torch takes a second to load what it needs
+
     return Sharded(model, objective, world)
 
 
 def gather(tensor: Tensor) -> Tensor:
     """A whole tensor from the shards of all ranks (every rank must ask); a plain one as it is."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    shards = getattr(tensor, "full_tensor", None)  # asked like this, because torch takes a second to load DTensor
+    return tensor if shards is None else cast(Tensor, shards())
 
 
 def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """This rank's part of a whole tensor that all ranks hold, as another one is sharded."""
-    if not isinstance(like, DTensor):
+    """This rank's part of a whole tensor that all ranks hold, where another one is in shards."""
+    if not hasattr(like, "full_tensor"):
         return tensor
-    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(like, DTensor)
+    return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)

@@ -12,7 +12,7 @@ from stepwell.errors import Stopped
 from stepwell.progress import StepDone
 from stepwell.runs import read_lines
 from stepwell.training import SCHEDULES
-from stepwell.training import clock as timing
+from stepwell.training import world as timing
 
 every_schedule = pytest.mark.parametrize("kind", SCHEDULES)
 ALL_THE_WAY = ("linear", "cosine", "one_cycle")
