@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stepwell.models.ngram_model import NGram
     from stepwell.models.recurrent import RecurrentLanguageModel
     from stepwell.models.recurrent_encoder_decoder import RecurrentEncoderDecoder
+    from stepwell.models.stack import Stack
     from stepwell.models.word_vectors import fill_embeddings
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "RecurrentEncoderDecoder",
     "RecurrentEncoderDecoderConfig",
     "RecurrentLanguageModel",
+    "Stack",
     "TransformerConfig",
     "build_model",
     "decoder_sized",
@@ -74,6 +76,7 @@ __getattr__ = open_late(
         "FeedForward": "feed_forward",
         "LanguageModel": "language_model",
         "Output": "language_model",
+        "Stack": "stack",
         "KneserNey": "ngram",
         "NGram": "ngram_model",
         "RecurrentLanguageModel": "recurrent",

@@ -7,6 +7,7 @@ looks at a memory. This file leaves out embeddings and heads.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -190,6 +191,7 @@ class Stack(nn.Module):
         cross: attend to a memory too.
 
     Attributes:
+        compiled: what stands for the blocks while training, one for each; empty for the blocks themselves.
         checkpoint_activations: while training, keep only what goes into each block, and compute the rest again for the
             gradient (Chen et al., 2016): much less memory for a third more work, and the same numbers.
     """
@@ -203,6 +205,7 @@ class Stack(nn.Module):
         super().__init__()
         self.config, self.causal = config, causal
         self.checkpoint_activations = False
+        self.compiled: list[Callable[..., Tensor]] = []
         self.embedding_norm = build_norm(config.norm, config.d_model) if config.embedding_norm else None
         self.positions = self._build_positions()
         rotaries, depth = build_rotaries(config), num_layers or config.num_layers
@@ -275,7 +278,10 @@ class Stack(nn.Module):
         }
         bias = self._bias(num_tokens, start + num_tokens, x)
         again = self.checkpoint_activations and self.training and torch.is_grad_enabled()
-        for layer, block in enumerate(self.blocks):
+        blocks: Iterable[Callable[..., Tensor]] = self.blocks
+        if self.compiled and self.training and cache is None:
+            blocks = self.compiled
+        for layer, block in enumerate(blocks):
             given = (x, masks[self._window(layer)], bias, cache, layer, memory, prefix is not None)
             x = checkpoint(block, *given, use_reentrant=False) if again else block(*given)
         if cache is not None:

@@ -41,6 +41,8 @@ class TrainingConfig(Config):
         checkpoint_activations: keep only what goes into each block, and compute the rest again for the gradient: much
             less memory for a third more work, and the same numbers. Not for recurrent models.
         precision: of the matrix products; weights and optimizer stay in float32.
+        compile: let torch.compile fuse what stands between the matrix products; None does where the time it saves is
+            worth the time it takes.
         parallel: how several ranks share the model: `ddp` holds it whole on each, `fsdp` in shards; `auto` is `ddp`.
         evaluate_every_steps: steps between measurements on held-out text.
         patience: measurements without a better one before the decay begins early, or the run ends where its schedule
@@ -65,6 +67,7 @@ class TrainingConfig(Config):
     averaging: AveragingConfig | None = None
     checkpoint_activations: bool = False
     precision: Precision
+    compile: bool | None = None
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     evaluate_every_steps: Annotated[int, Field(ge=1)]
     patience: Annotated[int, Field(ge=1)] | None = 4

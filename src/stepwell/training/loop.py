@@ -25,6 +25,7 @@ from stepwell.runs import sweep, to_json
 from stepwell.tokenizers import Tokenizer
 from stepwell.training.adapting import frozen_identity
 from stepwell.training.clock import Clock
+from stepwell.training.compiling import FROM_STEP, Compiled, is_compile_fault
 from stepwell.training.config import TrainingConfig
 from stepwell.training.gauge import Gauge
 from stepwell.training.keeping import Keeper
@@ -35,6 +36,7 @@ from stepwell.training.record import Record
 from stepwell.training.schedules import Span, begin_decay, fit_span, note_measurement, plan_span, rate_factor
 from stepwell.training.state import Progress
 from stepwell.training.update import Update, Updater
+from stepwell.training.world import World
 
 Evaluate = Callable[[LanguageModel], Mapping[str, float]]
 """Measures a model on held-out text; `loss` among the values is what the best checkpoint has least of."""
@@ -78,6 +80,8 @@ class Trainer:
         profiler: is told of every step.
         watch: gets the events.
         stop_requested: asked after every step; True saves and raises `Stopped`.
+        world: the ranks that train together, each with a trainer of its own; default alone. Only rank 0 measures,
+            writes (but for its own shards) and tells.
 
     Raises:
         RunError: when the directory holds a training run of another identity.
@@ -100,13 +104,16 @@ class Trainer:
         profiler: Profiler | None = None,
         watch: Watcher = unwatched,
         stop_requested: Callable[[], bool] = bool,
+        world: World | None = None,
     ) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
         self.identity, self.evaluate = json.loads(to_json(identity)), evaluate  # as a checkpoint gives it back
         self.stop_requested, self.profiler = stop_requested, profiler
-        sweep(directory)
-        self.record = Record(directory / "metrics.jsonl", watch)
-        self.updater = Updater(model, packer, config, build_objective(config.objective, tokenizer), seed)
+        self.world = World.alone() if world is None else world
+        if self.world.is_main:
+            sweep(directory)
+        self.record = Record(directory / "metrics.jsonl", watch, is_silent=not self.world.is_main)
+        self.updater = Updater(model, packer, config, build_objective(config.objective, tokenizer), seed, self.world)
         self.identity |= frozen_identity(model, config.lora)
         self.keeper = Keeper(
             directory / "checkpoints",
@@ -116,11 +123,14 @@ class Trainer:
             self.identity,
             config.keep,
             self.updater.average,
+            self.updater.spread,
+            self.world,
         )
         span = plan_span(config.schedule, config.steps)
         self.progress = Progress(span.decay_start, span.steps)
-        self.clock, self.gauge = Clock(seconds), Gauge(model, gflops)
-        self._begin(start_from)
+        self.clock, self.gauge = Clock(seconds, self.world), Gauge(model, gflops)
+        self.compiled = Compiled(model, config, self.record)
+        self._begin(start_from, seconds)
 
     def run(self) -> Trained:
         """Train to the end.
@@ -143,7 +153,8 @@ class Trainer:
                 self._save("stable")
             factor = state.rate_scale * rate_factor(self.config.schedule, state.span, state.step, state.reductions)
             update = self._update(factor)
-            if state.is_spike(update.loss) or not (update.is_finite or self._skip(update)):
+            is_bad = state.is_spike(update.loss) if update.is_finite else not self._skip(update)
+            if is_bad:
                 self._roll_back(update)
                 state = self.progress
                 continue
@@ -176,15 +187,21 @@ class Trainer:
         state = self.progress
         while True:
             try:
+                self.compiled.mind(state)
                 return self.updater.update(state.step, state.rows, factor)
             except (RuntimeError, MemoryError) as fault:
-                if not is_out_of_memory(fault):
-                    raise
                 words = str(fault).strip().partition("\n")[0] or type(fault).__name__
-            self._halve(words)  # out here, where the fault no longer holds on to what the forward had made
+                is_compiling = is_compile_fault(fault)
+                # with other ranks: they are in the middle of this update
+                if not is_compiling and (not is_out_of_memory(fault) or self.world.size > 1):
+                    raise
+            if is_compiling:
+                self.compiled.give_up(state, words)
+            else:
+                self._halve(words)  # out here, where the fault no longer holds on to what the forward had made
 
     def _halve(self, words: str) -> None:
-        rows = min(self.updater.micro_batch, self.updater.rows_per_step)
+        rows = min(self.updater.micro_batch, self.updater.rows_at(self.progress.step))
         if rows == 1:
             raise TrainingError(
                 f"{self.record.path.parent}: there is no memory for a single row",
@@ -224,6 +241,8 @@ class Trainer:
         state.step += 1
         state.rows += self.updater.rows_at(state.step - 1)
         state.seconds += self.clock.lap()
+        if state.step - 1 == self.compiled.since:
+            self.clock.discount_lap()
 
     def _keep(self) -> None:
         """Save when it is time to, or when a stop was asked for.
@@ -231,7 +250,7 @@ class Trainer:
         Raises:
             Stopped: when everything is on disk.
         """
-        if self.stop_requested():
+        if self.world.any(self.stop_requested()):
             self._save()
             self.keeper.wait()
             raise Stopped("stopped by hand", do="run the same command again to go on")
@@ -273,14 +292,15 @@ class Trainer:
         state = self.progress
         self.model.eval()
         with self.updater.evaluated_weights():
+            whole = self.updater.spread.whole()
             with self.clock.measuring():
-                metrics = dict(self.evaluate(self.model))
+                metrics = self.world.broadcast(dict(self.evaluate(whole)) if self.world.is_main else None)
             measured = Evaluated(state.step, metrics)
             self.record.tell(measured, "evaluation", step=state.step, train_loss=state.loss_mean, **metrics)
             state.measured_step = state.step
             if math.isfinite(metrics["loss"]) and (state.best_loss is None or metrics["loss"] < state.best_loss):
                 state.best_loss, state.best_step, state.worse = metrics["loss"], state.step, 0
-                self._save("best")
+                self._save("best", whole)
             else:
                 state.worse += 1
         state.plateau = note_measurement(self.config.schedule, state.plateau, metrics["loss"])
@@ -333,7 +353,7 @@ class Trainer:
         what = f"loss {update.loss:.3g}, gradient norm {update.grad_norm:.3g}"
         self.record.happened(state.step, "rolled_back", f"{what} at step {at}; the rate is halved", warning=True)
 
-    def _begin(self, start_from: Path | None) -> None:
+    def _begin(self, start_from: Path | None, seconds: float | None) -> None:
         """Go on from the newest whole checkpoint of this directory, or begin."""
         folder, damaged = self.keeper.newest()
         for line in damaged:
@@ -360,13 +380,15 @@ class Trainer:
             )
             self.progress.plateau = begun.plateau
             self.progress.decay_start = max(self.progress.decay_start, self.progress.step)
+        if self.world.size == 1 and self.compiled.is_worth_it(seconds, self.gauge.gflops):
+            self.progress.compile_from = self.progress.step + FROM_STEP
         self.record.begin()
         self._save("measured")
         self._save()
 
-    def _save(self, name: str | None = None) -> None:
-        """Write a checkpoint; a numbered one (to go on from) when no name is given."""
+    def _save(self, name: str | None = None, whole: LanguageModel | None = None) -> None:
+        """Write a checkpoint; a numbered one (to go on from) when no name is given, one to use of a whole model."""
         self.progress.epoch_ends = self.updater.packer.whereabouts(self.progress.rows)
-        self.keeper.save(self.progress, name)
+        self.keeper.save(self.progress, name, whole)
         if name is None:
             self.clock.saved()

@@ -33,6 +33,7 @@ class Progress:
         step: updates made.
         rows: rows of data consumed; the next batch begins here.
         epoch_ends: where the epochs before that row end (`Packer.whereabouts`).
+        compile_from: the first step that trains compiled; None for none.
         micro_batch: rows of one forward and backward since memory ran out; None as configured.
         skipped: steps whose loss or gradient was not finite.
         skipped_last: whether the last step was one.
@@ -68,6 +69,7 @@ class Progress:
     measured_step: int = 0
     stop_reason: str = "steps"
     epoch_ends: dict[str, Any] = field(default_factory=dict)
+    compile_from: int | None = None
     micro_batch: int | None = None
     skipped: int = 0
     skipped_last: bool = False
