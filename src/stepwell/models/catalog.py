@@ -64,7 +64,7 @@ MODELS: dict[str, Family] = {
         RecurrentEncoderDecoderConfig,
         recurrent_encoder_decoder_sized,
         opens="recurrent_encoder_decoder:RecurrentEncoderDecoder",
-        objectives=("causal", "sequence_to_sequence"),
+        objectives=("causal", "span_corruption", "denoising", "sequence_to_sequence"),
     ),
     "feed_forward": Family(FeedForwardConfig, feed_forward_sized, opens="feed_forward:FeedForward"),
     "ngram": Family(NGramConfig, ngram_sized, opens="ngram_model:NGram", learns="counting"),

@@ -24,8 +24,7 @@ def token_losses(logits: Tensor, targets: Tensor, config: LossConfig) -> Tensor:
         config: which loss.
 
     Returns:
-        (N,) float32. Of `cross_entropy` nats: -log p(target), of which label smoothing e replaces a share e by the mean
-        of
+        (N,) float32. Of `cross_entropy` nats: -log p(target), a share of which label smoothing replaces by the mean of
         -log p over all tokens, plus `z_loss` times the squared log-sum-exp of the logits. Of `mean_squared_error`
         (k (f_target - M)^2 + sum over the others of f^2) / V.
     """

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from stepwell.checkpoints import load_checkpoint
 from stepwell.errors import Stopped
@@ -54,6 +55,19 @@ def test_the_mean_is_its_formula(config):
             )
         assert float(layer.weight.detach()) == value
     assert average.count == {"tail": 4}.get(next(n for n, c in CHOICES.items() if c == config), STEPS)
+
+
+def test_the_plain_mean_is_that_of_torch():
+    layer = nn.Linear(5, 3)
+    average, reference = WeightAverage(layer, TailAverageConfig(last_ratio=1.0)), AveragedModel(layer)
+    generator = torch.Generator().manual_seed(0)
+    for step in range(1, 6):
+        with torch.no_grad():
+            layer.weight.add_(torch.randn(3, 5, generator=generator))
+        average.note(step, 5)
+        reference.update_parameters(layer)
+    with average.in_place():
+        torch.testing.assert_close(layer.weight, reference.module.weight)
 
 
 def test_the_weights_come_back_whatever_happens():
