@@ -26,12 +26,9 @@ CPU_NATS, GPU_NATS = 1.88, 1.4697
 BITS = 1 / 0.6931471805599453
 """Of a nat. The text is ASCII, so a character is a byte."""
 
-WHOLE = 10_000_000
-"""Bytes: more than the validation text has, so that each measurement reads all of it."""
-
 LIKE_FOR_LIKE = ("data.test_ratio=0", "data.deduplicate=false", "data.normalization=none")
-TO_CPU_QUALITY = ("--budget", "40s", "--set", "training.evaluate_every_steps=20")
-TO_GPU_QUALITY = ("--budget", "20m", "--set", "training.evaluate_every_steps=100")
+TO_CPU_QUALITY = ("--steps", "150", "--set", "training.evaluate_every_steps=25")
+TO_GPU_QUALITY = ("--budget", "10m", "--set", "training.evaluate_every_steps=200")
 """What `stepwell train` is told beside the text."""
 
 
@@ -97,7 +94,7 @@ def run_nanogpt(setting: Setting) -> Numbers:
         shutil.copy(SHAKESPEARE, folder / "input.txt")
         subprocess.run([sys.executable, "prepare.py"], cwd=folder, check=True, capture_output=True)
     command = [sys.executable, "-u", "train.py", *CPU_RECIPE, f"--out_dir={setting.work / 'nanogpt-out'}"]
-    command += ["--max_iters=20", "--eval_interval=10"] if setting.quick else []
+    command += ["--max_iters=4", "--eval_interval=4", "--eval_iters=2"] if setting.quick else []
     began = time.monotonic()
     seconds, nats, said = 0.0, float("inf"), ""
     with subprocess.Popen(
@@ -132,9 +129,10 @@ def run_stepwell(
         limit: seconds after which it is given up.
     """
     out = setting.work / f"run-{time.monotonic_ns()}"
-    whole = (f"study.watch_bytes={WHOLE}", f"study.validation_bytes={WHOLE}", f"data.validation={validation}")
+    size = validation.stat().st_size  # each measurement reads all of it
+    whole = (f"study.watch_bytes={size}", f"study.validation_bytes={size}", f"data.validation={validation}")
     command = [sys.executable, "-m", "stepwell", "train", "--text", str(train), "--out", str(out), *told]
-    command += ["--set", *whole, *LIKE_FOR_LIKE] + (["study.sample_tokens=5"] if setting.quick else [])
+    command += ["--set", *whole, *LIKE_FOR_LIKE, "study.sample_tokens=5"]
     began = time.monotonic()
     lowest, seconds, reached = float("inf"), 0.0, False
     with (setting.work / "stepwell.log").open("w", encoding="utf-8") as log:
