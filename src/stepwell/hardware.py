@@ -38,7 +38,7 @@ class Machine:
     Attributes:
         cpu: the processor's name.
         cores: cores that this process may use.
-        memory_bytes: of the whole machine.
+        memory_bytes: of the whole machine; an equal share of it where several ranks run.
         device: where tensors go.
         gpu: its name, if there is one.
         vnni: the processor multiplies 8-bit integers in hardware.
@@ -95,11 +95,23 @@ def cache_directory() -> Path:
     return Path.home() / ".cache" / "stepwell"
 
 
+def ranks_here() -> int:
+    """Processes of one job on this machine, as torchrun says; 1 without it."""
+    size = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return max(1, int(size)) if size.isdigit() else 1
+
+
 def usable_cores() -> int:
-    """Physical cores that this process may run on, at least 1; `OMP_NUM_THREADS` lowers it."""
+    """Physical cores that this process may run on, at least 1; `OMP_NUM_THREADS` lowers it.
+
+    Ranks on one machine take equal shares. torchrun sets `OMP_NUM_THREADS=1` where it is not set: that is no wish.
+    """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cores = min(allowed, psutil.cpu_count(logical=False) or allowed)
     asked = os.environ.get("OMP_NUM_THREADS", "")
+    if ranks_here() > 1:
+        cores = max(1, cores // ranks_here())
+        asked = "" if asked == "1" else asked
     return max(1, min(cores, int(asked)) if asked.isdigit() and int(asked) else cores)
 
 
@@ -124,7 +136,7 @@ def choose_device() -> Device:
         raise UsageError("STEPWELL_DEVICE: no such device", got=named, wanted="cpu, cuda or mps")
     if torch.cuda.is_available():
         return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return "mps" if torch.backends.mps.is_available() and ranks_here() == 1 else "cpu"
 
 
 def examine(measure_again: bool = False) -> Machine:
@@ -148,7 +160,7 @@ def examine(measure_again: bool = False) -> Machine:
     return Machine(
         cpu=name,
         cores=cores,
-        memory_bytes=int(psutil.virtual_memory().total),
+        memory_bytes=int(psutil.virtual_memory().total) // ranks_here(),
         device=device,
         gpu=gpu,
         vnni=any("vnni" in flag for flag in flags),

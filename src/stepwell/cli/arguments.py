@@ -8,6 +8,7 @@ command does.
 from __future__ import annotations
 
 import math
+import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-from stepwell.errors import Stopped
+from stepwell.errors import EndedElsewhere, Stopped
 
 MANY = ("--text", "--data", "--set", "--stop", "--track")
 """Options that take several words."""
@@ -50,6 +51,11 @@ def repeat_flags(args: Sequence[str]) -> Iterator[str]:
                 yield flag
             first = False
             yield word
+
+
+def is_follower() -> bool:
+    """Whether this process is a rank that torchrun started beside rank 0."""
+    return os.environ.get("RANK", "0") != "0" and os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 class StopSignal:
@@ -86,7 +92,8 @@ class StopSignal:
         try:
             yield self
         except (KeyboardInterrupt, Exception) as fault:
-            turned = self._struck and not isinstance(fault, Stopped)  # a library may make any fault of an interrupt
+            # a library may make any fault of an interrupt
+            turned = self._struck and not isinstance(fault, Stopped | EndedElsewhere)
             if turned or isinstance(fault, KeyboardInterrupt):
                 raise Stopped("stopped by hand", do="run the same command again to go on") from None
             raise

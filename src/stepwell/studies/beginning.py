@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,11 @@ from stepwell.progress import Evaluated, Fact, StepDone, Watcher
 from stepwell.recipes import Recipe
 from stepwell.runs import to_json, write_atomically
 from stepwell.seeding import derive_seed
-from stepwell.studies.corpus import Corpus
+from stepwell.studies.corpus import Corpus, Tokens
 from stepwell.training import Evaluate
 
 
-def begin_model(recipe: Recipe, corpus: Corpus, watch: Watcher) -> LanguageModel:
+def begin_model(recipe: Recipe, corpus: Tokens, watch: Watcher) -> LanguageModel:
     """The model of a recipe before its first step.
 
     Raises:
@@ -54,6 +55,11 @@ def heritage(recipe: Recipe) -> dict[str, object]:
         return {}
     source = read_provenance(resolve_checkpoint(Path(recipe.init_from))).get("source")
     return {} if source is None else {"source": source}
+
+
+def identity_of(number: int, recipe: Recipe, tokens: Tokens) -> dict[str, Any]:
+    """Plain values that say which training run a round is."""
+    return {"round": number, "model": recipe.model.model_dump(), "data": tokens.tokens.key, **heritage(recipe)}
 
 
 def count_once(

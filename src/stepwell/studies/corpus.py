@@ -7,6 +7,7 @@ is read and packed (`data`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,16 +33,14 @@ RARE = 10
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """Prepared text with its tokenizer and tokens.
+class Tokens:
+    """What training needs of a text.
 
     Attributes:
-        text: documents by split.
         tokenizer: trained on the train split.
-        tokens: the same documents as token ids.
+        tokens: the documents of all splits as token ids.
     """
 
-    text: PreparedText
     tokenizer: Tokenizer
     tokens: TokenShards
 
@@ -49,6 +48,34 @@ class Corpus:
     def train(self) -> TokenSplit:
         """Tokens to train on."""
         return self.tokens.split("train")
+
+    def to_plain(self) -> dict[str, str]:
+        """Where another process finds them; the tokenizer is written beside its tokens."""
+        path = self.tokens.path.resolve()
+        tokenizer = path.with_name(f"{path.name}.tokenizer.json")
+        self.tokenizer.save(tokenizer)
+        return {"tokens": str(path), "tokenizer": str(tokenizer)}
+
+    @classmethod
+    def from_plain(cls, places: Mapping[str, str]) -> Tokens:
+        """Open what another process told of.
+
+        Raises:
+            DataError: when the tokens are missing or damaged.
+            TokenizerError: when the tokenizer is.
+        """
+        return Tokens(Tokenizer.load(Path(places["tokenizer"])), TokenShards.open(Path(places["tokens"])))
+
+
+@dataclass(frozen=True)
+class Corpus(Tokens):
+    """Prepared text with its tokenizer and tokens.
+
+    Attributes:
+        text: documents by split.
+    """
+
+    text: PreparedText
 
     def judged(self, max_bytes: int) -> TokenSplit:
         """Validation documents up to a size, spread evenly over the split; the same for every tokenizer."""
@@ -102,7 +129,7 @@ def read_text(data: DataConfig, run: RunDirectory, watch: Watcher) -> PreparedTe
 def tokenize_corpus(text: PreparedText, config: TokenizerConfig, run: RunDirectory, watch: Watcher) -> Corpus:
     """Train the tokenizer, or find it, and turn the text into tokens."""
     tokenizer = _find_tokenizer(text, config, run, watch)
-    return Corpus(text, tokenizer, tokenize_text(text, tokenizer, run.data, watch))
+    return Corpus(tokenizer, tokenize_text(text, tokenizer, run.data, watch), text)
 
 
 def _find_tokenizer(text: PreparedText, config: TokenizerConfig, run: RunDirectory, watch: Watcher) -> Tokenizer:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 import psutil
 
+from stepwell.config import Config
 from stepwell.data import Packer
 from stepwell.hardware import Machine
 from stepwell.inference import score_documents
-from stepwell.models import MODELS, ModelConfig, build_model
+from stepwell.models import MODELS, AnyModelConfig, LanguageModel, ModelConfig, build_model
 from stepwell.recipes import MAX_SEQ_LEN, derive_training, train_defaults
-from stepwell.studies.corpus import Corpus
-from stepwell.training import TrainingConfig, Updater, build_objective
+from stepwell.studies.corpus import Corpus, Tokens
+from stepwell.training import TrainingConfig, Updater, World, build_objective
 
 PROBED_DEPTHS = (2, 4)
 PROBE_SECONDS = 1.2
@@ -39,6 +40,39 @@ class Speed:
     memory_bytes: int
 
 
+class ProbedShape(Config):
+    """What is probed.
+
+    Attributes:
+        model: its shape.
+        training: batch, precision and optimizer.
+    """
+
+    model: AnyModelConfig
+    training: TrainingConfig
+
+
+def train_for_a_while(
+    shape: ProbedShape, tokens: Tokens, machine: Machine, world: World
+) -> tuple[LanguageModel, float]:
+    """Train for about a second, on all ranks at once.
+
+    Returns:
+        The model, whole on rank 0, and how many tokens a second all ranks together trained on.
+    """
+    training = shape.training
+    packer = Packer(tokens.train, training.row_length(shape.model.max_seq_len), 0)
+    objective = build_objective(training.objective, tokens.tokenizer)
+    updater = Updater(build_model(shape.model, 0).to(machine.device), packer, training, objective, 0, world)
+    num_tokens, laps = 0, 0
+    updater.update(0, 0, 1.0)  # the first update allocates
+    began = world.time()
+    while (seconds := world.time() - began) < PROBE_SECONDS or laps < 2:
+        num_tokens += updater.update(laps, laps * updater.rows_per_step, 1.0).num_tokens
+        laps += 1
+    return updater.spread.whole(), num_tokens / seconds
+
+
 def measure_speed(model: ModelConfig, training: TrainingConfig, corpus: Corpus, machine: Machine) -> Speed:
     """Train and score for about two seconds, and throw the model away.
 
@@ -48,16 +82,12 @@ def measure_speed(model: ModelConfig, training: TrainingConfig, corpus: Corpus, 
         corpus: real text, because padding and document borders cost time too.
         machine: where tensors go.
     """
-    built = build_model(model).to(machine.device)
-    packer = Packer(corpus.train, training.row_length(model.max_seq_len), 0)
-    updater = Updater(built, packer, training, build_objective(training.objective, corpus.tokenizer), seed=0)
-    tokens, laps = 0, 0
-    updater.update(0, 0, 1.0)  # the first update allocates
-    began = time.monotonic()
-    while time.monotonic() - began < PROBE_SECONDS or laps < 2:
-        tokens += updater.update(laps, laps * updater.rows_per_step, 1.0).num_tokens
-        laps += 1
-    train_rate = tokens / (time.monotonic() - began)
+    shape = ProbedShape.model_validate({"model": model, "training": training})
+    world = World.from_environment()
+    if world.size > 1:
+        plain = shape.model_dump(mode="json")
+        world.broadcast({"job": "probe", "shape": plain, "tokens": corpus.to_plain(), "machine": machine.as_dict()})
+    built, train_rate = train_for_a_while(shape, corpus, machine, world)
     scored, began = 0, time.monotonic()
     for number in range(corpus.train.num_documents):
         scores = next(score_documents(built, [corpus.train.document(number)], precision=training.precision))

@@ -18,7 +18,6 @@ import yaml
 
 from stepwell.checkpoints import load_checkpoint
 from stepwell.config import build
-from stepwell.data import Packer
 from stepwell.errors import RunError
 from stepwell.evaluation import (
     Interval,
@@ -33,11 +32,11 @@ from stepwell.models import LanguageModel, NGram
 from stepwell.progress import Stage, Watcher
 from stepwell.recipes import Recipe, write_recipe
 from stepwell.runs import RunDirectory, read_lines, to_json, write_atomically
-from stepwell.seeding import derive_seed
-from stepwell.studies.beginning import begin_model, count_once, heritage
+from stepwell.studies.beginning import begin_model, count_once, identity_of
 from stepwell.studies.corpus import Corpus, thinned
+from stepwell.studies.crew import train_together
 from stepwell.tokenizers import Tokenizer
-from stepwell.training import Evaluate, Profiler, Trainer
+from stepwell.training import Evaluate, Profiler
 
 SAMPLES_OF_A_PROMPT = 4
 
@@ -135,28 +134,24 @@ def run_trial(
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "recipe.yaml", write_recipe(recipe, {}))
     watch(Stage("train", f"round {number}"))
-    identity = {"round": number, "model": recipe.model.model_dump(), "data": corpus.tokens.key, **heritage(recipe)}
     model, evaluate = begin_model(recipe, corpus, watch), watcher_of(recipe, corpus)
     if isinstance(model, NGram):
-        counted = count_once(model, corpus, folder, evaluate, identity, watch)
+        counted = count_once(model, corpus, folder, evaluate, identity_of(number, recipe, corpus), watch)
         return judge(number, recipe, corpus, run, machine, counted, watch)
-    trainer = Trainer(
-        model.to(machine.device),
-        corpus.tokenizer,
-        Packer(corpus.train, recipe.training.row_length(recipe.model.max_seq_len), derive_seed(recipe.seed, "data")),
-        recipe.training,
-        folder,
-        seed=recipe.seed,
-        identity=identity,
+    trained = train_together(
+        number,
+        recipe,
+        model,
+        corpus,
+        run,
+        machine,
         evaluate=evaluate,
         start_from=start_from,
         seconds=seconds,
-        gflops=machine.gflops.get(recipe.training.precision),
-        profiler=profiler,
         watch=watch,
         stop_requested=stop_requested,
+        profiler=profiler,
     )
-    trained = trainer.run()
     return judge(number, recipe, corpus, run, machine, trained.best, watch)
 
 
