@@ -15,33 +15,24 @@ from stepwell.models import MODELS
 from stepwell.runs import read_lines
 from stepwell.training import OPTIMIZERS, Trained, Trainer
 
-RATES = {
-    "adamw": {"training.optimizer.kind": "adamw", "training.optimizer.learning_rate": 0.01},
-    "muon": {
-        "training.optimizer.kind": "muon",
-        "training.optimizer.learning_rate": 0.02,
-        "training.optimizer.adamw_learning_rate": 0.01,
-    },
-}
-"""For each kind of the catalog the rates of a tiny run. Whoever adds an optimizer adds a row."""
-
 STEPS = 12
+GAUGES = ("mfu_ratio", "memory_bytes", "peak_memory_bytes", "gpu_memory_bytes", "peak_gpu_memory_bytes")
 
 
-RUNS = [("decoder", optimizer) for optimizer in OPTIMIZERS]
-OTHERS = [kind for kind, family in MODELS.items() if kind != "decoder" and family.learns == "gradient"]
+FAST = ("adamw", "muon")
+RUNS = [("decoder", optimizer) for optimizer in sorted(OPTIMIZERS, key=lambda kind: kind not in FAST)]
+OTHERS = [(kind, "muon") for kind, family in MODELS.items() if kind != "decoder" and family.learns == "gradient"]
 
 
 @pytest.fixture(
     scope="module",
     ids=str,
-    params=[*RUNS, *(pytest.param((kind, "muon"), marks=pytest.mark.slow) for kind in OTHERS)],
+    params=[*RUNS[: len(FAST)], *(pytest.param(run, marks=pytest.mark.slow) for run in [*RUNS[len(FAST) :], *OTHERS])],
 )
-def settings(request: pytest.FixtureRequest, tiny_config, byte_tokenizer) -> dict[str, Any]:
+def settings(request: pytest.FixtureRequest, rates_of, tiny_config, byte_tokenizer) -> dict[str, Any]:
     """Every optimizer with a decoder; every other kind with the optimizer that has two of them inside."""
     kind, optimizer = request.param
-    rates = {path.removeprefix("training."): value for path, value in RATES[optimizer].items()}
-    rates["objective.kind"] = MODELS[kind].objectives[0]
+    rates = {**rates_of(optimizer), "objective.kind": MODELS[kind].objectives[0]}
     model = {} if kind == "decoder" else tiny_config(kind).model_copy(update={"dropout": 0.1})
     tokenizer = None if "causal" in MODELS[kind].objectives else byte_tokenizer
     return {"training": {"steps": STEPS, **rates}, "model": model, "tokenizer": tokenizer}
@@ -68,7 +59,7 @@ def state(directory: Path, name: str) -> dict[str, Any] | None:
 
 def told(directory: Path) -> list[dict[str, Any]]:
     """What metrics.jsonl says, without what depends on the clock and without notes about going on."""
-    clock = ("seconds", "tokens_per_second")
+    clock = ("seconds", "tokens_per_second", *GAUGES)
     records = read_lines(directory / "metrics.jsonl")
     return [{k: v for k, v in r.items() if k not in clock} for r in records if r.get("event") != "resumed"]
 
@@ -131,6 +122,75 @@ def test_broken_off_and_started_again(settings, make_trainer, left_alone, tmp_pa
 def assert_ends_like(left_alone: Path, directory: Path, make: Callable[[], Trainer]) -> None:
     go_on(make)
     assert_same(directory, left_alone)
+
+
+def break_off_within(trainer: Trainer, forwards: set[int]) -> Trainer:
+    """Break a run off in the middle of an accumulation: within these forwards of this process, from 1, each once."""
+    loss, count = trainer.updater.objective.loss, 0
+
+    def breaking(*words: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count in forwards:
+            forwards.discard(count)
+            raise KeyboardInterrupt
+        return loss(*words)
+
+    trainer.updater.objective.loss = breaking  # type: ignore[method-assign]
+    return trainer
+
+
+@pytest.mark.parametrize("seconds_between_checkpoints", [1e9, 0])
+def test_broken_off_between_micro_batches(settings, make_trainer, left_alone, tmp_path, seconds_between_checkpoints):
+    """A step has three: the half of it that was done is forgotten, and done again exactly."""
+    training = {**settings["training"], "checkpoint_every_seconds": seconds_between_checkpoints}
+    forwards = {2, 6, 20}  # in the first step, at the end of the second, and later
+    assert_ends_like(
+        left_alone,
+        tmp_path,
+        lambda: break_off_within(make_trainer(tmp_path, **{**settings, "training": training}), forwards),
+    )
+    assert not forwards, "each of them broke the run off"
+
+
+@pytest.mark.parametrize("workers", [(0,), (3,), (0, 2, 1, 0, 4)], ids=str)
+def test_whoever_makes_the_rows_ready(settings, make_trainer, left_alone, tmp_path, workers):
+    """In line, by several threads, and by another number of them each time the run goes on."""
+    numbers, watch = iter(workers), stop_after({2, 5, 6, 10} if len(workers) > 1 else set())
+
+    def make() -> Trainer:
+        training = {**settings["training"], "data_workers": next(numbers), "checkpoint_every_seconds": 0}
+        return make_trainer(tmp_path, **{**settings, "training": training}, watch=watch)
+
+    assert_ends_like(left_alone, tmp_path, make)
+
+
+@pytest.mark.slow
+def test_over_the_borders_of_epochs(make_trainer, tmp_path):
+    """Three epochs of 67 rows or so, broken off right before, at and after their borders, and in their middle."""
+    long = {"training": {"steps": 45, "checkpoint_every_seconds": 0}}
+    whole = make_trainer(tmp_path / "whole", **long)
+    packer = whole.updater.packer
+    borders = [sum(packer.row_count(e) for e in range(epoch + 1)) // 5 for epoch in range(3)]
+    assert borders[-1] < 45
+    whole.run()
+    watch = stop_after({7, *(border + shift for border in borders for shift in (-1, 0, 1, 2))})
+    numbers = iter([0, 1, 2] * 20)
+
+    def make() -> Trainer:
+        return make_trainer(
+            tmp_path / "parts", training={**long["training"], "data_workers": next(numbers)}, watch=watch
+        )
+
+    for _ in range(20):
+        try:
+            make().run()
+            break
+        except KeyboardInterrupt:
+            continue
+    assert weights(tmp_path / "parts", "step-000045") == weights(tmp_path / "whole", "step-000045")
+    assert state(tmp_path / "parts", "step-000045") == state(tmp_path / "whole", "step-000045")
+    assert told(tmp_path / "parts") == told(tmp_path / "whole")
 
 
 def test_a_finished_run_stays_as_it_is(settings, make_trainer, left_alone, tmp_path):

@@ -16,8 +16,7 @@ from stepwell.errors import RunError, Stopped, TrainingError
 from stepwell.models import Decoder, DecoderConfig, LanguageModel
 from stepwell.progress import Evaluated, Fact, StepDone
 from stepwell.runs import read_lines
-from stepwell.training import Progress
-from stepwell.training import world
+from stepwell.training import Progress, world
 from stepwell.training.loop import MAX_ROLLBACKS
 
 TINY = {"vocab_size": 257, "max_seq_len": 16, "num_layers": 2, "d_model": 16, "num_heads": 2, "num_kv_heads": 1}
@@ -222,6 +221,7 @@ def test_steps_that_become_slow_in_the_decay_still_end_in_time(make_trainer, tmp
     assert records(tmp_path, "evaluation")[-1]["step"] == trained.progress.step, "the last model is measured"
 
 
+@pytest.mark.slow
 def test_a_machine_that_was_busy_for_a_while_gives_the_steps_back(make_trainer, tmp_path, clock):
     """Twenty slow steps at the beginning, then fast ones: the time is used all the same."""
     busy = clock.seconds_a_step(*[3.0] * 20, *[0.5] * 1000)
@@ -256,6 +256,7 @@ def test_metrics_say_what_happened(make_trainer, tmp_path):
     steps, evaluations = records(tmp_path, "step"), records(tmp_path, "evaluation")
     assert [record["step"] for record in steps] == list(range(1, 13))
     names = {"kind", "step", "steps", "loss", "learning_rate", "grad_norm", "tokens", "tokens_per_second", "seconds"}
+    names |= {"mfu_ratio", "memory_bytes", "peak_memory_bytes", "gpu_memory_bytes", "peak_gpu_memory_bytes"}
     assert set(steps[0]) == names
     assert steps[-1]["tokens"] == trained.progress.tokens
     assert [b["tokens"] - a["tokens"] > 0 for a, b in pairwise(steps)] == [True] * 11
