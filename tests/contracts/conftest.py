@@ -183,3 +183,25 @@ def byte_tokenizer() -> Tokenizer:
 def tiny_config() -> Callable[[str], ModelConfig]:
     """A function from a kind to the config of its first variant."""
     return lambda kind: next(iter(TINY[kind].values()))
+
+
+RATES: dict[str, dict[str, float]] = {
+    "sgd": {"learning_rate": 0.3},
+    "adam": {"learning_rate": 0.01},
+    "adamw": {"learning_rate": 0.01},
+    "adafactor": {"learning_rate": 0.03},
+    "lion": {"learning_rate": 0.002},
+    "muon": {"learning_rate": 0.02, "adamw_learning_rate": 0.01},
+    "schedule_free_adamw": {"learning_rate": 0.01},
+}
+"""For each kind of optimizer the rates of a tiny run. Whoever adds an optimizer adds a row."""
+
+
+@pytest.fixture(scope="session")
+def rates_of() -> Callable[[str], dict[str, str | float]]:
+    """A function from a kind of optimizer to what the training section says of it, by dotted path."""
+
+    def rates(kind: str) -> dict[str, str | float]:
+        return {"optimizer.kind": kind, **{f"optimizer.{name}": rate for name, rate in RATES[kind].items()}}
+
+    return rates

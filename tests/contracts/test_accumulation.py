@@ -7,6 +7,7 @@ trainers were found to compute, is far from it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from stepwell.models import MODELS, LanguageModel, build_model
 from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer
 from stepwell.training import (
     OBJECTIVES,
+    OPTIMIZERS,
     AdamWConfig,
     CausalConfig,
     CrossEntropyConfig,
@@ -360,3 +362,19 @@ def test_only_the_balance_of_experts_depends_on_the_cut(tokenizer, fresh, in_flo
 
     assert distance(gradient(0.0, 1), gradient(0.0, len(DOCUMENTS))) < 1e-9
     assert 0 < distance(gradient(0.01, 1), gradient(0.01, len(DOCUMENTS))) < 0.05
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_whole_run_does_not_depend_on_the_cut(optimizer, rates_of, make_trainer, in_float64, tmp_path):
+    """Many updates, each on what the one before left: a difference would grow."""
+    losses = []
+    for micro_batch in (2, 5):
+        directory = tmp_path / str(micro_batch)
+        training = {**rates_of(optimizer), "steps": 8, "micro_batch": micro_batch}
+        trainer = make_trainer(directory, training, model={"dropout": 0.0})
+        in_float64(trainer.model)
+        trainer.run()
+        records = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+        losses.append([record["loss"] for record in records if "loss" in record])
+    assert losses[0][-1] < losses[0][0]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-9)
