@@ -41,7 +41,7 @@ def test_every_command_is_a_function_of_the_same_name() -> None:
     from stepwell.cli.main import app
 
     commands = {info.callback.__name__: info.callback for info in app.registered_commands if info.callback}
-    assert set(commands) | {"stream"} == set(api.__all__)
+    assert set(commands) | {"stream", "find_rate"} == set(api.__all__)
     renamed = {
         "set_": "set",
         "input_": None,
@@ -50,11 +50,13 @@ def test_every_command_is_a_function_of_the_same_name() -> None:
         "stop": None,
         "n": None,
         "no_parity": "parity",
+        "find_lr": "recipe",
     }
     sampling = {"max_tokens", "temperature", "top_k", "top_p", "min_p", "seed"}
     for name, command in commands.items():
         wanted = {renamed.get(one, one) for one in inspect.signature(command).parameters} - sampling - {None}
-        assert wanted <= set(inspect.signature(getattr(api, name)).parameters), name
+        verb = api.find_rate if name == "doctor" else getattr(api, name)
+        assert wanted <= set(inspect.signature(verb).parameters), name
         assert "json" in inspect.signature(command).parameters, name
 
 
@@ -272,6 +274,73 @@ def test_doctor(stepwell: Command) -> None:
     shown = stepwell("doctor")
     assert shown.code == 0
     assert found["precision"] in shown.out
+
+
+@pytest.fixture
+def rate_recipe(tmp_path: Path, small_text: Callable[..., str]) -> Path:
+    """A recipe of a tiny model on a text beside it."""
+    (tmp_path / "text.txt").write_text(small_text("en", 60_000), encoding="utf-8")
+    tree = {"data": {"sources": [str(tmp_path / "text.txt")]}, "training": {"steps": 40}}
+    for assignment in SMALL:
+        path, _, value = assignment.partition("=")
+        section, _, name = path.partition(".")
+        tree.setdefault(section, {})[name] = int(value)
+    (tmp_path / "recipe.yaml").write_text(json.dumps(tree), encoding="utf-8")
+    return tmp_path / "recipe.yaml"
+
+
+@pytest.mark.slow
+def test_doctor_finds_a_learning_rate(stepwell: Command, rate_recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    slow = ["--set", "training.optimizer.kind=adamw", "training.global_batch_tokens=256"]
+    found = json_of(stepwell("doctor", "--find-lr", rate_recipe, "--out", out, *slow, "--json"))
+    assert found["optimizer"] == "adamw"
+    assert found["planned"] / 100 < found["suggested"] < found["planned"] * 100
+    assert found["values"] == {"training.optimizer.learning_rate": found["suggested"]}
+    assert found["steps"] == len(found["rates"]) == len(found["losses"]) == len(found["smoothed"]) <= 100
+    assert min(found["smoothed"]) < found["smoothed"][0]
+    page = (out / "learning-rate.html").read_text(encoding="utf-8")
+    assert found["page"] == str(out / "learning-rate.html")
+    assert page.count("<svg class=") == 2
+    assert f"suggested {found['suggested']:g}" in page
+    shown = stepwell("doctor", "--find-lr", rate_recipe, "--out", out, *slow)
+    assert shown.code == 0, shown.err
+    assert f"suggested  {found['suggested']:g} for adamw" in shown.out, "the same again"
+    assert f"--set training.optimizer.learning_rate={found['suggested']:g}" in shown.out
+    trained = stepwell("train", rate_recipe, "--out", out, "--set", "training.steps=20", "--json")
+    assert json_of(trained)["steps"] == 20, "the folder is still free for the run"
+
+
+def test_doctor_finds_both_rates_of_muon(rate_recipe: Path, tmp_path: Path) -> None:
+    found = api.find_rate(rate_recipe, out=tmp_path / "run", set=["training.global_batch_tokens=256"], steps=40)
+    values = found["values"]
+    assert found["optimizer"] == "muon"
+    assert values["training.optimizer.learning_rate"] == found["suggested"]
+    ratio = values["training.optimizer.adamw_learning_rate"] / found["suggested"]
+    assert ratio == pytest.approx(0.005 / 0.02, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--find-lr", "RECIPE", "--set", "model={kind: ngram}"], "ngram learns by counting"),
+        (["--find-lr", "absent.yaml"], "absent.yaml: no such recipe"),
+        (["--find-lr", "RECIPE", "--set", "training.optimizer.kind=adamx"], "training.optimizer"),
+        (["--out", "somewhere"], "go with --find-lr"),
+    ],
+    ids=["counting", "absent", "wrong", "alone"],
+)
+def test_doctor_says_what_it_cannot_find_a_rate_for(
+    stepwell: Command, rate_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "ngram" in words[-1]:
+        rate_recipe.write_text(json.dumps({"data": {"sources": ["text.txt"]}}), encoding="utf-8")
+    ran = stepwell("doctor", *[str(rate_recipe) if word == "RECIPE" else word for word in words])
+    assert ran.code == 2
+    assert told in ran.err
+    assert not ran.out
+    assert not (tmp_path / "runs").exists()
 
 
 def test_arguments_that_are_no_utf8_are_text_too(stepwell: Command, trained_run: Path) -> None:

@@ -59,12 +59,18 @@ def run(
     Raises:
         StepwellError: for anything a person can mend; see `stepwell.errors`.
     """
-    from stepwell.studies import run_loop
+    from stepwell.studies import run_loop, with_all_ranks
 
     start = time.monotonic() if began is None else began
-    draft, folder = read_request(recipe, text, data, task, metric, target, budget, out, set, kind="run", track=track)
-    result = run_loop(draft, folder, began=start, watch=watch, stop_requested=stop_requested, profile=profile)
-    return {**result, "out": str(folder)}
+
+    def work() -> dict[str, Any]:
+        draft, folder = read_request(
+            recipe, text, data, task, metric, target, budget, out, set, kind="run", track=track
+        )
+        result = run_loop(draft, folder, began=start, watch=watch, stop_requested=stop_requested, profile=profile)
+        return {**result, "out": str(folder)}
+
+    return with_all_ranks(work, stop_requested)
 
 
 def plan(
@@ -85,11 +91,15 @@ def plan(
 
     Text and tokenizer are prepared in the run directory, where `run` finds them.
     """
-    from stepwell.studies import plan_only
+    from stepwell.studies import plan_only, with_all_ranks
 
     start = time.monotonic() if began is None else began
-    draft, folder = read_request(recipe, text, data, task, metric, target, budget, out, set, kind="plan")
-    return {**plan_only(draft, folder, began=start, watch=watch), "out": str(folder)}
+
+    def work() -> dict[str, Any]:
+        draft, folder = read_request(recipe, text, data, task, metric, target, budget, out, set, kind="plan")
+        return {**plan_only(draft, folder, began=start, watch=watch), "out": str(folder)}
+
+    return with_all_ranks(work)
 
 
 def train(
@@ -116,18 +126,22 @@ def train(
     Returns:
         The metric with its interval, steps, tokens, seconds, samples, and where the checkpoint is.
     """
-    from stepwell.studies import train_once
+    from stepwell.studies import train_once, with_all_ranks
 
     if steps is not None and steps < 1:
         raise UsageError("steps: must be at least 1", got=str(steps))
     start = time.monotonic() if began is None else began
-    draft, folder = read_request(
-        recipe, text, data, task, metric, None, budget, out, set, kind="train", steps=steps, track=track
-    )
-    result = train_once(
-        draft, folder, steps=steps, began=start, watch=watch, stop_requested=stop_requested, profile=profile
-    )
-    return {**result, "out": str(folder)}
+
+    def work() -> dict[str, Any]:
+        draft, folder = read_request(
+            recipe, text, data, task, metric, None, budget, out, set, kind="train", steps=steps, track=track
+        )
+        result = train_once(
+            draft, folder, steps=steps, began=start, watch=watch, stop_requested=stop_requested, profile=profile
+        )
+        return {**result, "out": str(folder)}
+
+    return with_all_ranks(work, stop_requested)
 
 
 def quickstart(
@@ -158,6 +172,58 @@ def report(run: PathLike) -> Path:
     from stepwell.studies import write_report
 
     return write_report(Path(run))
+
+
+def find_rate(
+    recipe: PathLike | None = None,
+    *,
+    text: Texts = (),
+    data: Texts = (),
+    budget: str | float | None = None,
+    out: PathLike | None = None,
+    set: Sequence[str] = (),
+    lowest: float | None = None,
+    highest: float | None = None,
+    steps: int = 100,
+    watch: Watcher = unwatched,
+    began: float | None = None,
+) -> dict[str, Any]:
+    """Which learning rates the run of a recipe can bear, by the range test of Smith (2017).
+
+    The rate grows exponentially over a hundred or so updates on the run's own text with its own model, of which nothing
+    is kept but the curve. Optimizers with two rates are tried with both in proportion.
+
+    Args:
+        recipe: a recipe file; the rest is as in `run`.
+        text: as in `run`.
+        data: as in `run`.
+        budget: as in `run`; the model is sized by it.
+        out: the run directory; the page is written there.
+        set: as in `run`.
+        lowest: the first rate; default a thousandth of the one that would be taken.
+        highest: the last rate; default a hundred times that.
+        steps: updates, at least 10.
+        watch: gets the events.
+        began: as in `run`.
+
+    Returns:
+        `suggested`, `steepest` and `diverged` (None when nothing ran away), `values` (recipe path -> suggested rate),
+        `rates`, `losses`, `smoothed`, `steps`, `seconds`, `optimizer`, `planned`, `page` and `out`.
+
+    Raises:
+        UsageError: for a model that learns by counting, or rates that do not rise.
+        TrainingError: when the loss falls at no rate.
+    """
+    from stepwell.studies import find_rate_only, with_all_ranks
+
+    start = time.monotonic() if began is None else began
+
+    def work() -> dict[str, Any]:
+        draft, folder = read_request(recipe, text, data, None, None, None, budget, out, set, kind="plan")
+        rates: dict[str, Any] = {"lowest": lowest, "highest": highest, "steps": steps}
+        return {**find_rate_only(draft, folder, began=start, watch=watch, **rates), "out": str(folder)}
+
+    return with_all_ranks(work)
 
 
 def doctor(*, measure_again: bool = True) -> dict[str, Any]:

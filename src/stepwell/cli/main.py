@@ -16,11 +16,14 @@ from typing import Annotated, Any
 import typer
 
 from stepwell import __version__
-from stepwell.cli.arguments import ManyWords, StopSignal
-from stepwell.errors import StepwellError, UsageError
+from stepwell.cli.arguments import ManyWords, StopSignal, is_follower
+from stepwell.errors import EndedElsewhere, StepwellError, UsageError
 
 BEGAN = time.monotonic()
 """When the process began; budgets count from here."""
+
+SHARED_WORK = {"quickstart", "run", "plan", "train", "--find-lr"}
+"""What several ranks (torchrun) take part in; rank 0 does everything else alone."""
 
 app = typer.Typer(
     name="stepwell",
@@ -342,13 +345,30 @@ def report(run: Run, json: Json = False) -> None:
     show.report_path(api.report(run), json=json)
 
 
-@app.command()
-def doctor(json: Json = False) -> None:
-    """What this machine is, measured, and the settings that are taken on it."""
+@app.command(cls=ManyWords)
+def doctor(
+    find_lr: Annotated[
+        Path | None,
+        typer.Option("--find-lr", metavar="RECIPE", help="Try learning rates on a recipe's run.", show_default=False),
+    ] = None,
+    out: Out = None,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """What this machine is, measured, and the settings that are taken on it; or which learning rates a run can bear."""
     from stepwell import api
     from stepwell.cli import show
 
-    show.machine(api.doctor(), json=json)
+    if find_lr is None:
+        if out is not None or set_:
+            raise UsageError("doctor: --out and --set go with --find-lr", do="stepwell doctor --find-lr RECIPE")
+        show.machine(api.doctor(), json=json)
+        return
+    from stepwell.cli.rates import rate_result
+
+    with show.view(json) as watch:
+        result = api.find_rate(find_lr, out=out, set=set_ or (), watch=watch, began=BEGAN)
+    rate_result(result, str(find_lr), json=json)
 
 
 def main() -> None:
@@ -362,6 +382,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a prompt may be no UTF-8, and a terminal may know less than that
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if is_follower():
+        if not set(args) & SHARED_WORK:
+            sys.exit(0)
+        sys.stdout = io.StringIO()  # rank 0 speaks for all
     try:
         code = app(args=args, prog_name="stepwell", standalone_mode=False)
     except BrokenPipeError:
@@ -379,6 +403,8 @@ def _explain(fault: BaseException, debug: bool) -> int:
         return 130
     if debug:
         traceback.print_exception(fault)
+    if isinstance(fault, EndedElsewhere):
+        return fault.exit_code
     if isinstance(fault, StepwellError):
         show.error(fault)
         return fault.exit_code

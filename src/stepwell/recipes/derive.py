@@ -73,7 +73,7 @@ TIMES_ADAMW = {
     "schedule_free_adamw": (3.0, "3 times AdamW's, as measured"),
 }
 """Rates beside AdamW's, and why. Measured in 60 steps of 1,024 bytes on tinyshakespeare (2 layers of width 64), which
-favours high rates: AdamW did best at 0.03, SGD at 1.0, Adafactor at 0.06, Lion at 0.003, schedule-free AdamW at 0.01."""
+favours high rates: AdamW was best at 0.03, SGD at 1, Adafactor at 0.06, Lion at 0.003, schedule-free AdamW at 0.01."""
 
 
 @dataclass(frozen=True)

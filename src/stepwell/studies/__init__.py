@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from stepwell.doors import open_late
 
 if TYPE_CHECKING:
+    from stepwell.studies.crew import with_all_ranks
     from stepwell.studies.report import (
         Words,
         baseline_words,
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
         visible,
         write_report,
     )
-    from stepwell.studies.sessions import plan_only, run_loop, train_once
+    from stepwell.studies.sessions import find_rate_only, plan_only, run_loop, train_once
 
 __all__ = [
     "Words",
     "baseline_words",
     "change_words",
     "diagnosis_words",
+    "find_rate_only",
     "metric_words",
     "number",
     "plan_only",
@@ -32,9 +34,12 @@ __all__ = [
     "show_metric",
     "train_once",
     "visible",
+    "with_all_ranks",
     "write_report",
 ]
 
-_SESSIONS = ("plan_only", "run_loop", "train_once")
+_SESSIONS = ("find_rate_only", "plan_only", "run_loop", "train_once")
 
-__getattr__ = open_late(__name__, {name: "sessions" if name in _SESSIONS else "report" for name in __all__})
+_FILES = {name: "sessions" if name in _SESSIONS else "report" for name in __all__} | {"with_all_ranks": "crew"}
+
+__getattr__ = open_late(__name__, _FILES)

@@ -30,6 +30,7 @@ from stepwell.studies.budget import Budget, next_slot, num_slots
 from stepwell.studies.corpus import Corpus, describe, open_corpus
 from stepwell.studies.journal import planned_judging
 from stepwell.studies.planning import Planned, outlook, plan_run, shape_words
+from stepwell.studies.range_test import PAGE, refuse_counting, try_rates
 from stepwell.studies.report import write_report
 from stepwell.studies.study import SHORTEST_ROUND_SECONDS, Study
 from stepwell.studies.summary import sum_up
@@ -144,6 +145,29 @@ def _watched(recipe: Recipe, out: Path, watch: Watcher, profile: bool) -> Iterat
         finally:
             if profiler is not None:
                 profiler.close()
+
+
+def find_rate_only(
+    draft: Draft,
+    out: Path,
+    *,
+    began: float,
+    watch: Watcher,
+    lowest: float | None = None,
+    highest: float | None = None,
+    steps: int = 100,
+) -> dict[str, Any]:
+    """Try learning rates on the run that would be planned; `try_rates` says what comes back."""
+    run = RunDirectory(out)
+    refuse_counting(draft.get("model.kind") or "")
+    with _claimed(run, draft, None):
+        fixed = draft.get("training.steps")
+        budget = Budget(None if fixed else _budget_seconds(draft), out / "no-run", began)
+        watch(RunStarted(out, draft.get("metric") or "bits_per_byte", None, budget.seconds))
+        machine = examine()
+        seconds = None if fixed else _for_training(budget)
+        planned = plan_run(draft, run, machine, watch, seconds=seconds, steps=fixed)
+        return try_rates(planned, run, machine, watch, lowest=lowest, highest=highest, steps=steps)
 
 
 def train_once(
@@ -326,7 +350,7 @@ def _refuse_strangers(run: RunDirectory) -> None:
     """
     if not run.root.is_dir() or run.identity.exists():
         return
-    own = ("lock", "spent", "data", "tokenizers")
+    own = ("lock", "spent", "data", "tokenizers", PAGE)
     strange = [p.name for p in run.root.iterdir() if p.name not in own and not p.name.endswith((DRAFT, OLDER))]
     if strange:
         raise RunError(

@@ -23,6 +23,9 @@ from stepwell.training.update import Updater
 REACH = 4
 """Points on each side that a smoothed loss is the mean of."""
 
+RUN_AWAY_RATIO = 0.05
+"""A loss that lies above the first ones by more than this share has run away."""
+
 LEAST_FALL_RATIO = 0.01
 """A loss that falls by less than this share has not begun to learn."""
 
@@ -36,9 +39,10 @@ class RateRange:
         losses: before each update, nats a token.
         smoothed: their mean over the neighbours.
         steepest: the rate at which the smoothed loss fell fastest over the logarithm of the rate.
-        diverged: the rate at which it was lowest before it ran away; None when it never did, so the highest rate tried
-            is still no bound.
-        suggested: a tenth of `diverged`, which is the custom, or `steepest` where that is lower or nothing diverged.
+        diverged: the first rate above that of the lowest loss at which half of the fall was lost again; None when the
+            highest rate tried is still no bound.
+        suggested: `steepest`, or a tenth of `diverged` where that is lower. It errs on the low side: the best rate of a
+            run of some length was two to fifteen times as high in trials (benchmarks/LOG.md).
     """
 
     rates: tuple[float, ...]
@@ -92,31 +96,31 @@ def find_rate(
     for step in range(steps):
         rate = lowest * (highest / lowest) ** (step / (steps - 1))
         update = updater.update(step, step * updater.rows_per_step, rate / usual)
-        if not math.isfinite(update.loss):
-            break
+        if not (update.is_finite and math.isfinite(update.loss)):
+            return read_range(rates, losses, bound=rate)
         rates.append(rate)
         losses.append(update.loss)
         if watch is not None:
             watch(step + 1, rate, update.loss)
-        if not update.is_finite or has_run_away(losses):
+        if has_run_away(losses):
             break
     return read_range(rates, losses)
 
 
 def has_run_away(losses: Sequence[float]) -> bool:
-    """Whether the last few losses lie above where it all began, though lower ones were reached."""
+    """Whether the last few losses lie well above where it all began; one bad batch is not enough."""
     if len(losses) < 3 * REACH:
         return False
-    began, now = _mean(losses[:REACH]), _mean(losses[-REACH:])
-    return now > began + 0.1 * abs(began - min(smooth(losses)))
+    return min(losses[-REACH:]) > (1 + RUN_AWAY_RATIO) * _mean(losses[:REACH])
 
 
-def read_range(rates: Sequence[float], losses: Sequence[float]) -> RateRange:
+def read_range(rates: Sequence[float], losses: Sequence[float], bound: float | None = None) -> RateRange:
     """Read the two rates off a curve.
 
     Args:
         rates: rising.
         losses: as many, finite.
+        bound: the next rate, at which loss or gradient was not finite; None when none was met.
 
     Raises:
         TrainingError: when the loss does not fall at any rate.
@@ -132,8 +136,8 @@ def read_range(rates: Sequence[float], losses: Sequence[float]) -> RateRange:
         )
     falls = [smoothed[max(0, i - 1)] - smoothed[min(lowest, i + 1)] for i in range(lowest + 1)]
     steepest = rates[max(range(1, lowest + 1), key=falls.__getitem__)]
-    fallen = smoothed[0] - smoothed[lowest]
-    diverged = rates[lowest] if max(smoothed[lowest:]) > smoothed[lowest] + 0.2 * fallen else None
+    half = (smoothed[0] + smoothed[lowest]) / 2
+    diverged = next((rates[i] for i in range(lowest, len(rates)) if smoothed[i] > half), bound)
     suggested = steepest if diverged is None else min(steepest, diverged / 10)
     return RateRange(tuple(rates), tuple(losses), tuple(smoothed), steepest, diverged, suggested)
 

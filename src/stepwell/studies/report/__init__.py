@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stepwell.studies.report.markup import visible as visible
     from stepwell.studies.report.page import render_report as render_report
     from stepwell.studies.report.page import write_report as write_report
+    from stepwell.studies.report.rates import render_rate_page as render_rate_page
     from stepwell.studies.report.words import Words as Words
     from stepwell.studies.report.words import baseline_words as baseline_words
     from stepwell.studies.report.words import change_words as change_words
@@ -30,6 +31,7 @@ __all__ = [
     "diagnosis_words",
     "metric_words",
     "number",
+    "render_rate_page",
     "render_report",
     "show_metric",
     "visible",
@@ -45,6 +47,7 @@ __getattr__ = open_late(
         "baseline_words": "words",
         "metric_words": "words",
         "number": "figures",
+        "render_rate_page": "rates",
         "render_report": "page",
         "show_metric": "figures",
         "visible": "markup",

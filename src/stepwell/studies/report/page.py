@@ -36,15 +36,12 @@ def render_report(run_dir: Path) -> str:
     """
     files = read_run(run_dir)
     rounds = all_rounds(files)
-    style = _file("report.css") + round_rules([view.round for view in rounds])
-    script = _file("report.js")
-    return _template().render(
+    return render(
+        "report.html.j2",
+        style=packaged("report.css") + round_rules([view.round for view in rounds]),
+        script=packaged("report.js"),
         say=say,
         paragraph=paragraph,
-        style=Markup(style),
-        script=Markup(script),
-        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'",
         head=summary.headline(files, rounds),
         has_model=any(view.accepted for view in rounds),
         figures=summary.key_figures(files, rounds),
@@ -55,6 +52,7 @@ def render_report(run_dir: Path) -> str:
         data=sections.data(files),
         tokenizer=sections.tokenizer(files),
         commands=summary.commands(files),
+        speed=summary.speed(rounds),
         machine=sections.table(files.facts.get("machine")),
         software=sections.table(files.facts.get("environment")),
         plan=sections.table(files.facts.get("plan")),
@@ -78,15 +76,31 @@ def write_report(run_dir: Path) -> Path:
     return path
 
 
+def render(template: str, *, style: str, script: str = "", **values: object) -> str:
+    """A page of this package's templates, which allows itself its own style and script and nothing else.
+
+    Args:
+        template: its file name.
+        style: what stands in its style element.
+        script: what stands in its script element.
+        values: what else the template names.
+    """
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+    )
+    return _template(template).render(style=Markup(style), script=Markup(script), policy=policy, **values)
+
+
 @functools.cache
-def _template() -> jinja2.Template:
+def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, finalize=_shown, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.from_string(_file("report.html.j2"))
+    return environment.from_string(packaged(name))
 
 
-def _file(name: str) -> str:
+def packaged(name: str) -> str:
+    """A file of this package."""
     return resources.files(__package__ or "").joinpath(name).read_text(encoding="utf-8")
 
 
