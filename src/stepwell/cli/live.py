@@ -32,6 +32,7 @@ STAGES = {
     "prepare": "reading the text",
     "tokenizer": "training the tokenizer",
     "probe": "measuring this machine",
+    "rates": "trying learning rates",
     "train": "training",
     "evaluate": "measuring on held-out text",
     "predict": "writing samples",
@@ -280,9 +281,9 @@ class LiveView:
 
     def _machine(self, step: StepDone) -> list[tuple[str, str]]:
         """What it costs the machine."""
-        pairs, share = [("tokens/s", speed(self._state.tokens_per_second(step)))], self._state.mfu_ratio(step)
-        if share is not None:
-            pairs.append(("of the machine's rate", f"{share:.0%}"))
+        share = self._state.mfu_ratio(step)
+        gives = "" if share is None else f" ({share:.0%} of the machine's rate)"
+        pairs = [("tokens/s", speed(self._state.tokens_per_second(step)) + gives)]
         for name, now, peak in memory_of(step):
             pairs.append((name, f"{now:.1f} GB" if peak is None else f"{now:.1f} GB (peak {peak:.1f})"))
         return pairs

@@ -10,12 +10,15 @@ import json as json_module
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stepwell.cli.arguments import is_follower
 from stepwell.config import format_duration
 from stepwell.errors import StepwellError, UsageError
+from stepwell.progress import Watcher, unwatched
 from stepwell.runs import RunDirectory, read_lines, to_json
 
 if TYPE_CHECKING:
@@ -23,15 +26,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from stepwell.cli.live import LiveView, PlainView
     from stepwell.inference import Completion, Piece
 
 
-def view(json: bool) -> LiveView | PlainView:
-    """The picture of a run that is going on."""
+def view(json: bool) -> AbstractContextManager[Watcher]:
+    """The picture of a run that is going on; none on a rank beside rank 0."""
     from stepwell.cli.live import choose_view
 
-    return choose_view(json)
+    return nullcontext(unwatched) if is_follower() else choose_view(json)
 
 
 def _console(stderr: bool = False) -> Console:
@@ -104,7 +106,7 @@ def run_result(result: dict[str, Any], *, json: bool) -> None:
             console.print(f"{'to beat':<11}{show_metric(metric, baseline[metric])} {name}, {words}")
     trained = next((line for line in reversed(journal) if line.get("accepted") and line.get("tokens_per_second")), None)
     if trained is not None:
-        console.print(f"{'trained at':<11}{_pace(trained)}")
+        console.print(f"{'speed':<11}{_pace(trained)}")
     _masked_words(console, result)
     _samples(console, result["samples"])
     console.print()
@@ -180,8 +182,10 @@ def train_result(result: dict[str, Any], *, json: bool) -> None:
         interval = f" [dim]({show_metric(metric, result['low'])}–{show_metric(metric, result['high'])})[/]"
     console.print()
     console.print(f"validation [bold]{show_metric(metric, result['value'])}[/] {metric_words(metric).en}{interval}")
-    console.print(f"trained    {result['steps']:,} steps, {result['tokens']:,} tokens, {_pace(result)}")
-    console.print(f"took       {format_duration(result['seconds'])}, measuring and all")
+    console.print(
+        f"trained    {result['steps']:,} steps, {result['tokens']:,} tokens, {format_duration(result['seconds'])}"
+    )
+    console.print(f"speed      {_pace(result)}")
     _masked_words(console, result)
     _samples(console, result["samples"])
     console.print()
@@ -196,7 +200,7 @@ def _pace(result: dict[str, Any]) -> str:
     if result.get("mfu_ratio") is not None:
         words += f" ({result['mfu_ratio']:.0%} of the machine's rate)"
     if result.get("peak_memory_bytes") is not None:
-        words += f", at most {result['peak_memory_bytes'] / 1e9:.1f} GB of memory"
+        words += f", {result['peak_memory_bytes'] / 1e9:.1f} GB of memory at most"
     return words
 
 

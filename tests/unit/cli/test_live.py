@@ -111,8 +111,8 @@ def test_the_picture_tells_round_step_loss_speed_and_time_left(width: int) -> No
     picture = shown(view.picture(), width)
     whole = (
         "runs/novel", "target 1.900", "4 m 00 s left", "round 4", "still learning", "about 1 m 12 s", "100 / 400",
-        "loss 3.000", "tokens/s 11.2k", "rate 3.00e-03", "gradient norm 0.80", "held-out 2.210", "2.314", "kept",
-        "of the machine's rate 40%", "memory 0.9 GB (peak 1.2)",
+        "loss 3.000", "rate 3.00e-03", "gradient norm 0.80", "held-out 2.210", "2.314", "kept",
+        "tokens/s 11.2k (40% of the machine's rate)", "memory 0.9 GB (peak 1.2)",
     )  # fmt: skip
     for part in whole:
         assert part in picture

@@ -86,7 +86,8 @@ def _journal(rounds: int) -> list[Line]:
             "gain": None if best is None else best - value, "gain_low": None if best is None else best - value - 0.012,
             "gain_high": None if best is None else best - value + 0.011, "accepted": accepted,
             "seconds": 71.4 + 9 * at, "steps": 400, "tokens": 3_276_800, "parameters": 3_212_800,
-            "train_value": value - 0.09,
+            "train_value": value - 0.09, "tokens_per_second": 10_000.4 + at, "mfu_ratio": 0.4 + at / 100,
+            "peak_memory_bytes": 900_000_000 + at,
             "samples": [{"prompt": prompt, "text": texts[at % 5]} for prompt, texts in SAMPLES.items()],
             "findings": [{"name": PLANS[(at + 1) % len(PLANS)][0], "words": PLANS[(at + 1) % len(PLANS)][1],
                           "evidence": {"train_slope": -0.0213, "tokens_per_parameter": 9.1}}] if at % 5 < 4 else [],
@@ -230,6 +231,22 @@ def test_the_headline_says_from_where_to_where_and_why_it_ended(fake_run: FakeRu
     assert "rolled back, step 212" in shown
     assert "Kneser-Ney 5-gram" in shown
     assert "stepwell predict" in shown
+
+
+def test_the_speed_is_that_of_the_best_round(fake_run: FakeRun) -> None:
+    folder = fake_run(rounds=2)
+    shown = text_of(render_report(folder))
+    for part in ("10.0 k tokens a second", "machine&#39;s measured rate41 %", "memory at most858 MiB"):
+        assert part in shown
+    path = folder / "journal.jsonl"
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for name in ("tokens_per_second", "mfu_ratio", "peak_memory_bytes"):
+        lines = [{key: value for key, value in line.items() if key != name} for line in lines]
+    path.unlink()
+    write_lines(path, lines)
+    shown = text_of(render_report(folder))
+    assert "tokens a second in training" not in shown, "runs of before tell nothing of it"
+    assert "memory at most" not in shown
 
 
 def test_the_page_speaks_chinese(fake_run: FakeRun) -> None:

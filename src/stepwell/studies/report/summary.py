@@ -145,7 +145,21 @@ def key_figures(files: RunFiles, rounds: list[RoundView]) -> list[tuple[Words, W
         found.append((say("rounds kept"), say("n of m", {"n": len(kept), "m": done}), None))
     seconds = number(result.get("seconds"))
     if seconds is not None:
-        found.append((say("time"), same(figures.show_seconds(seconds)), None))
+        rate = number(kept[-1].record.get("tokens_per_second")) if kept else None
+        under = None if rate is None else say("at speed", {"n": figures.show_count(round(rate))})
+        found.append((say("time"), same(figures.show_seconds(seconds)), under))
+    return found
+
+
+def speed(rounds: list[RoundView]) -> list[tuple[Words, str]]:
+    """How fast the kept round was trained, the share of what the machine can do, and the most memory it took."""
+    record = next((view.record for view in reversed(rounds) if view.accepted), {})
+    rate, share = number(record.get("tokens_per_second")), number(record.get("mfu_ratio"))
+    found = [] if rate is None else [(say("tokens a second"), figures.show_count(round(rate)))]
+    if share is not None:
+        found.append((say("of the rate"), figures.show_ratio(share)))
+    if number(record.get("peak_memory_bytes")) is not None:
+        found.append((say("memory at most"), figures.show_memory(record["peak_memory_bytes"])))
     return found
 
 
