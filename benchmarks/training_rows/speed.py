@@ -81,7 +81,10 @@ def flops(setting: Setting) -> list[Line]:
             for one, best in zip(found[name], found["product"], strict=True)
         ]
         details = {"gflops": medians({"product": found["product"]}, "gflops")["product"]}
-        details |= {"shape": found["product"][0]["shape"], "tokens_per_second": medians(found, "tokens_per_second")}
+        details |= {
+            "shape": found["product"][0]["shape"],
+            "tokens_per_second": medians({name: found[name]}, "tokens_per_second"),
+        }
         lines.append(at_least(f"model FLOPs of the bf16 product's rate, {name}", shares, 65, "%", **details))
     return lines
 
