@@ -19,7 +19,8 @@ class GradientNoiseConfig(Config):
     Its variance at step t, from 0, is variance / (1 + t)^decay.
 
     Attributes:
-        variance: of each component at the first step (the paper's eta: 0.01 to 1, for gradients clipped at 10 to 100).
+        variance: of each component at the first step (the paper's eta: 0.01 to 1, for small networks and sums of
+            losses). A gradient of norm 1 over N weights has components of variance 1 / N: begin well below that.
         decay: how fast it falls (the paper's gamma).
     """
 
