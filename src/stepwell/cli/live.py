@@ -282,7 +282,7 @@ class LiveView:
     def _machine(self, step: StepDone) -> list[tuple[str, str]]:
         """What it costs the machine."""
         share = self._state.mfu_ratio(step)
-        gives = "" if share is None else f" ({share:.0%} of the machine's rate)"
+        gives = "" if share is None else f" ({percent(share)} of the machine's rate)"
         pairs = [("tokens/s", speed(self._state.tokens_per_second(step)) + gives)]
         for name, now, peak in memory_of(step):
             pairs.append((name, f"{now:.1f} GB" if peak is None else f"{now:.1f} GB (peak {peak:.1f})"))
@@ -356,7 +356,7 @@ class PlainView:
         ]
         share = state.mfu_ratio(event)
         if share is not None:
-            parts.append(f"{share:.0%} of the machine's rate")
+            parts.append(f"{percent(share)} of the machine's rate")
         parts += [f"{name} {used:.1f} GB" for name, used, _ in memory_of(event)]
         left = state.seconds_left(now) if state.deadline is None else max(0.0, state.deadline - now)
         if left is not None:
@@ -417,6 +417,11 @@ def speed(tokens_per_second: float) -> str:
     if found is None:
         return "–"
     return f"{found / 1000:.1f}k" if found >= 10_000 else f"{found:,.0f}"
+
+
+def percent(ratio: float) -> str:
+    """A share of a whole, with a decimal where it is small: `41%`, `3.2%`."""
+    return f"{ratio:.0%}" if ratio >= 0.0995 else f"{ratio:.1%}"
 
 
 def _reasons(started: RoundStarted) -> list[str]:

@@ -196,9 +196,11 @@ def train_result(result: dict[str, Any], *, json: bool) -> None:
 
 def _pace(result: dict[str, Any]) -> str:
     """Tokens a second over the time of the training, measuring on the way included, and what the machine gave."""
+    from stepwell.cli.live import percent
+
     words = f"{result['tokens_per_second']:,.0f} tokens/s"
     if result.get("mfu_ratio") is not None:
-        words += f" ({result['mfu_ratio']:.0%} of the machine's rate)"
+        words += f" ({percent(result['mfu_ratio'])} of the machine's rate)"
     if result.get("peak_memory_bytes") is not None:
         words += f", {result['peak_memory_bytes'] / 1e9:.1f} GB of memory at most"
     return words

@@ -228,7 +228,7 @@ def test_the_speed_is_that_of_the_last_steps_without_the_first_of_all() -> None:
     for at, rate in enumerate(rates, start=1):
         view(StepDone(at, 3, 3.0, 0.01, 0.8, at, rate, rate / 10_000))
     lines = written(console).splitlines()
-    assert "10 tokens/s, 0% of the machine's rate" in lines[0]
+    assert "10 tokens/s, 0.1% of the machine's rate" in lines[0]
     assert "1,000 tokens/s, 10% of the machine's rate" in lines[1]
     assert "1,500 tokens/s, 15% of the machine's rate" in lines[2]
 
