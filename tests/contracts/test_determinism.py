@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch.nn.functional import cross_entropy
 
-from stepwell.models import MODELS
+from stepwell.models import MODELS, build_model
 
 SETTINGS: dict[str, Any] = {
     "training": {"steps": 4},
@@ -69,6 +71,39 @@ def test_twice_in_one_process(kind, precision, make_trainer, tiny_config, byte_t
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
     make_trainer(tmp_path / "other", **settings, seed=1).run()
     assert digest(tmp_path / "one") != digest(tmp_path / "other"), "the seed decides nothing"
+
+
+WIDE = {"d_model": 64, "d_embedding": 64, "d_hidden": 64, "d_ff": 64, "max_seq_len": 64, "dropout": 0.0}
+EXPERTS = {"experts": {"num_experts": 6, "experts_per_token": 4, "d_ff": 32}}
+LEARNERS = [(kind, {}) for kind in MODELS if MODELS[kind].learns == "gradient"]
+
+
+@pytest.mark.parametrize(("kind", "more"), [*LEARNERS, ("decoder", EXPERTS)], ids=str)
+def test_with_several_threads(kind, more, tiny_config):
+    """Threads that add to one place in the order in which they come would give another gradient each time."""
+    config = tiny_config(kind)
+    fields = {name: value for name, value in WIDE.items() if name in type(config).model_fields}
+    model = build_model(type(config).model_validate({**config.model_dump(), **fields, **more})).train()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
+    token_ids = torch.randint(0, config.vocab_size, (15, 64), generator=generator)
+    document_ids = (torch.arange(64) // torch.arange(17, 32)[:, None]).int()
+
+    def gradient() -> list[torch.Tensor]:
+        model.zero_grad()
+        cross_entropy(model(token_ids, document_ids).flatten(0, 1), token_ids.flatten()).backward()
+        return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        first, *others = (gradient() for _ in range(4))
+    finally:
+        torch.set_num_threads(threads)
+    for other in others:
+        assert all(torch.equal(one, same) for one, same in zip(first, other, strict=True))
 
 
 @pytest.fixture(scope="module")

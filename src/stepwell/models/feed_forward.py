@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
+from torch.nn.functional import dropout, pad
 
 from stepwell.models.feed_forward_config import FeedForwardConfig
 from stepwell.models.language_model import LanguageModel, Output
@@ -99,8 +99,7 @@ class FeedForward(LanguageModel):
         if document_ids is not None:
             positions = document_positions(document_ids)
         ages = torch.arange(size - 1, -1, -1, device=token_ids.device)
-        places = (torch.arange(length, device=token_ids.device)[:, None] - ages).clamp(min=0)
-        windows = self.embedding(token_ids)[:, places]
+        windows = pad(self.embedding(token_ids), (0, 0, size - 1, 0)).unfold(1, size, 1).transpose(2, 3)
         return torch.where((positions[:, :, None] >= ages)[..., None], windows, self.beginning)
 
     def output(self) -> Output:

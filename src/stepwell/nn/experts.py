@@ -88,7 +88,7 @@ class MixtureOfExperts(nn.Module):
         """What each of its experts (N, k) answers to each token (N, D): (N, k, D)."""
         order = chosen.flatten().argsort(stable=True)
         sizes = chosen.flatten().bincount(minlength=self.up.shape[0]).tolist()
-        groups = tokens[order // self.experts_per_token].split(sizes)
+        groups = tokens.index_select(0, order // self.experts_per_token).split(sizes)  # backward keeps its order
         answers = torch.cat([self._expert(expert, group) for expert, group in enumerate(groups) if group.shape[0]])
         return answers[order.argsort()].view(*chosen.shape, -1)
 
