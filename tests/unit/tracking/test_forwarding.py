@@ -57,7 +57,6 @@ class Notebook(Tracker):
 def notebook(monkeypatch: pytest.MonkeyPatch) -> type[Notebook]:
     fresh = type("Fresh", (Notebook,), {"made": []})
     monkeypatch.setattr(forwarding, "TRACKERS", {**TRACKERS, "wandb": fresh})
-    monkeypatch.delenv("RANK", raising=False)
     return fresh
 
 
@@ -165,13 +164,6 @@ def test_a_tracker_told_twice_is_one(notebook, tmp_path):
     with tracked(["wandb", "wandb"], tmp_path, lambda event: None) as watch:
         watch(step(1))
     assert len(notebook.made) == 1
-
-
-def test_of_a_job_of_many_processes_the_first_one_tracks(notebook, tmp_path, monkeypatch):
-    monkeypatch.setenv("RANK", "1")
-    with tracked(["wandb"], tmp_path, lambda event: None) as watch:
-        watch(step(1))
-    assert notebook.made == []
 
 
 def test_a_library_that_is_missing_is_named_with_its_extra(monkeypatch):

@@ -20,7 +20,7 @@ from stepwell.tracking import TRACKERS, TrackerKind, tracked
 
 VARIABLES = ("WANDB_MODE", "WANDB_PROJECT", "WANDB_ERROR_REPORTING", "TRACKIO_DIR", "TRACKIO_SPACE_ID",
              "TRACKIO_SERVER_URL", "MLFLOW_TRACKING_URI", "MLFLOW_DISABLE_TELEMETRY",
-             "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "RANK")  # fmt: skip
+             "MLFLOW_HTTP_REQUEST_MAX_RETRIES")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
