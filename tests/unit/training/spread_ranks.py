@@ -1,4 +1,4 @@
-"""Updates by one or several ranks: `test_spread.py` runs this file as one process and as two, and compares.
+"""Updates by one or several ranks: `test_ranks.py` runs this file as one process and as two, and compares.
 
     python spread_ranks.py OUT SCENARIO...
 
@@ -50,6 +50,11 @@ SCENARIOS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "recurrent": ("lstm", {"kind": "lstm", "d_embedding": 24}, {}),
     "pooler": ("encoder", {"pooler": True}, {"objective": {"kind": "masked"}}),
     "unused": ("decoder", {"stochastic_depth": 0.8}, {"micro_batch": 1}),
+    "prefix": ("decoder", {}, {"objective": {"kind": "prefix"}}),
+    "pairs": ("recurrent_encoder_decoder", {"d_embedding": 24}, {"objective": {"kind": "sequence_to_sequence"}}),
+    "paced": ("decoder", {}, {"batch_ramp": {"ramp_steps": 3}, "curriculum": {"start_tokens": 3, "ramp_steps": 3}}),
+    "noise, again": ("decoder", {}, {"gradient_noise": {"variance": 1e-6}, "checkpoint_activations": True}),
+    "averaged": ("decoder", {}, {"averaging": {"kind": "ema", "decay": 0.5}}),
     "bfloat16": ("decoder", {}, {"precision": "bfloat16"}),
 }
 """name -> family, what differs in its model, what differs in its training."""
@@ -58,7 +63,7 @@ SCENARIOS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 def tokens() -> TokenSplit:
     """Documents of which few fit into a row, so rows differ in how many targets they have."""
     random = np.random.default_rng(0)
-    lengths = random.integers(2, 40, size=60)
+    lengths = random.integers(3, 16, size=90)
     return TokenSplit(random.integers(3, 90, size=lengths.sum()), np.cumsum([0, *lengths]), lengths)
 
 
@@ -77,10 +82,13 @@ def play(name: str, world: World, parallel: str, out: Path) -> None:
     told = []
     for step in range(STEPS):
         update = updater.update(step, step * updater.rows_per_step, 1.0)
+        updater.average.note(step + 1, STEPS)
         told.append([update.loss, update.grad_norm, update.num_targets, update.num_tokens])
-    whole = updater.spread.whole()
+    with updater.evaluated_weights():
+        whole = updater.spread.whole()
+        weights = {name: parameter.detach().clone() for name, parameter in whole.named_parameters()}
     if world.is_main:
-        save_file({n: p.detach().clone() for n, p in whole.named_parameters()}, out / f"{name}.safetensors")
+        save_file(weights, out / f"{name}.safetensors")
         (out / f"{name}.json").write_text(json.dumps(told))
 
 

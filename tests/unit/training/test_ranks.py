@@ -1,0 +1,199 @@
+"""Several ranks train as one process does, go on as another number of ranks, and say who was lost."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from stepwell.checkpoints import load_checkpoint, read_optimizer, verify
+from stepwell.errors import Stopped
+from stepwell.runs import read_lines
+from stepwell.training import World
+
+HERE = Path(__file__).parent
+STEPS = 12
+
+
+def scenarios() -> list[str]:
+    """The names in `spread_ranks.py`."""
+    spec = importlib.util.spec_from_file_location("spread_ranks", HERE / "spread_ranks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return list(module.SCENARIOS)
+
+
+SCENARIOS = scenarios()
+
+
+def launch(script: str, *words: object, size: int = 2, timeout_seconds: int = 60) -> list[tuple[int, str]]:
+    """Run a file as several ranks; returns exit code and standard error of each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {
+        **os.environ,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(size),
+        "LOCAL_WORLD_SIZE": str(size),
+        "OMP_NUM_THREADS": "1",
+        "STEPWELL_RANK_TIMEOUT_SECONDS": str(timeout_seconds),
+    }
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(HERE / script), *map(str, words)],
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+    try:
+        while all(process.poll() in (None, 0) for process in started) and None in [each.poll() for each in started]:
+            time.sleep(0.05)
+        end = time.monotonic() + 15
+        while None in [process.poll() for process in started] and time.monotonic() < end:
+            time.sleep(0.05)  # as torchrun: when one has ended by a fault, the others have a while to end too
+    finally:
+        for process in started:
+            process.kill()
+    return [(process.wait(), process.communicate()[1]) for process in started]
+
+
+@pytest.fixture(scope="module")
+def updates(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function from `auto` (one process), `ddp` or `fsdp` (two) to where the scenarios' results are."""
+    made: dict[str, Path] = {}
+
+    def run(way: str) -> Path:
+        if way not in made:
+            made[way] = tmp_path_factory.mktemp(way)
+            ended = launch("spread_ranks.py", made[way], way, *SCENARIOS, size=1 if way == "auto" else 2)
+            assert [code for code, _ in ended] == [0] * len(ended), ended
+        return made[way]
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["ddp", "fsdp"])
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_two_ranks_make_the_updates_of_one_process(updates, way, name):
+    """Uneven masks, odd numbers of rows, a rank without rows, clipping, every kind of model, DDP and FSDP2."""
+    alone, together = (json.loads((updates(each) / f"{name}.json").read_text()) for each in ("auto", way))
+    for one, two in zip(alone, together, strict=True):
+        assert two[0] == pytest.approx(one[0], rel=1e-5)
+        assert two[1] == pytest.approx(one[1], rel=1e-3)
+        assert two[2:] == one[2:]
+    expected, got = (load_file(updates(each) / f"{name}.safetensors") for each in ("auto", way))
+    assert expected.keys() == got.keys()
+    for key, tensor in expected.items():
+        torch.testing.assert_close(got[key], tensor, atol=2e-3, rtol=0)
+
+
+@pytest.mark.slow
+def test_the_rows_have_different_numbers_of_targets(updates):
+    """Otherwise the mean of the ranks' means would pass the test above."""
+    told = json.loads((updates("auto") / "few.json").read_text())
+    assert len({targets for _, _, targets, _ in told}) > 1, "rows of a scenario with one row an update"
+
+
+def losses(directory: Path) -> list[float]:
+    return [line["loss"] for line in read_lines(directory / "metrics.jsonl") if line["kind"] == "step"]
+
+
+@pytest.fixture(scope="module")
+def alone(make_trainer, tmp_path_factory) -> Path:
+    """The directory of a run by one process that nothing happened to."""
+    directory = tmp_path_factory.mktemp("alone")
+    make_trainer(directory).run()
+    return directory
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["ddp", "fsdp"])
+def test_a_run_goes_on_as_another_number_of_ranks(alone, make_trainer, tmp_path, way):
+    """Two ranks, then one, then two: the same rows in the same order, so the same losses (to 1e-5)."""
+    ended = launch("trainer_ranks.py", tmp_path, way, 4, "none")
+    assert [code for code, _ in ended] == [130, 130], ended
+    assert sum("Stopped|" in words for _, words in ended) == 1, "one rank speaks for all"
+    newest = tmp_path / "checkpoints" / "step-000004"
+    verify(newest)
+    assert bool(list(newest.glob("shard-*.safetensors"))) == (way == "fsdp")
+    asked: list[int] = []
+
+    def stop_requested() -> bool:
+        asked.append(1)
+        return len(asked) == 3
+
+    with pytest.raises(Stopped):
+        make_trainer(tmp_path, {"parallel": way}, stop_requested=stop_requested).run()
+    assert len(losses(tmp_path)) == 7
+    ended = launch("trainer_ranks.py", tmp_path, way, 0, "none")
+    assert [code for code, _ in ended] == [0, 0], ended
+    assert losses(tmp_path) == pytest.approx(losses(alone), rel=1e-5)
+    for folder in ("best", f"step-{STEPS:06d}"):
+        one, two = (load_checkpoint(each / "checkpoints" / folder) for each in (alone, tmp_path))
+        for name, parameter in one.model.named_parameters():
+            torch.testing.assert_close(two.model.get_parameter(name), parameter, atol=1e-3, rtol=0)
+    assert (tmp_path / "checkpoints" / "best" / "model.safetensors").exists(), "what is used is one file"
+    slots = [read_optimizer(each / "checkpoints" / f"step-{STEPS:06d}") for each in (alone, tmp_path)]
+    assert slots[0].keys() == slots[1].keys()
+    assert all(slots[0][name].shape == slots[1][name].shape for name in slots[0])
+
+
+def words_of(ended: list[tuple[int, str]], rank: int) -> list[str]:
+    return [line for line in ended[rank][1].splitlines() if line.count("|") >= 2]
+
+
+@pytest.mark.slow
+def test_a_fault_of_one_rank_ends_all_and_is_told_by_it(tmp_path):
+    ended = launch("trainer_ranks.py", tmp_path, "ddp", 0, "fails")
+    assert [code for code, _ in ended] == [1, 1]
+    assert words_of(ended, 1) == ["1|DataError|rows: cannot be read; do: mend them"]
+    (silent,) = words_of(ended, 0)
+    assert silent == "1|EndedElsewhere|rank 1: rows: cannot be read; do: mend them"
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_is_named_and_the_next_start_goes_on(alone, tmp_path):
+    ended = launch("trainer_ranks.py", tmp_path, "ddp", 0, "dies")
+    assert ended[1][0] == -9
+    (said,) = words_of(ended, 0)
+    assert said.startswith("1|TrainingError|rank 1 of 2: is gone"), said
+    ended = launch("trainer_ranks.py", tmp_path, "ddp", 0, "none")
+    assert [code for code, _ in ended] == [0, 0], ended
+    assert losses(tmp_path) == pytest.approx(losses(alone), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_rank_that_hangs_is_named(tmp_path):
+    ended = launch("trainer_ranks.py", tmp_path, "ddp", 0, "hangs", timeout_seconds=3)
+    (said,) = words_of(ended, 0)
+    assert said.startswith("1|TrainingError|rank 1 of 2: hangs"), said
+    assert "no answer for 3 s" in said
+
+
+def test_alone_every_verb_is_the_identity():
+    world = World.alone()
+    value = {"any": ["thing", None]}
+    assert world.is_main
+    assert world.sum(1, 2.5) == (1, 2.5)
+    assert world.any(True)
+    assert not world.any(False)
+    assert world.broadcast(value) is value
+    with pytest.raises(ValueError, match="as it is"), world.together():
+        raise ValueError("as it is")
