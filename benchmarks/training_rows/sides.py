@@ -199,7 +199,7 @@ def stepwell(
     settings: dict[str, Any] | None = None,
     lora: dict[str, Any] | None = None,
 ) -> dict[str, float]:
-    """Train with our loop: rates and precision as they are derived, packed rows, no measurement on the way.
+    """Train with our loop as a long run: rates, precision and compiling are what it derives; nothing is measured.
 
     Args:
         work: where text and models are.
@@ -263,6 +263,7 @@ def stepwell(
             seed=0,
             identity={},
             evaluate=lambda model: {"loss": 1.0},
+            gflops=machine.gflops[config.precision],
             watch=see,
             stop_requested=lambda: enough[0],
         )
