@@ -28,7 +28,7 @@ BITS = 1 / 0.6931471805599453
 
 LIKE_FOR_LIKE = ("data.test_ratio=0", "data.deduplicate=false", "data.normalization=none")
 TO_CPU_QUALITY = ("--steps", "150", "--set", "training.evaluate_every_steps=25")
-TO_GPU_QUALITY = ("--budget", "10m", "--set", "training.evaluate_every_steps=200")
+TO_GPU_QUALITY = ("--budget", "10m")
 """What `stepwell train` is told beside the text."""
 
 
