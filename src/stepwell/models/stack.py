@@ -22,6 +22,7 @@ from stepwell.nn import (
     ROTARY_SCALINGS,
     Attention,
     CrossAttention,
+    KeyRange,
     KeyValueCache,
     LearnedPositions,
     MixtureOfExperts,
@@ -31,8 +32,8 @@ from stepwell.nn import (
     RotaryScaling,
     alibi_bias,
     alibi_slopes,
-    attention_mask,
     document_positions,
+    key_range,
     load_balancing_loss,
     sinusoidal_positions,
 )
@@ -124,16 +125,15 @@ class Block(nn.Module):
     def forward(
         self,
         x: Tensor,
-        mask: Tensor | None,
+        seen: KeyRange | None,
         bias: Tensor | None,
         cache: KeyValueCache | None,
         layer: int,
         memory: Memory | None,
-        looks_ahead: bool = False,
     ) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
         kept = self._kept(x)
-        attended = self.attention(self._before(x, "attention"), mask, cache, layer, bias, looks_ahead)
+        attended = self.attention(self._before(x, "attention"), seen, cache, layer, bias)
         if self.parallel:
             given = self._drop(attended) + self._drop(self.mlp(self.mlp_norm(x)))
             return x + (given if kept is None else given * kept)
@@ -264,8 +264,8 @@ class Stack(nn.Module):
             )
         documents = document_ids if cache is None else cache.documents(num_tokens)
         x = self._prepare(vectors, documents, start)
-        masks = {
-            window: attention_mask(
+        seen = {
+            window: key_range(
                 num_tokens,
                 start + num_tokens,
                 x.device,
@@ -282,7 +282,7 @@ class Stack(nn.Module):
         if self.compiled and self.training and cache is None:
             blocks = self.compiled
         for layer, block in enumerate(blocks):
-            given = (x, masks[self._window(layer)], bias, cache, layer, memory, prefix is not None)
+            given = (x, seen[self._window(layer)], bias, cache, layer, memory)
             x = checkpoint(block, *given, use_reentrant=False) if again else block(*given)
         if cache is not None:
             cache.advance(num_tokens)

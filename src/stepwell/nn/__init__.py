@@ -7,7 +7,7 @@ from stepwell.nn.decoding import DecodingState, KeyValueCache
 from stepwell.nn.experts import MixtureOfExperts, load_balancing_loss
 from stepwell.nn.initialization import SCHEMES, ResidualScheme, Scheme, initialize, initialize_cells
 from stepwell.nn.lora import LoRALinear, add_lora, load_lora, lora_tensors, merge_lora, merged_tensors
-from stepwell.nn.masks import attention_mask
+from stepwell.nn.masks import KeyRange, attention_mask, key_range
 from stepwell.nn.mlp import MLP
 from stepwell.nn.norms import RMSNorm
 from stepwell.nn.pieces import Pieces
@@ -43,6 +43,7 @@ __all__ = [
     "CrossAttention",
     "DecodingState",
     "DynamicScaling",
+    "KeyRange",
     "KeyValueCache",
     "LearnedPositions",
     "LinearScaling",
@@ -70,6 +71,7 @@ __all__ = [
     "document_positions",
     "initialize",
     "initialize_cells",
+    "key_range",
     "load_balancing_loss",
     "load_lora",
     "lora_tensors",

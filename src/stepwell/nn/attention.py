@@ -15,9 +15,12 @@ from torch.nn.functional import dropout, scaled_dot_product_attention
 
 from stepwell.nn.block_attention import block_attention
 from stepwell.nn.decoding import KeyValueCache
-from stepwell.nn.masks import attention_mask
+from stepwell.nn.masks import KeyRange, key_range
 from stepwell.nn.norms import RMSNorm
 from stepwell.nn.rotary import Rotary
+
+SHORTEST = 16
+"""Queries from which attention goes block by block on a CPU; fewer have nothing to share."""
 
 QKNorm = Literal["none", "head", "projection"]
 
@@ -27,7 +30,7 @@ def attend(
     keys: Tensor,
     values: Tensor,
     *,
-    mask: Tensor | None = None,
+    mask: Tensor | KeyRange | None = None,
     causal: bool = False,
     bias: Tensor | None = None,
     scale: float | None = None,
@@ -41,7 +44,7 @@ def attend(
         queries: (B, H, T, E).
         keys: (B, K, S, E); K divides H.
         values: (B, K, S, E).
-        mask: (B or 1, 1, T, S) bool, True where a query may look; each query sees something.
+        mask: (B or 1, 1, T, S) bool, True where a query may look, or the range of its keys; each query sees something.
         causal: without a mask, T = S: hide the future.
         bias: (1, H, T, S), added to the logits.
         scale: multiplies the logits; default 1/sqrt(E).
@@ -52,15 +55,26 @@ def attend(
     Returns:
         (B, H, T, E).
     """
+    is_plain = softcap is None and sinks is None and bias is None and not dropout_ratio and not torch.is_tensor(mask)
+    if is_plain and queries.device.type == "cpu" and queries.shape[2] >= SHORTEST:
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else values.dtype
+        first, last = (None, None) if mask is None else mask
+        return block_attention(
+            queries.to(dtype),
+            keys.to(dtype),
+            values.to(dtype),
+            first,
+            last,
+            causal and mask is None,
+            queries.shape[-1] ** -0.5 if scale is None else scale,
+        )
+    if isinstance(mask, KeyRange):
+        mask = mask.mask(keys.shape[2])
     if bias is not None:
         if mask is None and causal and bias.shape[-2] > 1:  # a single query stands at the end: it sees every key
             mask = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).tril()
         mask = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
     if softcap is None and sinks is None:
-        if _suits_blocks(queries, bias, dropout_ratio):
-            half = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else queries.dtype
-            queries, keys, values = queries.to(half), keys.to(half), values.to(half)
-            return block_attention(queries, keys, values, mask, causal, scale or queries.shape[-1] ** -0.5)
         return scaled_dot_product_attention(
             queries,
             keys,
@@ -74,14 +88,6 @@ def attend(
     if mask is None and causal and queries.shape[-2] > 1:
         mask = torch.ones(queries.shape[-2], keys.shape[-2], dtype=torch.bool, device=queries.device).tril()
     return _attend_in_full(queries, keys, values, mask, scale, softcap, sinks, dropout_ratio)
-
-
-def _suits_blocks(queries: Tensor, bias: Tensor | None, dropout_ratio: float) -> bool:
-    """Whether `block_attention` is the faster way: many queries in half precision on the CPU."""
-    if queries.device.type != "cpu" or queries.shape[2] < 16 or bias is not None or dropout_ratio:
-        return False
-    autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    return autocast or queries.dtype == torch.bfloat16
 
 
 def _attend_in_full(
@@ -166,21 +172,19 @@ class Attention(nn.Module):
     def forward(
         self,
         x: Tensor,
-        mask: Tensor | None = None,
+        mask: Tensor | KeyRange | None = None,
         cache: KeyValueCache | None = None,
         layer: int = 0,
         bias: Tensor | None = None,
-        looks_ahead: bool = False,
     ) -> Tensor:
         """Attend.
 
         Args:
             x: (B, T, D).
-            mask: (B or 1, 1, T, S) bool from `attention_mask`; None where that gives None.
+            mask: from `key_range` or `attention_mask`; None where they give None.
             cache: what came before; the T tokens extend it (the caller advances it after the last layer).
             layer: this layer's place in the cache.
             bias: (1, H, T, S), added to the logits.
-            looks_ahead: the mask shows some of the future, though the model is causal (a prefix).
 
         Returns:
             (B, T, D).
@@ -189,13 +193,13 @@ class Attention(nn.Module):
         if cache is not None:
             keys, values = cache.append(layer, keys, values)
             if mask is None:
-                mask = attention_mask(queries.shape[2], keys.shape[2], x.device, causal=self.causal)
+                mask = key_range(queries.shape[2], keys.shape[2], x.device, causal=self.causal)
         attended = attend(
             queries,
             keys,
             values,
             mask=mask,
-            causal=self.causal and not looks_ahead,
+            causal=self.causal,
             bias=bias,
             scale=self.scale,
             softcap=self.softcap,

@@ -1,10 +1,11 @@
-"""Attention for half precision on a CPU, block by block.
+"""Attention on a CPU, block by block.
 
-torch's own kernel does its products in float32 there; this one leaves them to the bfloat16 matrix units. A block of
-queries of a few heads sees all its keys at once, so the weights of one block are the only quadratic thing that is ever
-held, and backward computes them again: memory grows with T + S (Rabe and Staats, 2021). It is one operator, so
-`torch.compile` sees nothing of its loops. `scaled_dot_product_attention` is the truth that tests compare it with; this
-file leaves out dropout, biases, soft-caps and sinks.
+torch's own kernel does its products in float32 there; this one leaves them to the matrix units of the precision it is
+given. A block of queries of a few heads sees all its keys at once, so the weights of one block are the only quadratic
+thing that is ever held, and backward computes them again: memory grows with T + S (Rabe and Staats, 2021). Keys that no
+query of a block may see are left out of it. It is one operator, so `torch.compile` sees nothing of its loops.
+`scaled_dot_product_attention` is the truth that tests compare with; this file leaves out dropout, biases, soft-caps and
+sinks.
 """
 
 from __future__ import annotations
@@ -50,74 +51,83 @@ def _grouped(x: Tensor, keys: Tensor) -> Tensor:
     return x.unflatten(1, (keys.shape[1], -1))
 
 
-def _weights(queries: Tensor, keys: Tensor, first: int, hidden: Tensor | None, triangle: Tensor) -> Tensor:
-    """Weights of some queries.
+class _Sight:
+    """What the queries of a step may see.
 
     Args:
-        queries: (N, G, t, E), scaled; N heads of keys, G query heads for each.
-        keys: (N, s, E).
-        first: the first of these queries.
-        hidden: (b, 1, t, s) added to the logits of b rows, or None.
-        triangle: added where nothing else hides the future; empty where it is not hidden.
-
-    Returns:
-        (N, G t, s).
+        queries: (B, H, T, E).
+        num_keys: S.
+        causal: hide the future; only without a range.
+        first: (1 or B, T) or None, as in `KeyRange`.
+        last: likewise.
     """
-    groups, wide = queries.shape[1:3]
-    logits = torch.bmm(queries.flatten(1, 2), keys.mT)
-    if hidden is not None:
-        logits.view(len(hidden), -1, groups, wide, logits.shape[-1]).add_(hidden[:, :, None])
-    elif len(triangle):
-        logits.view(-1, wide, logits.shape[-1])[..., first:].add_(triangle[:wide, :wide])
-    return torch.softmax(logits, -1)
 
+    def __init__(self, queries: Tensor, num_keys: int, causal: bool, first: Tensor | None, last: Tensor | None) -> None:
+        self.num_queries, self.num_keys, self.causal = queries.shape[2], num_keys, causal
+        self.first, self.last = first, last
+        size = min(self.num_queries, BLOCK_QUERIES) if causal and first is None else 0
+        self.future = queries.new_full((size, size), float("-inf")).triu_(1)
 
-def _steps(plan: _Plan, num_queries: int, num_keys: int, causal: bool) -> Iterator[tuple[slice, slice]]:
-    """Queries of each step, and the keys that they may see."""
-    for first in range(0, num_queries, plan.queries):
-        last = min(first + plan.queries, num_queries)
-        yield slice(first, last), slice(0, last if causal else num_keys)
+    def steps(self, plan: _Plan, rows: slice) -> Iterator[tuple[slice, slice, Tensor | None]]:
+        """Queries of each step, the keys that they see between them, and which of those a query does not.
 
+        The last is (1 or b, t, s) bool, or None where `hide` knows by itself.
+        """
+        for begin in range(0, self.num_queries, plan.queries):
+            at = slice(begin, min(begin + plan.queries, self.num_queries))
+            if self.first is None or self.last is None:
+                yield at, slice(0, at.stop if self.causal else self.num_keys), None
+                continue
+            rows = rows if len(self.first) > 1 else slice(None)
+            first, last = self.first[rows, at, None], self.last[rows, at, None]
+            seen = slice(int(first.min()), int(last.max()) + 1)
+            keys = torch.arange(seen.start, seen.stop)
+            yield at, seen, (keys < first) | (keys > last)
 
-def _additive(mask: Tensor | None, queries: Tensor) -> Tensor | None:
-    """(B or 1, 1, T, S) bool as what is added to logits."""
-    return None if mask is None else queries.new_zeros(mask.shape).masked_fill_(~mask, float("-inf"))
-
-
-def _triangle(queries: Tensor, causal: bool, mask: Tensor | None) -> Tensor:
-    """What hides the future from the queries of one step, added to their logits; empty where a mask does."""
-    size = min(queries.shape[2], BLOCK_QUERIES) if causal and mask is None else 0
-    return queries.new_full((size, size), float("-inf")).triu_(1)
+    def hide(self, logits: Tensor, at: slice, hidden: Tensor | None) -> None:
+        """Let logits (N, G t, s) of a step be minus infinity where a query may not look."""
+        wide = at.stop - at.start
+        if hidden is not None:
+            logits.view(len(hidden), -1, wide, logits.shape[-1]).masked_fill_(hidden[:, None], float("-inf"))
+        elif self.causal:
+            logits.view(-1, wide, logits.shape[-1])[..., at].add_(self.future[:wide, :wide])
 
 
 @torch.library.custom_op("stepwell::block_attention", mutates_args=())
 def block_attention(
-    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool, scale: float
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    first: Tensor | None,
+    last: Tensor | None,
+    causal: bool,
+    scale: float,
 ) -> Tensor:
     """Weighted means of values.
 
     Args:
-        queries: (B, H, T, E), bfloat16 on the CPU.
+        queries: (B, H, T, E) on the CPU.
         keys: (B, K, S, E); K divides H.
         values: (B, K, S, E).
-        mask: (B or 1, 1, T, S) bool, True where a query may look; each query sees something.
-        causal: T = S and nothing after a query is seen. With a mask: the mask hides the future already.
+        first: (1 or B, T) int64, the first key that a query sees (`KeyRange`), or None.
+        last: (1 or B, T) int64, the last one, or None.
+        causal: without a range, T = S: hide the future.
         scale: multiplies the logits.
 
     Returns:
         (B, H, T, E), laid out as (B, T, H, E).
     """
-    plan, hidden, triangle = _plan(queries, keys), _additive(mask, queries), _triangle(queries, causal, mask)
+    plan, sight = _plan(queries, keys), _Sight(queries, keys.shape[2], causal, first, last)
     attended = _like_queries(queries)
     grouped, out = _grouped(queries, keys), _grouped(attended, keys)
     for rows, heads in _chunks(queries, keys, plan):
         q = (grouped[rows, heads] * scale).flatten(0, 1)
         k, v = (x[rows, heads].flatten(0, 1) for x in (keys, values))
-        for at, seen in _steps(plan, q.shape[2], k.shape[1], causal):
-            part = None if hidden is None else hidden[rows if len(hidden) > 1 else slice(None), :, at, seen]
-            weights = _weights(q[:, :, at], k[:, seen], at.start, part, triangle)
+        for at, seen, hidden in sight.steps(plan, rows):
+            logits = torch.bmm(q[:, :, at].flatten(1, 2), k[:, seen].mT)
+            sight.hide(logits, at, hidden)
             place = out[rows, heads, :, at]
-            place.copy_(torch.bmm(weights, v[:, seen]).view(place.shape))
+            place.copy_(torch.bmm(torch.softmax(logits, -1), v[:, seen]).view(place.shape))
     return attended
 
 
@@ -129,20 +139,29 @@ def _like_queries(queries: Tensor) -> Tensor:
 
 @torch.library.custom_op("stepwell::block_attention_backward", mutates_args=())
 def _backward(
-    grad: Tensor, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool, scale: float
+    grad: Tensor,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    first: Tensor | None,
+    last: Tensor | None,
+    causal: bool,
+    scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of queries, keys and values; the weights are computed again."""
-    plan, hidden, triangle = _plan(queries, keys), _additive(mask, queries), _triangle(queries, causal, mask)
+    plan, sight = _plan(queries, keys), _Sight(queries, keys.shape[2], causal, first, last)
     query_grad, key_grad, value_grad = _like_queries(queries), torch.empty_like(keys), torch.empty_like(values)
     grouped, grads, out = (_grouped(x, keys) for x in (queries, grad, query_grad))
     for rows, heads in _chunks(queries, keys, plan):
         q = (grouped[rows, heads] * scale).flatten(0, 1)
         g, k, v = (x[rows, heads].flatten(0, 1) for x in (grads, keys, values))
-        into_k, into_v = torch.zeros_like(k, dtype=torch.float32), torch.zeros_like(v, dtype=torch.float32)
-        for at, seen in _steps(plan, q.shape[2], k.shape[1], causal):
-            part = None if hidden is None else hidden[rows if len(hidden) > 1 else slice(None), :, at, seen]
-            weights = _weights(q[:, :, at], k[:, seen], at.start, part, triangle)
-            given, asked = g[:, :, at].flatten(1, 2), q[:, :, at].flatten(1, 2)
+        exact = torch.promote_types(k.dtype, torch.float32)
+        into_k, into_v = torch.zeros_like(k, dtype=exact), torch.zeros_like(v, dtype=exact)
+        for at, seen, hidden in sight.steps(plan, rows):
+            asked, given = q[:, :, at].flatten(1, 2), g[:, :, at].flatten(1, 2)
+            logits = torch.bmm(asked, k[:, seen].mT)
+            sight.hide(logits, at, hidden)
+            weights = torch.softmax(logits, -1)
             into_v[:, seen] += torch.bmm(weights.mT, given)
             logit_grad = torch._softmax_backward_data(torch.bmm(given, v[:, seen].mT), weights, -1, weights.dtype)
             into_k[:, seen] += torch.bmm(logit_grad.mT, asked)
@@ -154,25 +173,39 @@ def _backward(
 
 
 @block_attention.register_fake
-def _(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
+def _(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    first: Tensor | None,
+    last: Tensor | None,
+    causal: bool,
+    scale: float,
+) -> Tensor:
     return _like_queries(queries)
 
 
 @_backward.register_fake
 def _(
-    grad: Tensor, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool, scale: float
+    grad: Tensor,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    first: Tensor | None,
+    last: Tensor | None,
+    causal: bool,
+    scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     return _like_queries(queries), torch.empty_like(keys), torch.empty_like(values)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    queries, keys, values, mask, ctx.causal, ctx.scale = inputs
-    ctx.save_for_backward(queries, keys, values, mask)
+    *tensors, ctx.causal, ctx.scale = inputs
+    ctx.save_for_backward(*tensors)
 
 
 def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    queries, keys, values, mask = ctx.saved_tensors
-    return *_backward(grad, queries, keys, values, mask, ctx.causal, ctx.scale), None, None, None
+    return *_backward(grad, *ctx.saved_tensors, ctx.causal, ctx.scale), None, None, None, None
 
 
 block_attention.register_autograd(_gradients, setup_context=_keep)

@@ -82,6 +82,8 @@ VALUES: dict[str, tuple[Callable[[], object], tuple[int, ...]]] = {
     "YarnScaling": (lambda: layers.YarnScaling(2.0, 32).frequencies(8, 1e4, 64), (4,)),
     "attend": (lambda: layers.attend(heads(), heads()[:, :2], heads()[:, :2], causal=True), (2, 4, 6, 8)),
     "attention_mask": (lambda: layers.attention_mask(2, 6, CPU, causal=True, window=3), (1, 1, 2, 6)),
+    "key_range": (lambda: layers.key_range(2, 6, CPU, causal=True, documents=DOCUMENTS).first, (2, 2)),
+    "KeyRange": (lambda: layers.KeyRange(PLACES[None], PLACES[None]).mask(6), (1, 1, 6, 6)),
     "alibi_slopes": (lambda: layers.alibi_slopes(4), (4,)),
     "alibi_bias": (lambda: layers.alibi_bias(layers.alibi_slopes(4), PLACES[3:], PLACES), (1, 4, 3, 6)),
     "document_positions": (lambda: layers.document_positions(DOCUMENTS), (2, 6)),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from stepwell.nn import attend, attention_mask
+from stepwell.nn import KeyRange, attend, key_range
 from stepwell.nn import block_attention as module
 from stepwell.nn.block_attention import block_attention
 
@@ -34,15 +34,15 @@ CASES = {
 }
 
 
-def make_mask(kind: str | None, rows: int, num_queries: int, num_keys: int) -> torch.Tensor | None:
+def make_range(kind: str | None, rows: int, num_queries: int, num_keys: int) -> KeyRange | None:
     if kind == "documents":
         documents = torch.arange(num_keys) // torch.tensor([[7], [50], [200]])
-        return attention_mask(num_queries, num_keys, documents.device, causal=True, documents=documents)
+        return key_range(num_queries, num_keys, documents.device, causal=True, documents=documents)
     if kind == "window":
-        return attention_mask(num_queries, num_keys, torch.device("cpu"), causal=True, window=9)
+        return key_range(num_queries, num_keys, torch.device("cpu"), causal=True, window=9)
     if kind == "padding":
-        seen = torch.arange(num_keys) < torch.tensor([[50], [3]])
-        return seen[:, None, None].expand(rows, 1, num_queries, num_keys)
+        last = torch.tensor([[49], [2]]).expand(rows, num_queries)
+        return KeyRange(torch.zeros_like(last), last)
     return None
 
 
@@ -52,13 +52,14 @@ def test_output_and_gradients_are_those_of_the_reference(case, block_weights, mo
     monkeypatch.setattr(module, "BLOCK_WEIGHTS", block_weights)
     *sizes, causal, kind = CASES[case]
     (queries, keys, values), grad = parts(*sizes)
-    mask = make_mask(kind, sizes[0], *sizes[3:5])
+    seen = make_range(kind, sizes[0], *sizes[3:5])
+    mask = None if seen is None else seen.mask(sizes[4])
     exact = [x.detach().float().requires_grad_() for x in (queries, keys, values)]
     wanted = scaled_dot_product_attention(
         *exact, attn_mask=mask, is_causal=causal and mask is None, scale=0.3, enable_gqa=True
     )
     wanted.backward(grad.float())
-    got = block_attention(queries, keys, values, mask, causal, 0.3)
+    got = block_attention(queries, keys, values, *(seen or (None, None)), causal, 0.3)
     got.backward(grad)
     near(got, wanted)
     for one, other in zip((queries, keys, values), exact, strict=True):
@@ -68,7 +69,9 @@ def test_output_and_gradients_are_those_of_the_reference(case, block_weights, mo
 def test_the_operator_keeps_its_promises():
     """Its schema, its shapes without data, and its gradients under torch.compile's tracing."""
     (queries, keys, values), _ = parts(2, 4, 2, 20, 20, 8)
-    torch.library.opcheck(block_attention, (queries, keys, values, None, True, 0.3))
+    torch.library.opcheck(block_attention, (queries, keys, values, None, None, True, 0.3))
+    seen = key_range(20, 20, queries.device, causal=True, window=5)
+    torch.library.opcheck(block_attention, (queries, keys, values, *seen, False, 0.3))
 
 
 def test_the_weights_of_all_queries_are_never_there_together(monkeypatch):
@@ -83,18 +86,30 @@ def test_the_weights_of_all_queries_are_never_there_together(monkeypatch):
             return result
 
     with torch.no_grad(), Watch():
-        block_attention._init_fn(queries, keys, values, None, True, 0.5)
-        module._backward._init_fn(grad, queries, keys, values, None, True, 0.5)
+        block_attention._init_fn(queries, keys, values, None, None, True, 0.5)
+        module._backward._init_fn(grad, queries, keys, values, None, None, True, 0.5)
     assert max(seen) < 400 * 400 / 4
 
 
-def test_half_precision_on_the_cpu_takes_this_way(monkeypatch):
+def test_single_precision_is_exact():
+    queries, keys, values = (x.detach().float().requires_grad_() for x in parts(2, 4, 2, 50, 50, 8)[0])
+    wanted = scaled_dot_product_attention(queries, keys, values, is_causal=True, enable_gqa=True)
+    gradients = torch.autograd.grad(wanted.square().sum(), (queries, keys, values))
+    got = block_attention(queries, keys, values, None, None, True, 8**-0.5)
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
+    for one, other in zip(torch.autograd.grad(got.square().sum(), (queries, keys, values)), gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_many_queries_on_the_cpu_take_this_way(monkeypatch):
     (queries, keys, values), _ = parts(1, 2, 2, 40, 40, 8)
     called = []
     real = module.block_attention
-    monkeypatch.setattr("stepwell.nn.attention.block_attention", lambda *args: called.append(1) or real(*args))
+    monkeypatch.setattr("stepwell.nn.attention.block_attention", lambda *args: called.append(args) or real(*args))
     attend(queries, keys, values, causal=True)
-    attend(queries.float(), keys.float(), values.float(), causal=True)
+    attend(queries[:, :, :4], keys, values)
+    attend(queries, keys, values, causal=True, softcap=3.0)
     with torch.autocast("cpu", torch.bfloat16):
-        attend(queries.float(), keys.float(), values.float(), causal=True)
+        half = attend(queries.float(), keys.float(), values.float(), causal=True)
     assert len(called) == 2
+    assert half.dtype == torch.bfloat16
