@@ -283,7 +283,7 @@ class Trainer:
             gpu_memory_bytes=memory.gpu,
             peak_gpu_memory_bytes=memory.gpu_peak,
         )
-        self.record.tell(done, "step", **asdict(done), seconds=state.seconds)
+        self.record.tell(done, "step", asdict(done) | {"seconds": state.seconds})
         if self.profiler is not None:
             self.profiler.step()
 
@@ -296,7 +296,8 @@ class Trainer:
             with self.clock.measuring():
                 metrics = self.world.broadcast(dict(self.evaluate(whole)) if self.world.is_main else None)
             measured = Evaluated(state.step, metrics)
-            self.record.tell(measured, "evaluation", step=state.step, train_loss=state.loss_mean, **metrics)
+            line = {"step": state.step, "train_loss": state.loss_mean, **metrics}
+            self.record.tell(measured, "evaluation", line)
             state.measured_step = state.step
             if math.isfinite(metrics["loss"]) and (state.best_loss is None or metrics["loss"] < state.best_loss):
                 state.best_loss, state.best_step, state.worse = metrics["loss"], state.step, 0

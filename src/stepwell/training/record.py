@@ -6,6 +6,7 @@ file reads as if nothing had happened, but for the events that say so. This file
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class Record:
         if not self.is_silent:
             write_atomically(self.path, "")
 
-    def tell(self, event: Event, kind: str, **line: Any) -> None:
+    def tell(self, event: Event, kind: str, line: Mapping[str, Any]) -> None:
         """Hand an event to the watcher, and write a line."""
         self.watch(event)
         if not self.is_silent:

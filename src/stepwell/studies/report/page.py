@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -36,29 +37,28 @@ def render_report(run_dir: Path) -> str:
     """
     files = read_run(run_dir)
     rounds = all_rounds(files)
-    return render(
-        "report.html.j2",
-        style=packaged("report.css") + round_rules([view.round for view in rounds]),
-        script=packaged("report.js"),
-        say=say,
-        paragraph=paragraph,
-        head=summary.headline(files, rounds),
-        has_model=any(view.accepted for view in rounds),
-        figures=summary.key_figures(files, rounds),
-        stair=sections.stair(files, rounds),
-        rounds=rounds,
-        curves=sections.curves(files),
-        samples=sections.samples(files, rounds),
-        data=sections.data(files),
-        tokenizer=sections.tokenizer(files),
-        commands=summary.commands(files),
-        speed=summary.speed(rounds),
-        machine=sections.table(files.facts.get("machine")),
-        software=sections.table(files.facts.get("environment")),
-        plan=sections.table(files.facts.get("plan")),
-        recipe=files.recipe,
-        unread=files.unread,
-    )
+    values = {
+        "say": say,
+        "paragraph": paragraph,
+        "head": summary.headline(files, rounds),
+        "has_model": any(view.accepted for view in rounds),
+        "figures": summary.key_figures(files, rounds),
+        "stair": sections.stair(files, rounds),
+        "rounds": rounds,
+        "curves": sections.curves(files),
+        "samples": sections.samples(files, rounds),
+        "data": sections.data(files),
+        "tokenizer": sections.tokenizer(files),
+        "commands": summary.commands(files),
+        "speed": summary.speed(rounds),
+        "machine": sections.table(files.facts.get("machine")),
+        "software": sections.table(files.facts.get("environment")),
+        "plan": sections.table(files.facts.get("plan")),
+        "recipe": files.recipe,
+        "unread": files.unread,
+    }
+    style = packaged("report.css") + round_rules([view.round for view in rounds])
+    return render("report.html.j2", values, style=style, script=packaged("report.js"))
 
 
 def write_report(run_dir: Path) -> Path:
@@ -76,14 +76,14 @@ def write_report(run_dir: Path) -> Path:
     return path
 
 
-def render(template: str, *, style: str, script: str = "", **values: object) -> str:
+def render(template: str, values: Mapping[str, object], *, style: str, script: str = "") -> str:
     """A page of this package's templates, which allows itself its own style and script and nothing else.
 
     Args:
         template: its file name.
+        values: what the template names.
         style: what stands in its style element.
         script: what stands in its script element.
-        values: what else the template names.
     """
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"

@@ -22,7 +22,7 @@ OWN_STYLE = ".smoothed{--c:var(--water)}.losses path{stroke-width:1;opacity:.45}
 def render_rate_page(result: Mapping[str, Any]) -> str:
     """The page of what `api.find_rate` returns."""
     style = packaged("report.css") + OWN_STYLE
-    return render("rates.html.j2", style=style, picture=draw_rates(result), **dict(result))
+    return render("rates.html.j2", {**result, "picture": draw_rates(result)}, style=style)
 
 
 def draw_rates(result: Mapping[str, Any]) -> Markup:
