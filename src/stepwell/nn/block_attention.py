@@ -64,8 +64,10 @@ class _Sight:
 
     def __init__(self, queries: Tensor, num_keys: int, causal: bool, first: Tensor | None, last: Tensor | None) -> None:
         self.num_queries, self.num_keys, self.causal = queries.shape[2], num_keys, causal
+        if first is not None and last is not None and _is_causal(first, last, num_keys):
+            first, last, self.causal = None, None, True
         self.first, self.last = first, last
-        size = min(self.num_queries, BLOCK_QUERIES) if causal and first is None else 0
+        size = min(self.num_queries, BLOCK_QUERIES) if self.causal and first is None else 0
         self.future = queries.new_full((size, size), float("-inf")).triu_(1)
 
     def steps(self, plan: _Plan, rows: slice) -> Iterator[tuple[slice, slice, Tensor | None]]:
@@ -91,6 +93,13 @@ class _Sight:
             logits.view(len(hidden), -1, wide, logits.shape[-1]).masked_fill_(hidden[:, None], float("-inf"))
         elif self.causal:
             logits.view(-1, wide, logits.shape[-1])[..., at].add_(self.future[:wide, :wide])
+
+
+def _is_causal(first: Tensor, last: Tensor, num_keys: int) -> bool:
+    """Whether the ranges hide nothing but the future: each row is one text."""
+    if first.shape[1] != num_keys or bool(first.any()):
+        return False
+    return torch.equal(last, torch.arange(num_keys).expand_as(last))
 
 
 @torch.library.custom_op("stepwell::block_attention", mutates_args=())

@@ -141,7 +141,7 @@ class CorruptionObjective(Objective[Pairs]):
         written = targets.roll(1, dims=1).masked_fill(begins, model.config.start_ids[0])
         hidden = model.pairs(source_ids, source_numbers, written, numbers)
         counted = numbers >= 0
-        return summed_loss(model, hidden[counted], targets[counted], self.loss_config)
+        return summed_loss(model, hidden, targets, self.loss_config, counted)
 
     def _texts(self, batch: Batch, longest: int, random: np.random.Generator) -> Iterator[Ints]:
         """The tokens of each piece without those that begin and end a document; of a longer one, some stretch."""

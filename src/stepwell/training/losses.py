@@ -34,18 +34,25 @@ def token_losses(logits: Tensor, targets: Tensor, config: LossConfig) -> Tensor:
     return _cross_entropies(logits, targets, config)
 
 
-def summed_loss(model: LanguageModel, hidden: Tensor, targets: Tensor, config: LossConfig) -> Tensor:
+def summed_loss(
+    model: LanguageModel, hidden: Tensor, targets: Tensor, config: LossConfig, counted: Tensor | None = None
+) -> Tensor:
     """The loss of all predictions of a model, as every objective takes it; their logits are never there together.
 
     Args:
         model: turns hidden states into logits.
-        hidden: (N, D), the states that predict.
-        targets: (N,) int64, the right tokens.
+        hidden: (..., D), the states that predict.
+        targets: (...) int64, the right tokens.
         config: which loss.
+        counted: (...) bool, which predictions count; None for all.
 
     Returns:
         Scalar float32, the sum of `token_losses`.
     """
+    hidden, targets = hidden.flatten(0, -2), targets.flatten()
+    if counted is not None and not bool(counted.all()):
+        places = counted.flatten().nonzero().squeeze(1)
+        hidden, targets = hidden.index_select(0, places), targets[places]
     return fused_loss(model.before_output(hidden), model.output(), targets, config)
 
 

@@ -107,7 +107,7 @@ class MaskedObjective(Objective[MaskedExamples]):
             torch.from_numpy(examples.token_ids).to(device), torch.from_numpy(examples.document_ids).to(device)
         )
         targets = torch.from_numpy(examples.targets).to(device)
-        return summed_loss(model, states[hidden], targets[hidden], self.config.loss)
+        return summed_loss(model, states, targets, self.config.loss, hidden)
 
     def _choose(self, text: Ints, begins: Flags, random: np.random.Generator) -> Flags:
         """Each token, or each word as a whole, with the probability of the config."""

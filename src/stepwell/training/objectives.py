@@ -44,7 +44,7 @@ def causal_loss(model: LanguageModel, batch: Batch, device: torch.device, config
     counted = torch.from_numpy(batch.loss_mask).to(device)
     targets = torch.from_numpy(batch.targets).to(device)
     hidden = model.hidden(token_ids, document_ids)
-    return summed_loss(model, hidden[counted], targets[counted], config)
+    return summed_loss(model, hidden, targets, config, counted)
 
 
 class CausalObjective(Objective[Batch]):

@@ -96,4 +96,4 @@ class PrefixObjective(Objective[PrefixExamples]):
             for one in (examples.token_ids, examples.targets, examples.document_ids, examples.prefix, examples.counted)
         )
         hidden = model.hidden(token_ids, document_ids, prefix=prefix)
-        return summed_loss(model, hidden[counted], targets[counted], self.config.loss)
+        return summed_loss(model, hidden, targets, self.config.loss, counted)
