@@ -202,7 +202,7 @@ def _pace(result: dict[str, Any]) -> str:
     if result.get("mfu_ratio") is not None:
         words += f" ({percent(result['mfu_ratio'])} of the machine's rate)"
     if result.get("peak_memory_bytes") is not None:
-        words += f", {result['peak_memory_bytes'] / 1e9:.1f} GB of memory at most"
+        words += f", memory at most {result['peak_memory_bytes'] / 1e9:.1f} GB"
     return words
 
 
