@@ -178,7 +178,9 @@ def derive_tokenizer(train_bytes: int, *, kind: str, objective: str) -> Derived:
     return values
 
 
-def derive_from_checkpoint(init_from: str, path: str, model: ModelConfig, num_tokens: int) -> Derived:
+def derive_from_checkpoint(
+    init_from: str, path: str, model: ModelConfig, num_tokens: int, objective: str | None = None
+) -> Derived:
     """Tokenizer and model sections of a run that begins from a checkpoint.
 
     Args:
@@ -186,13 +188,22 @@ def derive_from_checkpoint(init_from: str, path: str, model: ModelConfig, num_to
         path: of the checkpoint folder.
         model: its config.
         num_tokens: of its tokenizer.
+        objective: kind of what it learns now, when the user chose one; it may decide what a prompt is.
     """
     why = f"of {init_from}"
     tokenizer = {"kind": "pretrained", "path": path, "vocab_size": num_tokens}
     return {
         **{f"tokenizer.{name}": (value, why) for name, value in tokenizer.items()},
         **{path: (value, why) for path, value in flatten({"model": model.model_dump()}).items()},
+        **_prompt_for(model.kind, objective),
     }
+
+
+def _prompt_for(kind: str, objective: str | None) -> Derived:
+    """What a prompt is for a model that learns so, where that is not a text to continue from left to right."""
+    if objective not in PROMPTS or objective not in MODELS[kind].objectives:
+        return {}
+    return {"model.prompt": (PROMPTS[objective], f"as {objective} trains it")}
 
 
 def derive_model(
@@ -213,8 +224,7 @@ def derive_model(
         values.setdefault(f"model.{name}", (value, f"depth {plan.depth}: {reason}"))
     values["model.vocab_size"] = (vocab_size, "the tokenizer's")
     values["model.max_seq_len"] = (MAX_SEQ_LEN, "the default window")
-    if objective in PROMPTS:
-        values["model.prompt"] = (PROMPTS[objective], f"as {objective} trains it")
+    values |= _prompt_for(kind, objective)
     if "dropout" in type(config).model_fields:
         values["model.dropout"] = (derive_dropout(plan.epochs), f"each token is seen about {plan.epochs:.1f} times")
     return values

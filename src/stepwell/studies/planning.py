@@ -127,7 +127,13 @@ def _from_checkpoint(draft: Draft) -> Draft:
         raise ConfigError(
             "model.kind: is not that of init_from", got=draft.get("model.kind"), wanted=f"{model.kind}, as in {folder}"
         )
-    values = derive_from_checkpoint(draft.get("init_from"), str(folder), model, read_tokenizer(folder).vocab_size)
+    values = derive_from_checkpoint(
+        draft.get("init_from"),
+        str(folder),
+        model,
+        read_tokenizer(folder).vocab_size,
+        draft.get("training.objective.kind"),
+    )
     return draft.with_derived(values)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepwell.config import build, flatten, merge
-from stepwell.models import DecoderConfig, decoder_sized
+from stepwell.models import MODELS, DecoderConfig, decoder_sized
 from stepwell.recipes import (
     MAX_SEQ_LEN,
     Draft,
@@ -18,6 +18,7 @@ from stepwell.recipes import (
     Recipe,
     choose_plan,
     derive_dropout,
+    derive_from_checkpoint,
     derive_model,
     derive_training,
     fitting_rows,
@@ -142,6 +143,21 @@ def test_every_derived_path_is_a_field_of_the_recipe(optimizer: str, steps: int 
     assert {path.partition(".")[0] for path in (*model, *training)} <= defaults
     assert recipe.training == train_defaults(training)
     assert recipe.training.optimizer.kind == optimizer
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("objective", ["causal", "prefix", "sequence_to_sequence"])
+def test_what_is_learned_decides_what_a_prompt_is(kind: str, objective: str) -> None:
+    """For a new model and for one that begins from a checkpoint; what a family cannot learn is left to the recipe."""
+    wanted = {"prefix": "prefix", "sequence_to_sequence": "source"}.get(objective)
+    wanted = wanted if objective in MODELS[kind].objectives else None
+    derived = derive_model(plan_in(60.0), vocab_size=512, reason="a test", kind=kind, objective=objective)
+    config = MODELS[kind].sized(1, vocab_size=512, max_seq_len=64)
+    begun = derive_from_checkpoint("x", "/x", config, 512, objective)
+    assert begun.get("model.prompt", (None,))[0] == (wanted or config.model_dump().get("prompt"))
+    assert derived.get("model.prompt", (None,))[0] == wanted
+    values = {path.removeprefix("model."): value for path, (value, _) in derived.items() if path.startswith("model.")}
+    assert build(MODELS[kind].config, values, where="test").model_dump().get("prompt") in (wanted, "continue", None)
 
 
 def test_what_the_user_chose_decides_what_is_derived_from_it() -> None:
