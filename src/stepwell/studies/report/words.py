@@ -257,6 +257,8 @@ SETTINGS = {
 
 EVENTS = {
     "rolled_back": Words("rolled back", "回滚"),
+    "skipped": Words("skipped", "跳过"),
+    "micro_batch_halved": Words("micro-batch halved", "微批减半"),
     "resumed": Words("resumed", "续跑"),
     "shortened": Words("shortened", "缩短"),
 }
