@@ -35,6 +35,9 @@ T = 16
 ROWS = [[5, 4, 7], [16], [3, 1, 6], [9, 2]]
 """Tokens of each document of each row; what is left of a row is padding."""
 
+LONG = [[70, 60, 30], [150], [1, 128, 20]]
+"""Rows of 160 tokens: longer than a block of the kernel for attention."""
+
 TOLERANCE = 1e-12
 """Of logits and gradients of a size about 1, in float64: a hundred times what was measured (docs/exactness.md)."""
 
@@ -121,9 +124,9 @@ def packed(
     return torch.stack(token_ids), torch.stack(targets), torch.stack(document_ids)
 
 
-def apart(logits: Tensor) -> list[Tensor]:
+def apart(logits: Tensor, rows: list[list[int]] = ROWS) -> list[Tensor]:
     """The logits of each document, (L, V), out of those of the rows, (B, T, V)."""
-    parts = zip(logits, ROWS, strict=True)
+    parts = zip(logits, rows, strict=True)
     return [part for row, lengths in parts for part in row[: sum(lengths)].split(lengths)]
 
 
@@ -143,11 +146,13 @@ def assert_near(got: Tensor, wanted: Tensor, tolerance: float, name: str) -> Non
     assert gap <= tolerance * size, f"{name}: {gap / size:.2g} apart, wanted at most {tolerance:.2g}"
 
 
-def assert_packing_changes_nothing(model: LanguageModel, tolerance: float = TOLERANCE) -> None:
-    texts = documents(model.config.vocab_size)
-    token_ids, targets, document_ids = packed(texts)
+def assert_packing_changes_nothing(
+    model: LanguageModel, tolerance: float = TOLERANCE, rows: list[list[int]] = ROWS, length: int = T
+) -> None:
+    texts = documents(model.config.vocab_size, rows)
+    token_ids, targets, document_ids = packed(texts, rows=rows, length=length)
     separate = [model(text[:, :-1]) for text in texts]
-    assert_same_ways(model, texts, targets, model(token_ids, document_ids), separate, tolerance)
+    assert_same_ways(model, texts, targets, model(token_ids, document_ids), separate, tolerance, rows)
 
 
 def assert_same_ways(
@@ -157,9 +162,10 @@ def assert_same_ways(
     together: Tensor,
     separate: Sequence[Tensor],
     tolerance: float,
+    rows: list[list[int]] = ROWS,
 ) -> None:
     """Of logits (B, T, V) of packed rows and those (1, L, V) of each document, and of their gradients."""
-    for number, (ours, plain) in enumerate(zip(apart(together), separate, strict=True)):
+    for number, (ours, plain) in enumerate(zip(apart(together, rows), separate, strict=True)):
         assert_near(ours, plain[0], tolerance, f"logits of document {number}")
     ours = gradient(model, summed(together, targets))
     plain = gradient(model, sum((summed(logits, text[:, 1:]) for logits, text in zip(separate, texts, strict=True))))
@@ -175,6 +181,14 @@ def test_every_architecture(learner, in_float64):
 @pytest.mark.parametrize(("kind", "choice"), STACKS, ids=str)
 def test_every_choice_of_the_stack(kind, choice, in_float64):
     assert_packing_changes_nothing(in_float64(stack_of(kind, **CHOICES[choice])))
+
+
+@pytest.mark.parametrize("kind", HALVES)
+@pytest.mark.parametrize("choice", ["rotary", "window", "learned"])
+def test_rows_of_several_blocks(kind, choice, in_float64):
+    """The kernel of attention takes some queries at a time, and leaves out the keys that none of them may see."""
+    model = in_float64(stack_of(kind, **{**CHOICES[choice], "max_seq_len": 160}))
+    assert_packing_changes_nothing(model, rows=LONG, length=160)
 
 
 @pytest.mark.parametrize("kind", ["decoder", "encoder"])
@@ -224,10 +238,6 @@ def test_what_stands_in_the_padding_does_not_matter(learner, in_float64):
         found.append(gradient(model, summed(model(token_ids, document_ids), targets)))
     for name, first in found[0].items():
         assert_near(found[1][name], first, TOLERANCE, f"gradient of {name}")
-
-
-LONG = [[70, 60, 30], [150]]
-"""Rows of 160 tokens: longer than a block of the kernel for half precision."""
 
 
 @pytest.mark.parametrize("kind", HALVES)
