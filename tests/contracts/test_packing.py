@@ -199,14 +199,23 @@ def test_experts(kind, in_float64):
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_prefixes_that_are_seen_both_ways(choice, in_float64):
-    model = in_float64(stack_of("decoder", **CHOICES[choice]))
+    assert_prefixes_stay_apart(in_float64(stack_of("decoder", **CHOICES[choice])), ROWS, T, 3)
+
+
+@pytest.mark.parametrize("choice", ["rotary", "window"])
+def test_prefixes_in_rows_of_several_blocks(choice, in_float64):
+    model = in_float64(stack_of("decoder", **{**CHOICES[choice], "max_seq_len": 160}))
+    assert_prefixes_stay_apart(model, LONG, 160, 25)
+
+
+def assert_prefixes_stay_apart(model: LanguageModel, rows: list[list[int]], length: int, prefix_tokens: int) -> None:
     assert isinstance(model, Decoder)
-    texts = documents(60)
-    token_ids, targets, document_ids = packed(texts)
-    prefix = document_positions(document_ids) < 3
+    texts = documents(60, rows)
+    token_ids, targets, document_ids = packed(texts, rows=rows, length=length)
+    prefix = document_positions(document_ids) < prefix_tokens
     together = model.unembed(model.hidden(token_ids, document_ids, prefix=prefix))
-    separate = [model.unembed(model.hidden(text[:, :-1], prefix=_first(text[:, :-1], 3))) for text in texts]
-    assert_same_ways(model, texts, targets, together, separate, TOLERANCE)
+    separate = [model.unembed(model.hidden(text[:, :-1], prefix=_first(text[:, :-1], prefix_tokens))) for text in texts]
+    assert_same_ways(model, texts, targets, together, separate, TOLERANCE, rows)
 
 
 def _first(text: Tensor, count: int) -> Tensor:
