@@ -57,29 +57,44 @@ def left_alone(text, tmp_path_factory) -> Path:
     return out
 
 
-def start(text: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "stepwell", "train", "--text", str(text), "--steps", str(STEPS)]
-    command += ["--out", str(out), "--json", "--set", *(f"{path}={value}" for path, value in SETTINGS.items())]
+LOOP = {
+    **SETTINGS,
+    "tokenizer.vocab_size": 300,
+    "training.steps": STEPS,
+    "study.max_rounds": 1,  # how long a second one is depends on the clock
+    "study.baselines": "[]",
+    "study.resamples": 100,
+    "study.validation_bytes": 2000,
+}
+"""A closed loop that depends on no clock."""
+
+
+def start(text: Path, out: Path, verb: str = "train") -> subprocess.Popen[str]:
+    words, settings = (["--steps", str(STEPS)], SETTINGS) if verb == "train" else ([], LOOP)
+    command = [sys.executable, "-m", "stepwell", verb, "--text", str(text), *words]
+    command += ["--out", str(out), "--json", "--set", *(f"{path}={value}" for path, value in settings.items())]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", env=environment
     )
 
 
-def finish(text: Path, out: Path) -> dict[str, object]:
-    process = start(text, out)
+def finish(text: Path, out: Path, verb: str = "train") -> dict[str, object]:
+    process = start(text, out, verb)
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     return json.loads(output)
 
 
-def strike(text: Path, out: Path, moment: Moment, number: signal.Signals, delay: float = 0.0) -> tuple[int, str]:
+def strike(
+    text: Path, out: Path, moment: Moment, number: signal.Signals, delay: float = 0.0, verb: str = "train"
+) -> tuple[int, str]:
     """Start a process, send it a signal at a moment, and wait for its end.
 
     Returns:
         Its exit code and what it said on standard error.
     """
-    process = start(text, out)
+    process = start(text, out, verb)
     while process.poll() is None and not moment():
         time.sleep(0.002)
     time.sleep(delay)
@@ -92,9 +107,9 @@ def there(out: Path, pattern: str) -> Moment:
     return lambda: any(out.glob(pattern))
 
 
-def told(out: Path, step: int) -> Moment:
-    """When a step is in metrics.jsonl."""
-    metrics = out / "rounds" / "01" / "metrics.jsonl"
+def told(out: Path, step: int, number: int = 1) -> Moment:
+    """When a step of a round is in metrics.jsonl."""
+    metrics = out / "rounds" / f"{number:02d}" / "metrics.jsonl"
     return lambda: any(record.get("step", 0) >= step for record in read_lines(metrics))
 
 
@@ -142,3 +157,35 @@ def test_stopped_by_a_signal_and_started_again(text, left_alone, tmp_path, numbe
     assert max(steps) >= 9, "what was done is saved"
     finish(text, out)
     assert_same(out, left_alone)
+
+
+def timeless(value: object) -> object:
+    """What a run found, but for how long it took and where it lies."""
+    if isinstance(value, dict):
+        passing = ("seconds", "per_second", "mfu_ratio", "memory_bytes", "started", "out", "environment", "machine")
+        return {name: timeless(each) for name, each in value.items() if not name.endswith(passing)}
+    return [timeless(each) for each in value] if isinstance(value, list) else value
+
+
+def test_a_whole_loop_killed_and_started_again(text, tmp_path):
+    """While preparing, training and judging, and before the summing up: it ends as one left alone."""
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    expected = finish(text, whole, "run")
+    moments = [
+        there(out, "tokenizers/*"),
+        told(out, 9),
+        told(out, 25),
+        there(out, "rounds/01/scores.npz"),
+        there(out, "journal.jsonl"),
+    ]
+    codes = [strike(text, out, moment, signal.SIGKILL, verb="run")[0] for moment in moments]
+    assert codes == [-signal.SIGKILL] * 5
+    found = finish(text, out, "run")
+    assert timeless(found) == timeless(expected)
+    journals = [read_lines(place / "journal.jsonl") for place in (out, whole)]
+    assert len(journals[0]) == len(journals[1]) == 1
+    one, other = timeless(journals[0][0]), timeless(journals[1][0])
+    assert {name: (one[name], other[name]) for name in one if one[name] != other[name]} == {}
+    for file in sorted((whole / "best").glob("*.safetensors")):
+        assert (out / "best" / file.name).read_bytes() == file.read_bytes()
+    assert not list(out.rglob(".*stepwell*")), "nothing half-made is left"

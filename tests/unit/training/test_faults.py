@@ -341,9 +341,9 @@ def slow_writes(monkeypatch: pytest.MonkeyPatch, gate: threading.Event) -> list[
     written: list[str] = []
     write = keeping.write_snapshot
 
-    def waits(path: Path, snapshot: Any) -> None:
+    def waits(path: Path, *words: Any) -> None:
         gate.wait(10)
-        write(path, snapshot)
+        write(path, *words)
         written.append(path.name)
 
     monkeypatch.setattr(keeping, "write_snapshot", waits)
@@ -400,10 +400,10 @@ def test_a_checkpoint_that_cannot_be_written_is_told(make_trainer, tmp_path, mon
     trainer = make_trainer(tmp_path / "run", training={"keep.every_steps": 4})
     write = keeping.write_snapshot
 
-    def fails(path: Path, snapshot: Any) -> None:
+    def fails(path: Path, *words: Any) -> None:
         if path.name == at:
             raise DiskError(f"{path}: the disk is full")
-        write(path, snapshot)
+        write(path, *words)
 
     with monkeypatch.context() as patch:
         patch.setattr(keeping, "write_snapshot", fails)
@@ -418,7 +418,7 @@ def test_a_stop_that_cannot_be_saved_is_no_orderly_stop(make_trainer, tmp_path, 
     trainer = make_trainer(tmp_path, stop_requested=lambda: True)
     trainer.keeper.wait()
 
-    def fails(path: Path, snapshot: Any) -> None:
+    def fails(path: Path, *words: Any) -> None:
         raise DiskError("the disk is full")
 
     monkeypatch.setattr(keeping, "write_snapshot", fails)
