@@ -80,6 +80,8 @@ class TrainingConfig(Config):
         warmup_steps = self.schedule.warmup_steps
         if warmup_steps >= self.steps:
             raise ValueError(f"more steps than warm-up steps (steps {self.steps}, warmup_steps {warmup_steps})")
+        if self.averaging is not None and self.optimizer.kind == "schedule_free_adamw":
+            raise ValueError("one mean of the weights: schedule_free_adamw keeps its own, so averaging: null")
         return self
 
     def row_length(self, max_seq_len: int) -> int:

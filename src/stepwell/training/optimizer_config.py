@@ -109,7 +109,7 @@ class LionConfig(Config):
     Attributes:
         learning_rate: the highest rate of the schedule; a third to a tenth of AdamW's.
         beta1: share of the momentum in the direction of an update.
-        beta2: decay of the momentum.
+        beta2: decay of the momentum; the paper's 0.99 is for tens of thousands of steps, and learns slowly in hundreds.
         weight_decay: pulls matrices towards zero; three to ten times AdamW's, as the rate is so much lower.
     """
 
@@ -117,7 +117,7 @@ class LionConfig(Config):
     kind: Literal["lion"] = "lion"
     learning_rate: Rate
     beta1: Share = 0.9
-    beta2: Share = 0.99
+    beta2: Share = 0.95
     weight_decay: Decay = 1.0
 
 

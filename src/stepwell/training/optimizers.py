@@ -184,7 +184,7 @@ def averaged(optimizers: Sequence[Optimizer]) -> Iterator[None]:
     groups = [group for optimizer in switched for group in optimizer.param_groups]
     aside = [(parameter, parameter.detach().clone()) for group in groups for parameter in group["params"]]
     for optimizer in switched:
-        optimizer.eval()  # type: ignore[attr-defined]
+        optimizer.eval()
     try:
         yield
     finally:

@@ -41,8 +41,7 @@ class RateRange:
         steepest: the rate at which the smoothed loss fell fastest over the logarithm of the rate.
         diverged: the first rate above that of the lowest loss at which half of the fall was lost again; None when the
             highest rate tried is still no bound.
-        suggested: `steepest`, or a tenth of `diverged` where that is lower. It errs on the low side: the best rate of a
-            run of some length was two to fifteen times as high in trials (benchmarks/LOG.md).
+        suggested: `steepest`, or a tenth of `diverged` where that is lower. It errs on the low side (benchmarks/LOG.md).
     """
 
     rates: tuple[float, ...]

@@ -7,7 +7,8 @@ import sys
 import pytest
 import torch
 
-from stepwell.errors import UsageError
+from stepwell.checkpoints import load_checkpoint
+from stepwell.errors import ConfigError, UsageError
 from stepwell.models import DecoderConfig, LanguageModel, build_model
 from stepwell.runs import read_lines
 from stepwell.training import (
@@ -237,3 +238,20 @@ def test_a_tiny_model_learns(config, make_trainer, tmp_path):
     lines = [line for line in read_lines(tmp_path / "metrics.jsonl") if line["kind"] == "step"]
     first, last = lines[0]["loss"], sum(line["loss"] for line in lines[-3:]) / 3
     assert last < 0.8 * first, (first, last)
+
+
+def test_one_mean_of_the_weights_is_enough(make_trainer, tmp_path):
+    both = {"optimizer.kind": "schedule_free_adamw", "optimizer.learning_rate": 0.01, "averaging.kind": "ema"}
+    with pytest.raises(ConfigError, match="keeps its own"):
+        make_trainer(tmp_path, training=both)
+
+
+def test_best_is_the_average_and_what_goes_on_is_not(make_trainer, tmp_path):
+    """And the loss that was told for it is that of the weights in it."""
+    rates = {"optimizer.kind": "schedule_free_adamw", "optimizer.learning_rate": 0.02}
+    trainer = make_trainer(tmp_path, training={**rates, "schedule.kind": "constant", "schedule.warmup_steps": 2})
+    trained = trainer.run()
+    assert trained.progress.best_step == trained.progress.step
+    best, last = (load_checkpoint(tmp_path / "checkpoints" / name).model.eval() for name in ("best", "step-000012"))
+    assert not torch.equal(best.embedding.weight, last.embedding.weight)
+    assert trainer.evaluate(best)["loss"] == trained.progress.best_loss != trainer.evaluate(last)["loss"]
