@@ -23,8 +23,8 @@ from stepwell.training.config import TrainingConfig
 from stepwell.training.objective import Examples, Objective
 from stepwell.training.world import World
 
-SHARDED_OPTIMIZERS = ("adamw", "muon")
-"""Kinds whose update of shards was compared with that of whole tensors (tests/unit/training/test_spread.py)."""
+SHARDED_OPTIMIZERS = ("adam", "adamw", "lion", "muon", "schedule_free_adamw")
+"""Kinds whose update of shards was compared with that of whole tensors (tests/unit/training/test_ranks.py)."""
 
 NOT_SHARDED = ("lora",)
 """Settings that need whole tensors."""

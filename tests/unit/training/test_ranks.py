@@ -17,9 +17,10 @@ import torch
 from safetensors.torch import load_file
 
 from stepwell.checkpoints import load_checkpoint, read_optimizer, verify
-from stepwell.errors import Stopped
+from stepwell.errors import ConfigError, Stopped
 from stepwell.runs import read_lines
-from stepwell.training import World
+from stepwell.training import OPTIMIZERS, World
+from stepwell.training.spread import SHARDED_OPTIMIZERS
 
 HERE = Path(__file__).parent
 STEPS = 12
@@ -101,7 +102,8 @@ def test_two_ranks_make_the_updates_of_one_process(updates, way, name):
     expected, got = (load_file(updates(each) / f"{name}.safetensors") for each in ("auto", way))
     assert expected.keys() == got.keys()
     for key, tensor in expected.items():
-        torch.testing.assert_close(got[key], tensor, atol=2e-3, rtol=0)
+        # Muon makes its matrices orthogonal in bfloat16, which blows roundings up.
+        torch.testing.assert_close(got[key], tensor, atol=3e-2 if name == "muon" else 1e-4, rtol=0)
 
 
 @pytest.mark.slow
@@ -185,6 +187,23 @@ def test_a_rank_that_hangs_is_named(tmp_path):
     (said,) = words_of(ended, 0)
     assert said.startswith("1|TrainingError|rank 1 of 2: hangs"), said
     assert "no answer for 3 s" in said
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_what_cannot_be_sharded_is_refused_by_name(kind, make_trainer, tmp_path):
+    if kind in SHARDED_OPTIMIZERS:
+        assert kind.replace("_adamw", "").replace("_", " ").replace("adamw", "even") in SCENARIOS, (
+            "it is compared above"
+        )
+        return
+    training = {"parallel": "fsdp", "optimizer.kind": kind, "optimizer.learning_rate": 0.01}
+    with pytest.raises(ConfigError, match=f"training.optimizer.kind: cannot update shards\ngot: {kind}"):
+        make_trainer(tmp_path, training, world=World(0, 2))
+
+
+def test_lora_is_not_sharded(make_trainer, tmp_path):
+    with pytest.raises(ConfigError, match=r"training.lora: does not work on shards"):
+        make_trainer(tmp_path, {"parallel": "fsdp", "lora.rank": 2}, world=World(0, 2))
 
 
 def test_alone_every_verb_is_the_identity():
