@@ -6,8 +6,6 @@ This file leaves out any wording that belongs to a single room.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class StepwellError(Exception):
     """Something a person can act on.
@@ -19,7 +17,7 @@ class StepwellError(Exception):
         do: what to do now, as a sentence or a command.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     def __init__(self, what: str, *, got: str | None = None, wanted: str | None = None, do: str | None = None) -> None:
         self.what, self.got, self.wanted, self.do = what, got, wanted, do
@@ -77,7 +75,7 @@ class Stopped(StepwellError):  # noqa: N818 - an end by hand, not a fault
     exit_code = 130
 
 
-class EndedElsewhere(StepwellError):
+class EndedElsewhere(StepwellError):  # noqa: N818 - an end that another rank explains
     """Another rank of the job has failed and told why; this one ends with it, in silence.
 
     Args:

@@ -361,6 +361,8 @@ class Trainer:
             self.record.watch(Fact(f"{line}; an older checkpoint is used", warning=True))
         if folder is not None:
             self.progress = self.keeper.load(folder)
+            if self.world.size > 1:
+                self.progress.compile_from = None  # a run that one process began may have one
             self.updater.micro_batch = self.progress.micro_batch or self.config.micro_batch
             self.updater.packer.take_up(self.progress.epoch_ends)
             self.record.forget_after(self.progress.step)
