@@ -372,6 +372,7 @@ class Trainer:
         if start_from is not None:
             span = self.progress.span
             begun = self.keeper.load(start_from, own=False)
+            self.updater.packer.take_up(begun.epoch_ends)
             self.progress = Progress(
                 span.decay_start,
                 span.steps,

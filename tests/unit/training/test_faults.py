@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from stepwell.checkpoints import load_checkpoint
+from stepwell.data import packing
 from stepwell.errors import DiskError, Stopped, TrainingError
 from stepwell.models import Decoder, DecoderConfig
 from stepwell.progress import Fact
@@ -482,6 +483,33 @@ def test_checkpoints_at_multiples_of_every_steps_stay(make_trainer, tmp_path):
     make_trainer(tmp_path, training=settings).run()
     numbered = sorted(path.name for path in (tmp_path / "checkpoints").glob("step-*"))
     assert numbered == ["step-000005", "step-000010", "step-000012"]
+
+
+@pytest.mark.parametrize("longer", [False, True], ids=["the same run", "a longer one"])
+def test_going_on_packs_no_epoch_that_is_over(make_trainer, tmp_path, monkeypatch, longer):
+    settings: dict[str, Any] = {"evaluate": lambda model: {"loss": 1.0}}
+    short = {"steps": 60, "patience": "null", "evaluate_every_steps": 60}
+    make_trainer(tmp_path / "run", training=short, **settings).run()
+    packed: list[int] = []
+    make = packing.PackedEpoch
+    monkeypatch.setattr(packing, "PackedEpoch", lambda *words: (packed.append(1), make(*words))[1])
+    fresh = make_trainer(tmp_path / "fresh", **settings).updater.packer
+    fresh.batch(59 * 5, 5)
+    assert len(packed) > 3, "that many epochs were read"
+    packed.clear()
+    if longer:
+        stable = tmp_path / "run" / "checkpoints" / "stable"
+        make_trainer(tmp_path / "longer", training={**short, "steps": 120}, start_from=stable, **settings)
+    else:
+        make_trainer(tmp_path / "run", training=short, **settings)
+    assert len(packed) <= 1
+
+
+def test_nothing_in_the_package_asks_what_time_it_is_on_the_wall(project):
+    """Neither for a duration nor for an order; trackers stamp what they record, and do not reckon with it."""
+    asks = [f"{file.name}: {word}" for file in (project / "src").rglob("*.py") if file.parent.name != "tracking"
+            for word in ("time.time(", "st_mtime", "getmtime") if word in file.read_text(encoding="utf-8")]  # fmt: skip
+    assert asks == []
 
 
 def test_a_clock_that_is_set_back_changes_nothing(make_trainer, tmp_path, monkeypatch):
