@@ -79,7 +79,8 @@ def test_a_frozen_output_costs_no_gradient_and_no_gradient_is_made_where_none_is
     hidden, weight, _, targets = parts()
     frozen = weight.detach()
     fused_loss(hidden, Output(frozen), targets, CrossEntropyConfig()).backward()
-    assert hidden.grad is not None and frozen.grad is None
+    assert hidden.grad is not None
+    assert frozen.grad is None
     with torch.no_grad():
         assert not fused_loss(hidden, Output(weight), targets, CrossEntropyConfig()).requires_grad
 
