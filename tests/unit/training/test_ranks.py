@@ -65,7 +65,7 @@ def launch(script: str, *words: object, size: int = 2, timeout_seconds: int = 60
     try:
         while all(process.poll() in (None, 0) for process in started) and None in [each.poll() for each in started]:
             time.sleep(0.05)
-        end = time.monotonic() + 15
+        end = time.monotonic() + 8
         while None in [process.poll() for process in started] and time.monotonic() < end:
             time.sleep(0.05)  # as torchrun: when one has ended by a fault, the others have a while to end too
     finally:
