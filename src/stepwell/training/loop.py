@@ -29,7 +29,7 @@ from stepwell.training.compiling import FROM_STEP, Compiled, is_compile_fault
 from stepwell.training.config import TrainingConfig
 from stepwell.training.gauge import Gauge
 from stepwell.training.keeping import Keeper
-from stepwell.training.memory import is_out_of_memory
+from stepwell.training.memory import is_out_of_memory, needing_memory
 from stepwell.training.objectives import build_objective
 from stepwell.training.profiling import Profiler
 from stepwell.training.record import Record
@@ -293,7 +293,7 @@ class Trainer:
         self.model.eval()
         with self.updater.evaluated_weights():
             whole = self.updater.spread.whole()
-            with self.clock.measuring():
+            with self.clock.measuring(), needing_memory("measuring on held-out text", "take a smaller model"):
                 metrics = self.world.broadcast(dict(self.evaluate(whole)) if self.world.is_main else None)
             measured = Evaluated(state.step, metrics)
             line = {"step": state.step, "train_loss": state.loss_mean, **metrics}

@@ -322,6 +322,16 @@ def test_no_memory_for_the_optimizer_is_said_and_not_tried_again(make_trainer, t
     assert calls == [1]
 
 
+def test_no_memory_for_measuring_is_said_and_the_steps_are_not_lost(make_trainer, tmp_path):
+    def evaluate(model: Any) -> dict[str, float]:
+        raise FAULTS["Linux"]()
+
+    settings = {"checkpoint_every_seconds": 0}
+    with pytest.raises(TrainingError, match="no memory for measuring on held-out text"):
+        make_trainer(tmp_path, training=settings, evaluate=evaluate).run()
+    assert make_trainer(tmp_path, training=settings).progress.step == 3
+
+
 @pytest.mark.parametrize("fault", [RuntimeError("shape '[2]' is invalid"), ValueError("memory")], ids=repr)
 def test_other_faults_are_not_taken_for_a_lack_of_memory(make_trainer, tmp_path, fault):
     assert not is_out_of_memory(fault)
