@@ -24,6 +24,7 @@ from stepwell.checkpoints import (
     read_trainer,
     sizes_in,
     take_snapshot,
+    verify,
     write_shards,
     write_snapshot,
 )
@@ -168,6 +169,8 @@ class Keeper:
             CheckpointError: when it is missing or damaged.
         """
         self.wait()
+        if self.is_sharded and self.world.is_main:
+            verify(folder)
         self.world.broadcast(None)  # rank 0 has written what the others read now
         loaded = None if self.is_sharded else load_checkpoint(folder)
         trainer = read_trainer(folder) if loaded is None else loaded.trainer

@@ -110,6 +110,19 @@ def test_threads_are_as_many_as_the_user_allows(monkeypatch):
         assert usable_cores() == cores, asked
 
 
+def test_ranks_on_one_machine_share_its_cores(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("psutil.cpu_count", lambda logical: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # torchrun says so where the user says nothing
+    for ranks, cores in {"1": 1, "2": 4, "3": 2, "8": 1, "20": 1}.items():
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
+        assert usable_cores() == cores, ranks
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert usable_cores() == 3
+
+
 def test_a_device_that_does_not_exist_is_refused(monkeypatch):
     monkeypatch.setenv("STEPWELL_DEVICE", "abacus")
     with pytest.raises(UsageError, match="abacus"):
