@@ -41,7 +41,7 @@ class RateRange:
         steepest: the rate at which the smoothed loss fell fastest over the logarithm of the rate.
         diverged: the first rate above that of the lowest loss at which half of the fall was lost again; None when the
             highest rate tried is still no bound.
-        suggested: `steepest`, or a tenth of `diverged` where that is lower. It errs on the low side (benchmarks/LOG.md).
+        suggested: `steepest`, or a tenth of `diverged` where that is lower. Errs on the low side (benchmarks/LOG.md).
     """
 
     rates: tuple[float, ...]

@@ -88,8 +88,8 @@ class Prepared:
 class Updater:
     """Makes updates to a model.
 
-    `feed` makes the examples, in line unless it is `working`; `micro_batch` may be lowered between two updates; `average`
-    wants to be told (`note`) of each update that stays.
+    `feed` makes the examples, in line unless it is `working`; `micro_batch` may be lowered between two updates;
+    `average` wants to be told (`note`) of each update that stays.
 
     Args:
         model: its parameters are changed in place.

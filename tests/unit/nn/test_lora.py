@@ -146,7 +146,7 @@ def test_dropout_is_for_the_change_alone_and_for_training_alone():
 
 
 def test_a_layer_that_is_not_there_is_named():
-    with pytest.raises(ValueError, match="query, value.*down, head, out, qkv, up"):
+    with pytest.raises(ValueError, match=r"query, value.*down, head, out, qkv, up"):
         add_lora(Tree(), rank=3, alpha=6.0, targets=("query", "qkv", "value"))
 
 

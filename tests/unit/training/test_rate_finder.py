@@ -34,7 +34,8 @@ def packer() -> Packer:
 def config(**optimizer: Any) -> TrainingConfig:
     values = {
         "steps": 100, "global_batch_tokens": 64, "micro_batch": 4, "precision": "float32", "evaluate_every_steps": 10,
-        "optimizer": {"kind": "adamw", "learning_rate": 0.01, **optimizer}, "schedule": {"kind": "wsd", "warmup_steps": 9},
+        "optimizer": {"kind": "adamw", "learning_rate": 0.01, **optimizer},
+        "schedule": {"kind": "wsd", "warmup_steps": 9},
     }  # fmt: skip
     return build(TrainingConfig, values, where="test")
 
