@@ -108,33 +108,33 @@ def _judge(logits: Tensor, targets: Tensor, config: LossConfig, softcap: float |
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor, config: CrossEntropyConfig) -> _Judged:
-    places, exact = targets[:, None], _exact(logits.dtype)
-    right = logits.gather(1, places).to(exact)
-    mean = logits.mean(1, keepdim=True, dtype=exact) if config.label_smoothing else right
+    rows, exact = torch.arange(len(targets), device=targets.device), _exact(logits.dtype)
+    right = logits[rows, targets].to(exact)
+    mean = logits.mean(1, dtype=exact) if config.label_smoothing else right
     grad = torch.softmax(logits, 1)  # summed in float32 whatever its precision
-    likely = grad.gather(1, places).to(exact)
+    likely = grad[rows, targets].to(exact)
     lse = right - likely.log()  # logarithm of the softmax's denominator
     if not bool((likely > 0).all()):
-        lse = torch.where(likely > 0, lse, torch.logsumexp(logits.to(exact), 1, keepdim=True))
+        lse = torch.where(likely > 0, lse, torch.logsumexp(logits.to(exact), 1))
     kept = 1 - config.label_smoothing
     loss = (lse - kept * right - config.label_smoothing * mean).sum()
     if config.z_loss:
         loss = loss + config.z_loss * lse.square().sum()
-        grad *= (1 + 2 * config.z_loss * lse).to(grad.dtype)
+        grad *= (1 + 2 * config.z_loss * lse[:, None]).to(grad.dtype)
     if config.label_smoothing:
         grad -= config.label_smoothing / logits.shape[1]
-    grad.scatter_add_(1, places, grad.new_full((), -kept).expand_as(places))
+    grad[rows, targets] -= kept  # not by scatter_add_, which copies the whole of a half-precision tensor
     return _Judged(loss, grad)
 
 
 def _squared_error(logits: Tensor, targets: Tensor, config: MeanSquaredErrorConfig) -> _Judged:
-    places, size, exact = targets[:, None], logits.shape[1], _exact(logits.dtype)
-    right = logits.gather(1, places).to(exact)
+    rows, size, exact = torch.arange(len(targets), device=targets.device), logits.shape[1], _exact(logits.dtype)
+    right = logits[rows, targets].to(exact)
     error = right - config.right_logit
-    squares = torch.linalg.vector_norm(logits, dim=1, keepdim=True, dtype=exact).square()
+    squares = torch.linalg.vector_norm(logits, dim=1, dtype=exact).square()
     loss = (config.right_weight * error.square() + squares - right.square()).sum() / size
     grad = logits * (2 / size)
-    grad.scatter_(1, places, (error * (2 * config.right_weight / size)).to(grad.dtype))
+    grad[rows, targets] = (error * (2 * config.right_weight / size)).to(grad.dtype)
     return _Judged(loss, grad)
 
 
