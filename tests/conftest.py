@@ -211,7 +211,7 @@ def held_out_loss(model: Any, packer: Any) -> dict[str, float]:
     """Mean loss on rows that a short run does not reach."""
     import torch
 
-    from stepwell.training import causal_loss
+    from stepwell.objectives import causal_loss
 
     batch = packer.batch(1000, 4)
     with torch.no_grad():

@@ -39,7 +39,7 @@ def loss(way: str, num_rows: int, vocab_size: int) -> dict[str, float]:
 
     from stepwell.data import Batch
     from stepwell.models import DecoderConfig, build_model
-    from stepwell.training import causal_loss
+    from stepwell.objectives import causal_loss
 
     shape = {"num_layers": 1, "d_model": 64, "num_heads": 1, "num_kv_heads": 1, "head_dim": 64, "d_ff": 64}
     model = build_model(DecoderConfig(vocab_size=vocab_size, max_seq_len=256, **shape))

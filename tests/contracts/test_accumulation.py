@@ -20,11 +20,8 @@ from torch import Tensor
 from stepwell.data import Batch
 from stepwell.hardware import Precision
 from stepwell.models import MODELS, LanguageModel, build_model
-from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer
-from stepwell.training import (
+from stepwell.objectives import (
     OBJECTIVES,
-    OPTIMIZERS,
-    AdamWConfig,
     CausalConfig,
     CrossEntropyConfig,
     DenoisingConfig,
@@ -36,12 +33,11 @@ from stepwell.training import (
     PrefixConfig,
     SequenceToSequenceConfig,
     SpanCorruptionConfig,
-    TrainingConfig,
-    Update,
-    Updater,
-    WSDConfig,
     build_objective,
 )
+from stepwell.optimization import OPTIMIZERS, AdamWConfig, WSDConfig
+from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer
+from stepwell.training import TrainingConfig, Update, Updater
 
 T = 16
 DOCUMENTS = [[16], [1], [5, 9], [2], [3, 3, 3], [8, 8], [1]]

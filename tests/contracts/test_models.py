@@ -8,8 +8,9 @@ import torch
 from stepwell.checkpoints import load_checkpoint, save_checkpoint
 from stepwell.data import Batch
 from stepwell.models import MODELS, LanguageModel, build_model
+from stepwell.objectives import CausalConfig, MaskedConfig, build_objective
+from stepwell.optimization import AdamWConfig, build_optimizers
 from stepwell.tokenizers import Tokenizer
-from stepwell.training import AdamWConfig, CausalConfig, MaskedConfig, build_objective, build_optimizers
 
 CPU = torch.device("cpu")
 

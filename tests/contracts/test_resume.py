@@ -12,8 +12,9 @@ import pytest
 from stepwell.checkpoints import load_checkpoint
 from stepwell.errors import Stopped
 from stepwell.models import MODELS
+from stepwell.optimization import OPTIMIZERS
 from stepwell.runs import read_lines
-from stepwell.training import OPTIMIZERS, Trained, Trainer
+from stepwell.training import Trained, Trainer
 
 STEPS = 12
 GAUGES = ("mfu_ratio", "memory_bytes", "peak_memory_bytes", "gpu_memory_bytes", "peak_gpu_memory_bytes")

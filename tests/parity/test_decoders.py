@@ -19,8 +19,8 @@ from stepwell.checkpoints.foreign import read_directory
 from stepwell.data import Batch
 from stepwell.models import LanguageModel, build_model
 from stepwell.nn import attend
+from stepwell.objectives import causal_loss
 from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
-from stepwell.training import causal_loss
 
 transformers = pytest.importorskip("transformers")
 

@@ -20,9 +20,9 @@ from stepwell.checkpoints.foreign import read_directory
 from stepwell.errors import CheckpointError
 from stepwell.inference import embed_texts, fill_masks
 from stepwell.models import Encoder, EncoderConfig, build_model, encoder_sized
+from stepwell.objectives import MaskedConfig, build_objective
+from stepwell.objectives.masking import MaskedExamples
 from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
-from stepwell.training import MaskedConfig, build_objective
-from stepwell.training.masking import MaskedExamples
 
 transformers = pytest.importorskip("transformers")
 

@@ -21,8 +21,10 @@ from stepwell.checkpoints import import_weights
 from stepwell.checkpoints.foreign import read_directory
 from stepwell.data import Batch
 from stepwell.models import LanguageModel, build_model
+from stepwell.objectives import CausalConfig, build_objective
+from stepwell.optimization import AdamWConfig, WSDConfig
 from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
-from stepwell.training import AdamWConfig, CausalConfig, TrainingConfig, Updater, WSDConfig, build_objective
+from stepwell.training import TrainingConfig, Updater
 
 transformers = pytest.importorskip("transformers")
 

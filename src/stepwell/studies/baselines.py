@@ -16,11 +16,12 @@ from stepwell.data import Packer
 from stepwell.evaluation import bootstrap, evaluate_kneser_ney, evaluate_language_modeling
 from stepwell.hardware import Machine
 from stepwell.models import build_model, feed_forward_sized
+from stepwell.objectives import build_objective
 from stepwell.progress import Fact, Stage, Watcher
 from stepwell.recipes import Recipe, derive_training, train_defaults
 from stepwell.seeding import derive_seed
 from stepwell.studies.corpus import Corpus, stride_of
-from stepwell.training import Updater, build_objective
+from stepwell.training import Updater
 
 COUNTED_BYTES = 20_000_000
 """The n-gram model counts at most so much training text."""

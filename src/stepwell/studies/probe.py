@@ -17,9 +17,10 @@ from stepwell.data import Packer
 from stepwell.hardware import Machine
 from stepwell.inference import score_documents
 from stepwell.models import MODELS, AnyModelConfig, LanguageModel, ModelConfig, build_model
+from stepwell.objectives import build_objective
 from stepwell.recipes import MAX_SEQ_LEN, derive_training, train_defaults
 from stepwell.studies.corpus import Corpus, Tokens
-from stepwell.training import TrainingConfig, Updater, World, build_objective
+from stepwell.training import TrainingConfig, Updater, World
 
 PROBED_DEPTHS = (2, 4)
 PROBE_SECONDS = 1.2

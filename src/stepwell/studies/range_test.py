@@ -13,13 +13,14 @@ from stepwell.data import Packer
 from stepwell.errors import UsageError
 from stepwell.hardware import Machine
 from stepwell.models import MODELS
+from stepwell.objectives import build_objective
 from stepwell.progress import Stage, Watcher
 from stepwell.runs import RunDirectory, write_atomically
 from stepwell.seeding import derive_seed
 from stepwell.studies.beginning import begin_model
 from stepwell.studies.planning import Planned
 from stepwell.studies.report import render_rate_page
-from stepwell.training import build_objective, find_rate
+from stepwell.training import find_rate
 
 PAGE = "learning-rate.html"
 

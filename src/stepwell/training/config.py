@@ -12,13 +12,11 @@ from pydantic import Field, model_validator
 
 from stepwell.config import Config
 from stepwell.hardware import Precision
+from stepwell.objectives import CausalConfig, ObjectiveConfig
+from stepwell.optimization import AveragingConfig, GradientNoiseConfig, OptimizerConfig, ScheduleConfig
 from stepwell.training.keeping_config import KeepConfig
 from stepwell.training.lora_config import LoRAConfig
-from stepwell.training.objective_config import CausalConfig, ObjectiveConfig
-from stepwell.training.optimizer_config import OptimizerConfig
 from stepwell.training.pacing_config import BatchRampConfig, CurriculumConfig
-from stepwell.training.regularization_config import AveragingConfig, GradientNoiseConfig
-from stepwell.training.schedule_config import ScheduleConfig
 
 
 class TrainingConfig(Config):

@@ -31,9 +31,9 @@ from stepwell.checkpoints import (
 from stepwell.errors import RunError
 from stepwell.models import LanguageModel
 from stepwell.nn import lora_tensors
+from stepwell.optimization import WeightAverage
 from stepwell.runs import DRAFT, sweep
 from stepwell.tokenizers import Tokenizer
-from stepwell.training.averaging import WeightAverage
 from stepwell.training.keeping_config import KeepConfig
 from stepwell.training.spread import Spread
 from stepwell.training.state import Progress, optimizer_tensors, restore_optimizers

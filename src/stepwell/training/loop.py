@@ -20,6 +20,8 @@ import torch
 from stepwell.data import Packer
 from stepwell.errors import Stopped, TrainingError
 from stepwell.models import LanguageModel
+from stepwell.objectives import build_objective
+from stepwell.optimization import Span, begin_decay, fit_span, note_measurement, plan_span, rate_factor
 from stepwell.progress import Evaluated, Fact, StepDone, Watcher, unwatched
 from stepwell.runs import sweep, to_json
 from stepwell.tokenizers import Tokenizer
@@ -30,10 +32,8 @@ from stepwell.training.config import TrainingConfig
 from stepwell.training.gauge import Gauge
 from stepwell.training.keeping import Keeper
 from stepwell.training.memory import is_out_of_memory, needing_memory
-from stepwell.training.objectives import build_objective
 from stepwell.training.profiling import Profiler
 from stepwell.training.record import Record
-from stepwell.training.schedules import Span, begin_decay, fit_span, note_measurement, plan_span, rate_factor
 from stepwell.training.state import Progress
 from stepwell.training.update import Update, Updater
 from stepwell.training.world import World

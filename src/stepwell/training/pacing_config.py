@@ -1,6 +1,6 @@
 """How the first steps of a run differ from the later ones, without a tensor: smaller batches, shorter contexts.
 
-The rates have a warm-up of their own (`schedule_config.py`) and are not touched. This file leaves out what the values
+The rates have a warm-up of their own (`optimization`) and are not touched. This file leaves out what the values
 mean at a step (`pacing.py`).
 """
 

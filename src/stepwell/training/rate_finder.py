@@ -16,8 +16,8 @@ from typing import Any
 from stepwell.data import Packer
 from stepwell.errors import TrainingError, UsageError
 from stepwell.models import LanguageModel
+from stepwell.objectives import Objective
 from stepwell.training.config import TrainingConfig
-from stepwell.training.objective import Objective
 from stepwell.training.update import Updater
 
 REACH = 4

@@ -18,8 +18,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from stepwell.models import LanguageModel
-from stepwell.training.objective import Objective
-from stepwell.training.spread import Losses, Spread, gather
+from stepwell.objectives import Objective
+from stepwell.optimization import gather
+from stepwell.training.spread import Losses, Spread
 from stepwell.training.world import World
 
 

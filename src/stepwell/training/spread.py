@@ -19,8 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from stepwell.errors import ConfigError
 from stepwell.models import LanguageModel
+from stepwell.objectives import Examples, Objective
 from stepwell.training.config import TrainingConfig
-from stepwell.training.objective import Examples, Objective
 from stepwell.training.world import World
 
 SHARDED_OPTIMIZERS = ("adam", "adamw", "lion", "muon", "schedule_free_adamw")
@@ -136,19 +136,3 @@ def spread_over(world: World, model: LanguageModel, objective: Objective[Any], c
     from stepwell.training.sharding import Sharded  # torch takes a second to load what it needs
 
     return Sharded(model, objective, world)
-
-
-def gather(tensor: Tensor) -> Tensor:
-    """A whole tensor from the shards of all ranks (every rank must ask); a plain one as it is."""
-    shards = getattr(tensor, "full_tensor", None)  # asked like this, because torch takes a second to load DTensor
-    return tensor if shards is None else cast(Tensor, shards())
-
-
-def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """This rank's part of a whole tensor that all ranks hold, where another one is in shards."""
-    if not hasattr(like, "full_tensor"):
-        return tensor
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
-    assert isinstance(like, DTensor)
-    return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stepwell.nn import load_lora, lora_tensors
-from stepwell.training.schedules import Plateau, Span
+from stepwell.optimization import Plateau, Span
 
 GROUP_STATE = ("k", "weight_sum", "lr_max")
 """What schedule-free optimizers count for a whole group: steps, weight of the average, highest rate."""

@@ -18,17 +18,15 @@ import torch
 
 from stepwell.data import Packer
 from stepwell.models import LanguageModel
+from stepwell.objectives import Examples, Objective
+from stepwell.optimization import WeightAverage, add_noise, averaged, build_optimizers, gather
 from stepwell.seeding import derive_seed
 from stepwell.training.adapting import adapt
-from stepwell.training.averaging import WeightAverage
 from stepwell.training.config import TrainingConfig
 from stepwell.training.feed import Feed, Portion
 from stepwell.training.memory import needing_memory
-from stepwell.training.noise import add_noise
-from stepwell.training.objective import Examples, Objective
-from stepwell.training.optimizers import averaged, build_optimizers
 from stepwell.training.pacing import context_at, cut_documents, rows_at
-from stepwell.training.spread import gather, spread_over
+from stepwell.training.spread import spread_over
 from stepwell.training.world import World
 
 

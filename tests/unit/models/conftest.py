@@ -10,7 +10,8 @@ import torch
 
 from stepwell.data import Batch
 from stepwell.models import LanguageModel
-from stepwell.training import AdamWConfig, build_optimizers, causal_loss
+from stepwell.objectives import causal_loss
+from stepwell.optimization import AdamWConfig, build_optimizers
 
 ROW = 32
 

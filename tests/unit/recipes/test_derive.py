@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from stepwell.config import build, flatten, merge
 from stepwell.models import MODELS, DecoderConfig, decoder_sized
+from stepwell.optimization import OPTIMIZERS, SCHEDULES
 from stepwell.recipes import (
     MAX_SEQ_LEN,
     Draft,
@@ -26,7 +27,6 @@ from stepwell.recipes import (
     train_defaults,
 )
 from stepwell.recipes.derive import derive_rates
-from stepwell.training import OPTIMIZERS, SCHEDULES
 
 TOKENS = st.floats(1e4, 1e10)
 GIGABYTE = 2**30

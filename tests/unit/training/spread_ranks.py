@@ -18,8 +18,9 @@ from safetensors.torch import save_file
 from stepwell.config import build
 from stepwell.data import Packer, TokenSplit
 from stepwell.models import MODELS, LanguageModel, build_model
+from stepwell.objectives import build_objective
 from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
-from stepwell.training import TrainingConfig, Updater, World, build_objective
+from stepwell.training import TrainingConfig, Updater, World
 
 TOKENIZER = train_tokenizer([], ByteBPEConfig(vocab_size=258, special_tokens=("<|mask|>",)))
 T, STEPS = 16, 4

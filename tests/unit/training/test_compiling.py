@@ -9,9 +9,10 @@ import torch
 
 from stepwell.hardware import cache_directory
 from stepwell.models import MODELS, DecoderConfig, build_model
-from stepwell.training import CrossEntropyConfig, TrainingConfig
+from stepwell.objectives import CrossEntropyConfig
+from stepwell.objectives.losses import summed_loss
+from stepwell.training import TrainingConfig
 from stepwell.training.compiling import Compiled, is_compile_fault
-from stepwell.training.losses import summed_loss
 from stepwell.training.record import Record
 from stepwell.training.state import Progress
 

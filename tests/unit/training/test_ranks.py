@@ -18,8 +18,9 @@ from safetensors.torch import load_file
 
 from stepwell.checkpoints import load_checkpoint, read_optimizer, verify
 from stepwell.errors import ConfigError, Stopped
+from stepwell.optimization import OPTIMIZERS
 from stepwell.runs import read_lines
-from stepwell.training import OPTIMIZERS, World
+from stepwell.training import World
 from stepwell.training.spread import SHARDED_OPTIMIZERS
 
 HERE = Path(__file__).parent

@@ -13,8 +13,9 @@ from stepwell.config import build
 from stepwell.data import Packer, TokenSplit
 from stepwell.errors import TrainingError, UsageError
 from stepwell.models import DecoderConfig, LanguageModel, build_model
+from stepwell.objectives import build_objective
 from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
-from stepwell.training import TrainingConfig, Updater, build_objective, find_rate
+from stepwell.training import TrainingConfig, Updater, find_rate
 from stepwell.training.rate_finder import has_run_away, read_range, smooth
 
 TINY = {"vocab_size": 257, "max_seq_len": 16, "num_layers": 1, "d_model": 16, "num_heads": 2, "num_kv_heads": 2}

@@ -9,9 +9,9 @@ import pytest
 
 from stepwell.checkpoints import load_checkpoint
 from stepwell.errors import Stopped
+from stepwell.optimization import SCHEDULES
 from stepwell.progress import StepDone
 from stepwell.runs import read_lines
-from stepwell.training import SCHEDULES
 from stepwell.training import world as timing
 
 every_schedule = pytest.mark.parametrize("kind", SCHEDULES)

@@ -11,17 +11,10 @@ from torch.nn.functional import cross_entropy
 
 from stepwell.data import Batch, Packer, TokenSplit
 from stepwell.models import DecoderConfig, LanguageModel, build_model
+from stepwell.objectives import CausalConfig, build_objective, causal_loss
+from stepwell.optimization import AdamWConfig, WSDConfig
 from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
-from stepwell.training import (
-    AdamWConfig,
-    CausalConfig,
-    TrainingConfig,
-    Update,
-    Updater,
-    WSDConfig,
-    build_objective,
-    causal_loss,
-)
+from stepwell.training import TrainingConfig, Update, Updater
 
 T = 16
 TOKENIZER = train_tokenizer([], ByteBPEConfig(vocab_size=257))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from stepwell.objectives.config import SequenceToSequenceConfig
+from stepwell.objectives.corruption import CorruptionObjective, Ints
 from stepwell.tokenizers import Tokenizer
-from stepwell.training.corruption import CorruptionObjective, Ints
-from stepwell.training.objective_config import SequenceToSequenceConfig
 
 
 class SequenceToSequenceObjective(CorruptionObjective):

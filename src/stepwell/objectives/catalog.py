@@ -14,14 +14,14 @@ from torch import Tensor
 
 from stepwell.data import Batch
 from stepwell.models import LanguageModel
+from stepwell.objectives.config import CausalConfig, CrossEntropyConfig, LossConfig, ObjectiveConfig
+from stepwell.objectives.corruption import DenoisingObjective, SpanCorruptionObjective
+from stepwell.objectives.losses import summed_loss
+from stepwell.objectives.masking import MaskedObjective
+from stepwell.objectives.objective import Objective
+from stepwell.objectives.prefix import PrefixObjective
+from stepwell.objectives.sequence_to_sequence import SequenceToSequenceObjective
 from stepwell.tokenizers import Tokenizer
-from stepwell.training.corruption import DenoisingObjective, SpanCorruptionObjective
-from stepwell.training.losses import summed_loss
-from stepwell.training.masking import MaskedObjective
-from stepwell.training.objective import Objective
-from stepwell.training.objective_config import CausalConfig, CrossEntropyConfig, LossConfig, ObjectiveConfig
-from stepwell.training.prefix import PrefixObjective
-from stepwell.training.sequence_to_sequence import SequenceToSequenceObjective
 
 PLAIN = CrossEntropyConfig()
 """Maximum likelihood."""

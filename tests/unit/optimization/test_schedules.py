@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import (
     ReduceLROnPlateau,
 )
 
-from stepwell.training import (
+from stepwell.optimization import (
     SCHEDULES,
     ConstantConfig,
     CosineConfig,
@@ -26,7 +26,7 @@ from stepwell.training import (
     ScheduleConfig,
     WSDConfig,
 )
-from stepwell.training.schedules import (
+from stepwell.optimization.schedules import (
     Plateau,
     Span,
     begin_decay,

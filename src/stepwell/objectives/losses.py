@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from stepwell.models import LanguageModel
-from stepwell.training.fused_loss import fused_loss
-from stepwell.training.objective_config import CrossEntropyConfig, LossConfig, MeanSquaredErrorConfig
+from stepwell.objectives.config import CrossEntropyConfig, LossConfig, MeanSquaredErrorConfig
+from stepwell.objectives.fused_loss import fused_loss
 
 
 def token_losses(logits: Tensor, targets: Tensor, config: LossConfig) -> Tensor:

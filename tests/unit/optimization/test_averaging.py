@@ -13,9 +13,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from stepwell.checkpoints import load_checkpoint
 from stepwell.errors import Stopped
+from stepwell.optimization import AveragingConfig, ExponentialAverageConfig, TailAverageConfig
+from stepwell.optimization.averaging import WeightAverage
 from stepwell.runs import read_lines
-from stepwell.training import AveragingConfig, ExponentialAverageConfig, TailAverageConfig
-from stepwell.training.averaging import WeightAverage
 
 STEPS = 12
 CHOICES: dict[str, AveragingConfig] = {

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from stepwell.models import Output
-from stepwell.training import fused_loss as module
-from stepwell.training.fused_loss import fused_loss
-from stepwell.training.losses import token_losses
-from stepwell.training.objective_config import CrossEntropyConfig, MeanSquaredErrorConfig
+from stepwell.objectives import fused_loss as module
+from stepwell.objectives.config import CrossEntropyConfig, MeanSquaredErrorConfig
+from stepwell.objectives.fused_loss import fused_loss
+from stepwell.objectives.losses import token_losses
 
 LOSSES = [
     CrossEntropyConfig(),

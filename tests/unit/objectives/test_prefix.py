@@ -13,9 +13,10 @@ from torch import Tensor
 from stepwell.data import Batch, Packer, TokenSplit
 from stepwell.models import Decoder, DecoderConfig, build_model
 from stepwell.nn import attention_mask
+from stepwell.objectives import PrefixConfig, build_objective
+from stepwell.objectives.prefix import PrefixExamples
+from stepwell.optimization import AdamWConfig, build_optimizers
 from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
-from stepwell.training import AdamWConfig, PrefixConfig, build_objective, build_optimizers
-from stepwell.training.prefix import PrefixExamples
 
 CPU, T, V = torch.device("cpu"), 16, 40
 OBJECTIVE = build_objective(PrefixConfig(), train_tokenizer([], ByteBPEConfig(vocab_size=257)))

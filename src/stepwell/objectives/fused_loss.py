@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from stepwell.models import Output
-from stepwell.training.objective_config import CrossEntropyConfig, LossConfig, MeanSquaredErrorConfig
+from stepwell.objectives.config import CrossEntropyConfig, LossConfig, MeanSquaredErrorConfig
 
 CHUNK_LOGITS = 2**23
 """Logits that are there together, about (measured: benchmarks/LOG.md)."""

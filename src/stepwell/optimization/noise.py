@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from stepwell.optimization.regularization_config import GradientNoiseConfig
+from stepwell.optimization.shards import shard_like
 from stepwell.seeding import derive_seed
-from stepwell.training.regularization_config import GradientNoiseConfig
-from stepwell.training.spread import shard_like
 
 
 def noise_deviation(config: GradientNoiseConfig, step: int) -> float:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
-from stepwell.training.regularization_config import AveragingConfig, ExponentialAverageConfig
+from stepwell.optimization.regularization_config import AveragingConfig, ExponentialAverageConfig
 
 SLOT, COUNT = "average", "weights:averaged_steps"
 """Names among the tensors of a checkpoint: `head.weight:average`, and how many steps the mean is of."""

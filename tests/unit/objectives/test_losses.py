@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stepwell.models import build_model, decoder_sized
-from stepwell.training import CrossEntropyConfig, LossConfig, MeanSquaredErrorConfig, summed_loss, token_losses
+from stepwell.objectives import CrossEntropyConfig, LossConfig, MeanSquaredErrorConfig, summed_loss, token_losses
 
 LOSSES: dict[str, LossConfig] = {
     "plain": CrossEntropyConfig(),

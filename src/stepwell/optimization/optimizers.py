@@ -18,7 +18,7 @@ from torch.optim import SGD, Adafactor, Adam, AdamW, Muon, Optimizer
 
 from stepwell.errors import UsageError
 from stepwell.models import LanguageModel
-from stepwell.training.optimizer_config import (
+from stepwell.optimization.optimizer_config import (
     AdafactorConfig,
     AdamConfig,
     AdamWConfig,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from stepwell.training.schedule_config import (
+from stepwell.optimization.schedule_config import (
     ConstantConfig,
     CosineConfig,
     InverseSquareRootConfig,

@@ -20,10 +20,10 @@ from torch import Tensor
 from stepwell.data import Batch, pack_best_fit
 from stepwell.errors import TokenizerError
 from stepwell.models import EncoderDecoder, LanguageModel, RecurrentEncoderDecoder
+from stepwell.objectives.config import DenoisingConfig, LossConfig, SpanCorruptionConfig
+from stepwell.objectives.losses import summed_loss
+from stepwell.objectives.objective import Objective
 from stepwell.tokenizers import Tokenizer
-from stepwell.training.losses import summed_loss
-from stepwell.training.objective import Objective
-from stepwell.training.objective_config import DenoisingConfig, LossConfig, SpanCorruptionConfig
 
 Ints = NDArray[np.int64]
 

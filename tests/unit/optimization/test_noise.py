@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from stepwell.training import GradientNoiseConfig
-from stepwell.training.noise import add_noise, noise_deviation
+from stepwell.optimization import GradientNoiseConfig
+from stepwell.optimization.noise import add_noise, noise_deviation
 
 
 def layer() -> nn.Sequential:

@@ -12,16 +12,8 @@ from torch.nn.functional import cross_entropy
 from stepwell.data import Batch, Packer, TokenSplit
 from stepwell.errors import TokenizerError
 from stepwell.models import EncoderDecoder, build_model, decoder_sized, encoder_decoder_sized
-from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer
-from stepwell.training import (
-    AdamWConfig,
-    CrossEntropyConfig,
-    DenoisingConfig,
-    SpanCorruptionConfig,
-    build_objective,
-    build_optimizers,
-)
-from stepwell.training.corruption import (
+from stepwell.objectives import CrossEntropyConfig, DenoisingConfig, SpanCorruptionConfig, build_objective
+from stepwell.objectives.corruption import (
     CorruptionObjective,
     DenoisingObjective,
     Pairs,
@@ -30,6 +22,8 @@ from stepwell.training.corruption import (
     cut_out,
     spans_with_marks,
 )
+from stepwell.optimization import AdamWConfig, build_optimizers
+from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer
 
 CPU = torch.device("cpu")
 SENTINELS = tuple(f"<|span_{number}|>" for number in range(30))

@@ -16,9 +16,10 @@ from stepwell.models import (
     RecurrentEncoderDecoderConfig,
     build_model,
 )
+from stepwell.objectives import SequenceToSequenceConfig, build_objective
+from stepwell.objectives.corruption import Pairs
+from stepwell.optimization import AdamWConfig, build_optimizers
 from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer
-from stepwell.training import AdamWConfig, SequenceToSequenceConfig, build_objective, build_optimizers
-from stepwell.training.corruption import Pairs
 
 CPU, T, V = torch.device("cpu"), 24, 300
 SIZES = {"vocab_size": V, "max_seq_len": T, "num_layers": 2, "d_model": 32}

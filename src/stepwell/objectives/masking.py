@@ -19,10 +19,10 @@ from torch import Tensor
 from stepwell.data import Batch
 from stepwell.errors import TokenizerError, UsageError
 from stepwell.models import LanguageModel
+from stepwell.objectives.config import MaskedConfig
+from stepwell.objectives.losses import summed_loss
+from stepwell.objectives.objective import Objective
 from stepwell.tokenizers import Tokenizer
-from stepwell.training.losses import summed_loss
-from stepwell.training.objective import Objective
-from stepwell.training.objective_config import MaskedConfig
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]

@@ -18,9 +18,10 @@ from torch.nn.functional import cross_entropy
 from stepwell.data import Batch, Packer, TokenSplit
 from stepwell.errors import TokenizerError, UsageError
 from stepwell.models import build_model, encoder_sized
+from stepwell.objectives import MaskedConfig, build_objective
+from stepwell.objectives.masking import MaskedExamples, words_at_blanks, words_of_chinese
+from stepwell.optimization import MuonConfig, build_optimizers
 from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer
-from stepwell.training import MaskedConfig, MuonConfig, build_objective, build_optimizers
-from stepwell.training.masking import MaskedExamples, words_at_blanks, words_of_chinese
 
 CPU = torch.device("cpu")
 MASK = 1

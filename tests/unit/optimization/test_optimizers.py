@@ -10,8 +10,7 @@ import torch
 from stepwell.checkpoints import load_checkpoint
 from stepwell.errors import ConfigError, UsageError
 from stepwell.models import DecoderConfig, LanguageModel, build_model
-from stepwell.runs import read_lines
-from stepwell.training import (
+from stepwell.optimization import (
     OPTIMIZERS,
     AdafactorConfig,
     AdamConfig,
@@ -22,7 +21,8 @@ from stepwell.training import (
     SGDConfig,
     build_optimizers,
 )
-from stepwell.training.optimizers import averaged
+from stepwell.optimization.optimizers import averaged
+from stepwell.runs import read_lines
 from stepwell.training.state import optimizer_tensors, restore_optimizers
 
 CONFIGS = [

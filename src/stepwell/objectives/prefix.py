@@ -16,10 +16,10 @@ from torch import Tensor
 
 from stepwell.data import Batch
 from stepwell.models import Decoder, LanguageModel
+from stepwell.objectives.config import PrefixConfig
+from stepwell.objectives.losses import summed_loss
+from stepwell.objectives.objective import Objective
 from stepwell.tokenizers import Tokenizer
-from stepwell.training.losses import summed_loss
-from stepwell.training.objective import Objective
-from stepwell.training.objective_config import PrefixConfig
 
 Flags = NDArray[np.bool_]
 

@@ -1,0 +1,55 @@
+"""What a model learns from: examples made of packed rows, and the loss of what it predicts."""
+
+from typing import TYPE_CHECKING
+
+from stepwell.doors import open_late
+from stepwell.objectives.config import (
+    CausalConfig,
+    CrossEntropyConfig,
+    DenoisingConfig,
+    LossConfig,
+    MaskedConfig,
+    MeanSquaredErrorConfig,
+    ObjectiveConfig,
+    PrefixConfig,
+    SequenceToSequenceConfig,
+    SpanCorruptionConfig,
+)
+
+if TYPE_CHECKING:
+    from stepwell.objectives.catalog import OBJECTIVES, build_objective, causal_loss
+    from stepwell.objectives.losses import summed_loss, token_losses
+    from stepwell.objectives.objective import Examples, Objective
+
+__all__ = [
+    "OBJECTIVES",
+    "CausalConfig",
+    "CrossEntropyConfig",
+    "DenoisingConfig",
+    "Examples",
+    "LossConfig",
+    "MaskedConfig",
+    "MeanSquaredErrorConfig",
+    "Objective",
+    "ObjectiveConfig",
+    "PrefixConfig",
+    "SequenceToSequenceConfig",
+    "SpanCorruptionConfig",
+    "build_objective",
+    "causal_loss",
+    "summed_loss",
+    "token_losses",
+]
+
+__getattr__ = open_late(
+    __name__,
+    {
+        "OBJECTIVES": "catalog",
+        "build_objective": "catalog",
+        "causal_loss": "catalog",
+        "Objective": "objective",
+        "Examples": "objective",
+        "summed_loss": "losses",
+        "token_losses": "losses",
+    },
+)
