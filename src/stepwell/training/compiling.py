@@ -31,8 +31,11 @@ COLD_SECONDS, WARM_SECONDS = 25.0, 6.0
 """What compiling takes, for the first time and when its result is kept on disk (measured: benchmarks/LOG.md)."""
 
 SAVED_RATIO = 0.08
-"""Share of a step's time that it saves on a CPU in half precision: 5 % of a wide model's to 20 % of a narrow one's
-(measured: benchmarks/LOG.md)."""
+"""Share of a step's time that it saves on a CPU in half precision: less of a wide model's, more of a narrow one's
+(benchmarks/LOG.md)."""
+
+USUAL_SHARE = 0.6
+"""Share of the measured rate that a training step uses (measured: benchmarks/ledger.jsonl)."""
 
 WORTH = 2.0
 """It must save this many times what it takes."""
@@ -77,8 +80,10 @@ class Compiled:
             return bool(config.compile) and self.is_possible
         if seconds is not None:
             return seconds * SAVED_RATIO > WORTH * (WARM_SECONDS if self._marker.exists() else COLD_SECONDS)
+        if not gflops:
+            return False
         flops = config.steps * config.global_batch_tokens * self.model.config.train_flops_per_token
-        return bool(gflops) and flops / (0.6e9 * (gflops or 1)) * SAVED_RATIO > WORTH * COLD_SECONDS
+        return flops / (USUAL_SHARE * 1e9 * gflops) * SAVED_RATIO > WORTH * COLD_SECONDS
 
     def mind(self, state: Progress) -> None:
         """Begin with it, when this is the step to.

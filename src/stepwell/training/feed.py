@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from stepwell.errors import StepwellError, TrainingError
 
@@ -107,7 +107,7 @@ class Feed(Generic[MadeT]):
         if job.fault is not None:
             raise _explained(portion, job.fault) from job.fault
         made, job.made = job.made, None
-        return made  # type: ignore[return-value]  # None only where `make` returns it
+        return cast(MadeT, made)  # None only where `make` returns it
 
     def _in_line(self, portion: Portion) -> MadeT:
         try:
