@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stepwell.nn import Attention, KeyValueCache, Rotary, attention_mask
+from stepwell.nn import Attention, KeyRange, KeyValueCache, Rotary, key_range
 
 CPU = torch.device("cpu")
 
@@ -92,9 +92,9 @@ def built(case: Case) -> tuple[Attention, Tensor, Tensor | None]:
     return attention, x, torch.randn(shape, generator=generator) if case.bias else None
 
 
-def mask_of(case: Case, num_queries: int, num_keys: int) -> Tensor | None:
+def mask_of(case: Case, num_queries: int, num_keys: int) -> KeyRange | None:
     documents = None if case.documents is None else torch.tensor(case.documents)[None, :num_keys].expand(2, -1)
-    return attention_mask(num_queries, num_keys, CPU, causal=case.causal, window=case.window, documents=documents)
+    return key_range(num_queries, num_keys, CPU, causal=case.causal, window=case.window, documents=documents)
 
 
 def sees(case: Case, query: int, key: int) -> bool:

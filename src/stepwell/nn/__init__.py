@@ -7,7 +7,7 @@ from stepwell.nn.decoding import DecodingState, KeyValueCache
 from stepwell.nn.experts import MixtureOfExperts, load_balancing_loss
 from stepwell.nn.initialization import SCHEMES, ResidualScheme, Scheme, initialize, initialize_cells
 from stepwell.nn.lora import LoRALinear, add_lora, load_lora, lora_tensors, merge_lora, merged_tensors
-from stepwell.nn.masks import KeyRange, attention_mask, key_range
+from stepwell.nn.masks import KeyRange, key_range
 from stepwell.nn.mlp import MLP
 from stepwell.nn.norms import RMSNorm
 from stepwell.nn.pieces import Pieces
@@ -67,7 +67,6 @@ __all__ = [
     "alibi_bias",
     "alibi_slopes",
     "attend",
-    "attention_mask",
     "document_positions",
     "initialize",
     "initialize_cells",

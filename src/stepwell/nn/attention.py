@@ -181,7 +181,7 @@ class Attention(nn.Module):
 
         Args:
             x: (B, T, D).
-            mask: from `key_range` or `attention_mask`; None where they give None.
+            mask: from `key_range`; None where that gives None.
             cache: what came before; the T tokens extend it (the caller advances it after the last layer).
             layer: this layer's place in the cache.
             bias: (1, H, T, S), added to the logits.

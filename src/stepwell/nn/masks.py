@@ -83,18 +83,3 @@ def _runs(documents: Tensor) -> tuple[Tensor, Tensor]:
     begins[:, 1:].masked_fill_(~borders, 0)
     ends[:, :-1].masked_fill_(~borders, documents.shape[1])
     return begins.cummax(1).values, ends.flip(1).cummin(1).values.flip(1)
-
-
-def attention_mask(
-    num_queries: int,
-    num_keys: int,
-    device: torch.device,
-    *,
-    causal: bool,
-    window: int | None = None,
-    documents: Tensor | None = None,
-    prefix: Tensor | None = None,
-) -> Tensor | None:
-    """What `key_range` says, as (1 or B, 1, T, S) bool, True where query t may attend to key s."""
-    sight = key_range(num_queries, num_keys, device, causal=causal, window=window, documents=documents, prefix=prefix)
-    return None if sight is None else sight.mask(num_keys)

@@ -49,7 +49,7 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], Callable[..., Tensor]]] = {
     "RMSNorm": (lambda: layers.RMSNorm(8), lambda norm: norm(x())),
     "Attention": (
         lambda: layers.Attention(8, 4, 2, 8, layers.Rotary(8, 16)),
-        lambda attention: attention(x(), layers.attention_mask(6, 6, CPU, causal=True, documents=DOCUMENTS)),
+        lambda attention: attention(x(), layers.key_range(6, 6, CPU, causal=True, documents=DOCUMENTS)),
     ),
     "CrossAttention": (
         lambda: layers.CrossAttention(8, 4, 8),
@@ -81,7 +81,6 @@ VALUES: dict[str, tuple[Callable[[], object], tuple[int, ...]]] = {
     "Llama3Scaling": (lambda: layers.Llama3Scaling(2.0, 1.0, 4.0, 32).frequencies(8, 1e4, 64), (4,)),
     "YarnScaling": (lambda: layers.YarnScaling(2.0, 32).frequencies(8, 1e4, 64), (4,)),
     "attend": (lambda: layers.attend(heads(), heads()[:, :2], heads()[:, :2], causal=True), (2, 4, 6, 8)),
-    "attention_mask": (lambda: layers.attention_mask(2, 6, CPU, causal=True, window=3), (1, 1, 2, 6)),
     "key_range": (lambda: layers.key_range(2, 6, CPU, causal=True, documents=DOCUMENTS).first, (2, 2)),
     "KeyRange": (lambda: layers.KeyRange(PLACES[None], PLACES[None]).mask(6), (1, 1, 6, 6)),
     "alibi_slopes": (lambda: layers.alibi_slopes(4), (4,)),

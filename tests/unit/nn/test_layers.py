@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stepwell.nn import MLP, Attention, KeyValueCache, RMSNorm, Rotary, attention_mask
+from stepwell.nn import MLP, Attention, KeyValueCache, RMSNorm, Rotary, key_range
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -100,7 +100,7 @@ def test_attention_is_the_explicit_softmax(heads, kv_heads, qk_norm, bias):
     torch.testing.assert_close(attention(x), explicit(attention, x, causal), **CLOSE)
     documents = torch.tensor([[0] * 10, [0] * 4 + [1] * 6, [0, 1, 1, 2, 2, 2, 3, 3, 3, 3]])
     allowed = torch.stack([causal[0] & (ids[:, None] == ids[None, :]) for ids in documents])
-    mask = attention_mask(10, 10, x.device, causal=True, documents=documents)
+    mask = key_range(10, 10, x.device, causal=True, documents=documents)
     torch.testing.assert_close(attention(x, mask), explicit(attention, x, allowed), **CLOSE)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stepwell.data import Batch, Packer, TokenSplit
 from stepwell.models import Decoder, DecoderConfig, build_model
-from stepwell.nn import attention_mask
+from stepwell.nn import key_range
 from stepwell.objectives import PrefixConfig, build_objective
 from stepwell.objectives.prefix import PrefixExamples
 from stepwell.optimization import AdamWConfig, build_optimizers
@@ -85,8 +85,9 @@ def test_the_mask_is_the_rule_written_out():
     prefix = torch.tensor([[1, 1, 1, 0, 0, 1, 0, 0]], dtype=torch.bool)
     documents = torch.tensor([[0, 0, 0, 0, 0, 1, 1, 1]])
     for window in (None, 2, 3):
-        mask = attention_mask(8, 8, CPU, causal=True, window=window, documents=documents, prefix=prefix)
-        assert mask is not None
+        seen_keys = key_range(8, 8, CPU, causal=True, window=window, documents=documents, prefix=prefix)
+        assert seen_keys is not None
+        mask = seen_keys.mask(8)
         for query in range(8):
             for key in range(8):
                 near = window is None or abs(query - key) < window
