@@ -30,6 +30,16 @@ settings.load_profile("stepwell")
 
 PROJECT = Path(__file__).resolve().parent.parent
 
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what `slow_but` does not name; the few that it names speak for the others in `make check`."""
+    for item in items:
+        marker = item.get_closest_marker("slow_but")
+        if marker is not None and not any(part in item.name for part in marker.args):
+            item.add_marker(pytest.mark.slow)
+
+
 _ENGLISH = {
     "who": "the miller|a young sailor|my grandmother|the old teacher|nobody|the clockmaker|her brother|a merchant",
     "did": "carried|forgot|painted|counted|sold|remembered|hid|repaired|followed|described",

@@ -360,6 +360,7 @@ def test_only_the_balance_of_experts_depends_on_the_cut(tokenizer, fresh, in_flo
     assert 0 < distance(gradient(0.01, 1), gradient(0.01, len(DOCUMENTS))) < 0.05
 
 
+@pytest.mark.slow_but("muon", "lion")
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_whole_run_does_not_depend_on_the_cut(optimizer, rates_of, make_trainer, in_float64, tmp_path):
     """Many updates, each on what the one before left: a difference would grow."""

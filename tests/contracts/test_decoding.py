@@ -113,18 +113,19 @@ def cacheless(model: LanguageModel, tokenizer: Tokenizer, prompt: str, params: S
     return drawn
 
 
-GREEDY = SamplingParams(temperature=0, max_tokens=50)
+GREEDY = SamplingParams(temperature=0, max_tokens=36)
 SETTINGS = {
     "greedy": GREEDY,
-    "greedy, penalised": SamplingParams(temperature=0, repetition_penalty=1.5, max_tokens=50),
-    "sampled": SamplingParams(seed=5, n=3, max_tokens=50),
+    "greedy, penalised": SamplingParams(temperature=0, repetition_penalty=1.5, max_tokens=36),
+    "sampled": SamplingParams(seed=5, n=3, max_tokens=36),
     "shaped": SamplingParams(
-        seed=6, n=3, max_tokens=50, temperature=0.8, top_k=50, top_p=0.9, min_p=0.02, repetition_penalty=1.2
+        seed=6, n=3, max_tokens=36, temperature=0.8, top_k=50, top_p=0.9, min_p=0.02, repetition_penalty=1.2
     ),
 }
 PROMPTS = ["", "step", "exactly fifteen", "a prompt that is itself longer than the window of the model"]
 
 
+@pytest.mark.slow_but("empty-sampled", "short-shaped", "full window-greedy]", "long-greedy, penalised")
 @pytest.mark.parametrize("params", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("prompt", PROMPTS, ids=["empty", "short", "full window", "long"])
 def test_decoding_with_a_cache_is_decoding_without(tiny_model, byte_tokenizer, prompt, params):

@@ -57,6 +57,7 @@ def digest(directory: Path) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
+@pytest.mark.slow_but("[decoder-", "lstm-float32")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", [kind for kind in MODELS if MODELS[kind].learns == "gradient"])
 def test_twice_in_one_process(kind, precision, make_trainer, tiny_config, byte_tokenizer, tmp_path):

@@ -122,6 +122,7 @@ def assert_same(found: Curve, wanted: Curve, tolerance: float) -> None:
         assert found[part] == pytest.approx(losses, rel=tolerance), part
 
 
+@pytest.mark.slow_but("decoder-causal", "encoder-masked", "gru-causal")
 @pytest.mark.parametrize(("kind", "choice"), CASES, ids=str)
 def test_the_curve_is_the_golden_one(kind, choice, curve):
     found, curves = curve(kind, choice), golden()

@@ -94,6 +94,7 @@ def stop_after(steps: set[int]) -> Callable[[Any], None]:
     return watch
 
 
+@pytest.mark.slow_but("'muon')-7")
 @pytest.mark.parametrize("step", [1, 4, 7, 12])
 def test_stopped_by_hand_and_started_again(settings, make_trainer, left_alone, tmp_path, step):
     asked: list[int] = []
@@ -109,6 +110,7 @@ def test_stopped_by_hand_and_started_again(settings, make_trainer, left_alone, t
     )
 
 
+@pytest.mark.slow_but("'muon')-{8}", "'muon')-{9, 10")
 @pytest.mark.parametrize(
     ("steps", "seconds_between_checkpoints"), [({1}, 1e9), ({8}, 1e9), ({12}, 1e9), ({3, 4, 9, 10}, 0)], ids=str
 )
@@ -154,6 +156,7 @@ def test_broken_off_between_micro_batches(settings, make_trainer, left_alone, tm
     assert not forwards, "each of them broke the run off"
 
 
+@pytest.mark.slow_but("'muon')-(0, 2")
 @pytest.mark.parametrize("workers", [(0,), (3,), (0, 2, 1, 0, 4)], ids=str)
 def test_whoever_makes_the_rows_ready(settings, make_trainer, left_alone, tmp_path, workers):
     """In line, by several threads, and by another number of them each time the run goes on."""

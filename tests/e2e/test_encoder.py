@@ -25,6 +25,7 @@ def encoder_run(tmp_path_factory, small_text) -> Path:
     return root / "run"
 
 
+@pytest.mark.slow
 def test_training_gives_it_a_mask_and_teaches_it(encoder_run):
     loaded = load_checkpoint(encoder_run)
     assert loaded.tokenizer.mask_id == loaded.model.config.mask_id == 1

@@ -29,6 +29,7 @@ def measured(run: Path, kind: str, name: str) -> list[Any]:
     return [line[name] for line in lines if line.get("kind") == kind]
 
 
+@pytest.mark.slow
 def test_running_text_is_learned_and_gone_on_with(tmp_path, small_text):
     run = train(tmp_path, small_text("mixed", 60_000))
     bits = measured(run, "evaluation", "bits_per_byte")

@@ -131,6 +131,7 @@ class MuonConfig(Config):
         learning_rate: the highest rate of the hidden matrices.
         adamw_learning_rate: the highest rate of everything else.
         momentum: of the matrices' gradients.
+        newton_schulz_steps: that make an update orthogonal; fewer cost less and make it less so.
         weight_decay: pulls the hidden matrices towards zero.
         beta1: as AdamW's.
         beta2: as AdamW's.
@@ -142,6 +143,7 @@ class MuonConfig(Config):
     learning_rate: Rate
     adamw_learning_rate: Rate
     momentum: Share = 0.95
+    newton_schulz_steps: Annotated[int, Field(ge=1, lt=100)] = 5
     weight_decay: Decay = 0.1
     beta1: Share = 0.9
     beta2: Share = 0.95

@@ -85,7 +85,11 @@ def build_muon(model: LanguageModel, config: MuonConfig) -> list[Optimizer]:
     split, rate = split_parameters(model), config.adamw_learning_rate
     others = [_group(split.stacks, rate, config.weight_decay), _group(split.others, rate, 0.0)]
     return [
-        Muon([_group(split.matrices, config.learning_rate, config.weight_decay)], momentum=config.momentum),
+        Muon(
+            [_group(split.matrices, config.learning_rate, config.weight_decay)],
+            momentum=config.momentum,
+            ns_steps=config.newton_schulz_steps,
+        ),
         AdamW(
             [group for group in others if group["params"]],
             betas=(config.beta1, config.beta2),

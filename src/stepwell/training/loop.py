@@ -19,6 +19,7 @@ import torch
 
 from stepwell.data import Packer
 from stepwell.errors import Stopped, TrainingError
+from stepwell.hardware import held_memory
 from stepwell.models import LanguageModel
 from stepwell.objectives import build_objective
 from stepwell.optimization import Span, begin_decay, fit_span, note_measurement, plan_span, rate_factor
@@ -141,7 +142,7 @@ class Trainer:
             DiskError: when a checkpoint cannot be written; the one before it is whole.
         """
         try:
-            with self.updater.feed.working(self.config.data_workers):
+            with held_memory(), self.updater.feed.working(self.config.data_workers):
                 return self._train()
         finally:
             self.keeper.wait()  # however it ends, what was begun is on disk

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from stepwell import hardware
 from stepwell.errors import UsageError
-from stepwell.hardware import cache_directory, choose_device, examine, usable_cores
+from stepwell.hardware import cache_directory, choose_device, examine, held_memory, usable_cores
 
 
 @pytest.fixture
@@ -137,3 +140,42 @@ def test_facts_are_plain_values(cache, measured):
     assert machine.cpu
     assert machine.cores >= 1
     assert machine.memory_bytes > 1 << 20
+
+
+def pages_taken_again(size: int) -> int:
+    """Pages that the system hands to this process while it takes a block of bytes that it has had and freed."""
+    import resource
+
+    for _ in range(2):  # the first is new memory, which is zero and not even looked at
+        bytes(size)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    bytes(size)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.fixture
+def no_wishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user has set nothing of the allocator."""
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator of glibc")
+def test_memory_that_was_freed_is_taken_again(no_wishes):
+    with held_memory():
+        assert pages_taken_again(80 * 2**20) < 100
+
+
+def test_the_allocator_is_as_it_was_afterwards_and_as_the_user_set_it(no_wishes, monkeypatch):
+    told: dict[int, int] = {}
+    monkeypatch.setattr(hardware.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setattr(hardware.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=told.__setitem__))
+    with pytest.raises(ZeroDivisionError), held_memory():
+        inside = dict(told)
+        raise ZeroDivisionError
+    assert inside == {-1: -1, -2: 2**26, -4: 0}
+    assert told == {-1: 2**26, -2: 2**17, -4: 65_536}  # mallopt(3)
+    told.clear()
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+    with held_memory():
+        assert not told

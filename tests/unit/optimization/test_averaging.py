@@ -141,6 +141,7 @@ def test_the_mean_is_what_is_measured_and_kept_as_the_best(kind, make_trainer, t
     assert any(not torch.equal(last[name], measured[-1][name]) for name in last)
 
 
+@pytest.mark.slow_but("7-")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("step", [1, 7, 9])
 def test_a_run_that_was_stopped_ends_with_the_same_mean(kind, step, make_trainer, tmp_path):

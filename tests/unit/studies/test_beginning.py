@@ -93,6 +93,7 @@ def test_counting_is_a_round_of_one_step(text, tmp_path):
     assert api.predict(run, "the ", {"max_tokens": 5})[0][0].text
 
 
+@pytest.mark.slow
 def test_the_loop_plays_a_counted_model_and_compares_with_a_trained_baseline(text, tmp_path):
     settings = ["model.kind=ngram", "tokenizer.vocab_size=300", "study.baselines=[kneser_ney_5, feed_forward]"]
     result = api.run(text=text, budget="60s", out=tmp_path / "run", set=settings)

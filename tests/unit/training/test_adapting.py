@@ -75,6 +75,7 @@ def test_a_and_b_stand_apart_and_exact(make, tmp_path):
     assert not (tmp_path / "run" / "checkpoints" / "best" / "optimizer.safetensors").exists()
 
 
+@pytest.mark.slow_but("5")
 @pytest.mark.parametrize("step", [1, 5, 9])
 def test_stopped_and_started_again_it_ends_with_the_same_bits(make, tmp_path, step):
     make("whole").run()

@@ -158,6 +158,7 @@ ALL_WAYS = list(itertools.product([(6,), (7, 8), (6, 7, 10)], [0, 1e9], [{5}, {6
 SOME_WAYS = [((6, 7, 10), 0, {3, 5, 6, 7, 9}), ((7, 8), 1e9, {6})]
 
 
+@pytest.mark.slow_but("(6, 7, 10)")
 @pytest.mark.parametrize(
     ("bad", "saved_seconds", "stops"),
     [way if way in SOME_WAYS else pytest.param(*way, marks=pytest.mark.slow) for way in ALL_WAYS],
@@ -230,6 +231,7 @@ FAULTS: dict[str, Callable[[], BaseException]] = {
 }
 
 
+@pytest.mark.slow_but("Linux")
 @pytest.mark.parametrize("name", FAULTS)
 def test_without_memory_the_micro_batch_is_halved(make_trainer, tmp_path, name):
     """Same rows, same gradient up to rounding: without dropout, within 1e-5 of the undisturbed run after 12 steps."""
@@ -421,6 +423,7 @@ def test_a_run_never_ends_with_an_unwritten_checkpoint(make_trainer, tmp_path, m
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(OWN_THREADS)]
 
 
+@pytest.mark.slow_but("best", "000012")
 @pytest.mark.parametrize("at", ["step-000004", "step-000012", "best", "measured", "stable"])
 def test_a_checkpoint_that_cannot_be_written_is_told(make_trainer, tmp_path, monkeypatch, at):
     """At one of the next steps, or at the end; with room again the run goes on to the same bits."""
@@ -498,6 +501,7 @@ def test_checkpoints_at_multiples_of_every_steps_stay(make_trainer, tmp_path):
     assert numbered == ["step-000005", "step-000010", "step-000012"]
 
 
+@pytest.mark.slow_but("same run")
 @pytest.mark.parametrize("longer", [False, True], ids=["the same run", "a longer one"])
 def test_going_on_packs_no_epoch_that_is_over(make_trainer, tmp_path, monkeypatch, longer):
     settings: dict[str, Any] = {"evaluate": lambda model: {"loss": 1.0}}

@@ -105,6 +105,7 @@ class Time:
             self.now += 1.0
 
 
+@pytest.mark.slow_but("wsd", "cosine")
 @every_schedule
 def test_a_run_that_the_clock_cuts_short_ends_where_its_schedule_should(make_trainer, tmp_path, monkeypatch, kind):
     clock = Time()
@@ -123,6 +124,7 @@ def test_a_run_that_the_clock_cuts_short_ends_where_its_schedule_should(make_tra
         assert load_checkpoint(tmp_path / "checkpoints" / "stable").provenance["step"] == trained.progress.step
 
 
+@pytest.mark.slow_but("plateau", "cosine")
 @every_schedule
 def test_patience_ends_a_run_that_has_no_decay_to_begin(make_trainer, tmp_path, kind):
     training = {
