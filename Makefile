@@ -9,7 +9,7 @@ STAMP := $(VENV)/.stepwell-installed
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-fast setup check format docs weights clean
+.PHONY: help quickstart test test-fast setup check format docs weights clean bench-loop bench-families bench-train bench-tricks
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ bench-families: $(STAMP) ## measure every family on two texts (half an hour), fo
 
 bench-train: $(STAMP) ## measure training against other programs (an hour and a half), for the ledger; NANOGPT=DIR adds nanoGPT
 	$(BIN)/python benchmarks/training.py $(if $(NANOGPT),--nanogpt $(NANOGPT))
+
+bench-tricks: $(STAMP) ## measure what each choice of the default recipe is worth (an hour), for the ledger
+	$(BIN)/python benchmarks/tricks.py
 
 clean: ## remove caches and built packages (.venv and runs/ stay)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

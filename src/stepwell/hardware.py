@@ -2,7 +2,8 @@
 
 Half precision is taken only where a matrix product in it was measured to be clearly faster; a processor's flags
 alone prove nothing. The measurement takes about a second and is kept in the user's cache folder, keyed by processor
-and torch, so the choice is the same from one process to the next.
+and torch, so the choice is the same from one process to the next; one that was made beside other programs is made
+again when there are none.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ Device = Literal["cpu", "cuda", "mps"]
 
 BUSY_PERCENT = 15.0
 """Other programs are at work when they take more than this share of all cores."""
+
+LOOK_SECONDS = 0.1
+"""How long is looked at what they take."""
 
 WORTH_IT = 1.3
 """Half precision must be this much faster than float32 in a matrix product to be taken."""
@@ -68,7 +72,7 @@ class Machine:
         return asdict(self)
 
 
-def share_cores(look_seconds: float = 0.1) -> None:
+def share_cores(look_seconds: float = LOOK_SECONDS) -> None:
     """Decide how threads wait for each other, by what else runs here; to be called before torch is loaded.
 
     Spinning is a third faster for small models on a quiet machine, and several times slower beside another program
@@ -183,10 +187,7 @@ def examine(measure_again: bool = False) -> Machine:
     name, flags = _processor()
     gpu = torch.cuda.get_device_name() if device == "cuda" else None
     key = f"{name}|{gpu}|{device}|{cores}|torch {torch.__version__}"
-    kept = None if measure_again else _recall(key)
-    gflops = kept if kept is not None else _measure(device)
-    if kept is None:
-        _remember(key, gflops)
+    gflops = _rates(key, device, measure_again)
     faster = gflops["bfloat16"] >= WORTH_IT * gflops["float32"]
     return Machine(
         cpu=name,
@@ -236,6 +237,19 @@ def _measure(device: Device) -> dict[str, float]:
     return {"float32": rate(torch.float32), "bfloat16": rate(torch.bfloat16)}
 
 
+def _rates(key: str, device: Device, measure_again: bool) -> dict[str, float]:
+    """What was measured, now or before. Beside other programs that is too little: it serves while they are there."""
+    kept = None if measure_again else _recall(key)
+    if kept is not None and _kept()[key].get("quiet"):
+        return kept
+    is_quiet = psutil.cpu_percent(interval=LOOK_SECONDS) <= BUSY_PERCENT
+    if kept is not None and not is_quiet:
+        return kept
+    gflops = _measure(device)
+    _remember(key, gflops, is_quiet)
+    return gflops
+
+
 def _best_of(work: Callable[[], object], device: Device, repeats: int) -> float:
     import torch
 
@@ -266,12 +280,12 @@ def _kept() -> dict[str, Any]:
         return {}
 
 
-def _remember(key: str, gflops: dict[str, float]) -> None:
+def _remember(key: str, gflops: dict[str, float], is_quiet: bool) -> None:
     path = cache_directory() / "hardware.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_text(json.dumps({**_kept(), key: gflops}, indent=2), encoding="utf-8")
+        draft.write_text(json.dumps({**_kept(), key: {**gflops, "quiet": is_quiet}}, indent=2), encoding="utf-8")
         draft.replace(path)
     except OSError:
         return  # a cache that cannot be written costs a second the next time, nothing else

@@ -24,12 +24,22 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, float]]:
-    """Each measurement appends what it gave: 100 and 200 Gflop/s."""
+def others(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What other programs take, in percent: the last number."""
+    percents = [0.0]
+    monkeypatch.setattr(hardware, "BUSY_PERCENT", 15.0)
+    monkeypatch.setattr("psutil.cpu_percent", lambda interval: percents[-1])
+    return percents
+
+
+@pytest.fixture
+def measured(others: list[float], monkeypatch: pytest.MonkeyPatch) -> list[dict[str, float]]:
+    """Each measurement appends what it gave: 100 and 200 Gflop/s, half of it beside other programs."""
     rates: list[dict[str, float]] = []
 
     def measure(device: str) -> dict[str, float]:
-        rates.append({"float32": 100.0, "bfloat16": 200.0})
+        share = 1.0 if others[-1] < 15 else 0.5
+        rates.append({"float32": share * 100.0, "bfloat16": share * 200.0})
         return rates[-1]
 
     monkeypatch.setattr(hardware, "_measure", measure)
@@ -55,6 +65,17 @@ def test_a_rate_is_measured_once(cache, measured):
     assert first == second
     assert len(measured) == 1
     assert examine(measure_again=True) == first
+    assert len(measured) == 2
+
+
+def test_what_was_measured_beside_other_programs_serves_until_the_machine_is_quiet(cache, measured, others):
+    others.append(50.0)
+    assert [examine().gflops["float32"] for _ in range(3)] == [50.0] * 3
+    assert len(measured) == 1
+    others.append(3.0)
+    assert [examine().gflops["float32"] for _ in range(3)] == [100.0] * 3
+    others.append(50.0)
+    assert examine().gflops["float32"] == 100.0
     assert len(measured) == 2
 
 
