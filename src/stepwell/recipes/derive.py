@@ -97,16 +97,17 @@ def predicted_loss(parameters: float, tokens: float, unique_tokens: float) -> fl
     """Loss by a scaling law that knows that repeated text teaches less.
 
     `E + A / N^alpha + B / D'^beta` (Hoffmann et al., 2022), where D' counts a repeated token for less each time it
-    comes back (Muennighoff et al., 2023, "Scaling Data-Constrained Language Models", equation 5, with their constants).
-    Their discount for many parameters is left out: dropout and early stopping take its place here, and with it the law
-    chose models that were measurably too small (benchmarks/LOG.md).
+    comes back (Muennighoff et al., 2023, "Scaling Data-Constrained Language Models", equation 5). Their half-life of 15
+    repetitions is for billions of tokens; texts of a megabyte were learned by heart after six, so it is 3 here, and
+    more time goes into a larger model. Their discount for many parameters is left out: dropout and early stopping take
+    its place, and with it the law chose models that were measurably too small (benchmarks/LOG.md).
 
     Args:
         parameters: weights that multiply activations, N above 0.
         tokens: trained on, D above 0.
         unique_tokens: tokens of the text, above 0.
     """
-    entropy, a, b, alpha, beta, half_life = 1.87, 521.0, 1488.0, 0.353, 0.353, 15.39
+    entropy, a, b, alpha, beta, half_life = 1.87, 521.0, 1488.0, 0.353, 0.353, 3.0
     unique = min(tokens, unique_tokens)
     repeats = tokens / unique - 1
     effective_tokens = unique * (1 + half_life * (1 - math.exp(-repeats / half_life)))
@@ -231,8 +232,8 @@ def derive_model(
 
 
 def derive_dropout(epochs: float) -> float:
-    """Dropout by the number of epochs: none for text that is seen a few times."""
-    return 0.0 if epochs < 6 else 0.1 if epochs < 20 else 0.2
+    """Dropout by the number of epochs: none for text that is seen a few times (benchmarks/LOG.md)."""
+    return 0.0 if epochs < 3 else 0.1 if epochs < 6 else 0.2 if epochs < 20 else 0.3
 
 
 def derive_batch_tokens(tokens: float) -> int:
