@@ -35,7 +35,10 @@ STEPS = {"once": 300, "often": 700}
 OFTEN_BYTES = 150_000
 
 COMMON = ["training.global_batch_tokens=2048", "training.patience=null", "data.test_ratio=0", "data.deduplicate=false"]
-FIXED = {"once": [*COMMON, "model.dropout=0.0"], "often": [*COMMON, "model.dropout=0.2"]}
+FIXED = {
+    "once": [*COMMON, "model.dropout=0.0", "training.evaluate_every_steps=100"],
+    "often": [*COMMON, "model.dropout=0.2", "training.evaluate_every_steps=50"],
+}
 """What is told to every run of a group."""
 
 
@@ -56,7 +59,7 @@ class Trick:
 
 TRICKS = {
     "muon": Trick("training.optimizer.kind=adamw training.optimizer.learning_rate=0.003", True),
-    "five Newton-Schulz steps, not three": Trick("training.optimizer.newton_schulz_steps=3", True),
+    "five Newton-Schulz steps (not three)": Trick("training.optimizer.newton_schulz_steps=3", True),
     "qk-norm": Trick("model.qk_norm=none", True),
     "zero-init projections": Trick("model.residual_initialization=depth_scaled", True),
     "embedding norm": Trick("model.embedding_norm=false", True),
@@ -76,7 +79,7 @@ TRICKS = {
     "weight decay of 0.4": Trick("training.optimizer.weight_decay=0.4", False, "often"),
     "stochastic depth of 0.2": Trick("model.stochastic_depth=0.2", False, "often"),
     "label smoothing of 0.05": Trick("training.objective.loss.label_smoothing=0.05", False, "often"),
-    "mean of the last fifth, text seen often": Trick("training.averaging.kind=tail", False, "often"),
+    "mean of the last fifth (text seen often)": Trick("training.averaging.kind=tail", False, "often"),
 }
 """Name -> what it is."""
 
@@ -93,23 +96,23 @@ def main() -> None:
         arguments.error(f"no trick {', '.join(unknown)}; there are: {', '.join(TRICKS)}")
     chosen = {name: TRICKS[name] for name in names if asked.group in (None, TRICKS[name].group)}
     seeds = range(1 if asked.quick else asked.seeds)
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), quick=asked.quick)
-        groups = dict.fromkeys(trick.group for trick in chosen.values())
-        told = [(group, "", seed) for group in groups for seed in seeds]
-        told += [(trick.group, trick.turned, seed) for trick in chosen.values() for seed in seeds]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = dict(zip(told, pool.map(lambda run: bench.bits_per_byte(*run), told), strict=True))
-    print("| choice | taken | bits per byte without | with | gain: median (range) |\n|---|---|---|---|---|")
     around = {} if asked.quick else circumstances()
-    for name, trick in chosen.items():
-        default = [found[trick.group, "", seed] for seed in seeds]
-        turned = [found[trick.group, trick.turned, seed] for seed in seeds]
-        record = record_of(name, trick, *((turned, default) if trick.taken else (default, turned)))
-        print("| {measure} | {taken} | {without} | {with} | {median} ({low} to {high}) |".format(**record))
-        if not asked.quick:
-            with (BENCHMARKS / "ledger.jsonl").open("a", encoding="utf-8") as ledger:
-                ledger.write(json.dumps({**record, **around}, ensure_ascii=False) + "\n")
+    print("| choice | taken | bits per byte without | with | gain: median (range) |\n|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+        bench = Bench(Path(folder), quick=asked.quick)
+        told = [(trick.group, "", seed) for trick in chosen.values() for seed in seeds]
+        told += [(trick.group, trick.turned, seed) for trick in chosen.values() for seed in seeds]
+        runs = {run: pool.submit(bench.bits_per_byte, *run) for run in dict.fromkeys(told)}
+        for name, trick in chosen.items():
+            default, turned = (
+                [runs[trick.group, words, seed].result() for seed in seeds] for words in ("", trick.turned)
+            )
+            record = record_of(name, trick, *((turned, default) if trick.taken else (default, turned)))
+            cells = "| {measure} | {taken} | {without} | {with} | {median} ({low} to {high}) |"
+            print(cells.format(**record), flush=True)
+            if not asked.quick:
+                with (BENCHMARKS / "ledger.jsonl").open("a", encoding="utf-8") as ledger:
+                    ledger.write(json.dumps({**record, **around}, ensure_ascii=False) + "\n")
 
 
 def record_of(name: str, trick: Trick, without: list[float], having: list[float]) -> dict[str, object]:

@@ -2,14 +2,15 @@
 
 torch's own kernel does its products in float32 there; this one leaves them to the matrix units of the precision it is
 given. A block of queries of a few heads sees all its keys at once, so the weights of one block are the only quadratic
-thing that is ever held, and backward computes them again: memory grows with T + S (Rabe and Staats, 2021). Keys that no
-query of a block may see are left out of it. It is one operator, so `torch.compile` sees nothing of its loops.
-`scaled_dot_product_attention` is the truth that tests compare with; this file leaves out dropout, biases, soft-caps and
-sinks.
+thing that is ever held, and backward computes them again: memory grows with T + S (Rabe and Staats, 2021). Where a
+query has few keys their weights are kept for it instead. Keys that no query of a block may see are left out of it. It
+is one operator, so `torch.compile` sees nothing of its loops. `scaled_dot_product_attention` is the truth that tests
+compare with; this file leaves out dropout, biases, soft-caps and sinks.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -20,6 +21,9 @@ BLOCK_WEIGHTS = 24 * 128 * 256
 """Weights of a block, about: what the second-level cache of a core takes (measured: benchmarks/LOG.md)."""
 
 BLOCK_QUERIES = 128
+
+KEPT_KEYS = 256
+"""Weights are kept for the backward where a query has at most so many keys (measured: benchmarks/LOG.md)."""
 
 
 class _Plan(NamedTuple):
@@ -102,7 +106,6 @@ def _is_causal(first: Tensor, last: Tensor, num_keys: int) -> bool:
     return torch.equal(last, torch.arange(num_keys).expand_as(last))
 
 
-@torch.library.custom_op("stepwell::block_attention", mutates_args=())
 def block_attention(
     queries: Tensor,
     keys: Tensor,
@@ -126,18 +129,45 @@ def block_attention(
     Returns:
         (B, H, T, E), laid out as (B, T, H, E).
     """
+    learns = torch.is_grad_enabled() and (queries.requires_grad or keys.requires_grad or values.requires_grad)
+    keeps = learns and keys.shape[2] <= KEPT_KEYS
+    attended: Tensor = _forward(queries, keys, values, first, last, causal, scale, keeps)[0]
+    return attended
+
+
+@torch.library.custom_op("stepwell::block_attention", mutates_args=())
+def _forward(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    first: Tensor | None,
+    last: Tensor | None,
+    causal: bool,
+    scale: float,
+    keeps: bool,
+) -> tuple[Tensor, Tensor]:
+    """The means, and the weights of the steps one after another in at most (B H T S,), or (0,) if it keeps none."""
     plan, sight = _plan(queries, keys), _Sight(queries, keys.shape[2], causal, first, last)
-    attended = _like_queries(queries)
+    attended, kept = _like_queries(queries), _room_for_weights(queries, keys, keeps)
     grouped, out = _grouped(queries, keys), _grouped(attended, keys)
+    done = 0
     for rows, heads in _chunks(queries, keys, plan):
         q = (grouped[rows, heads] * scale).flatten(0, 1)
         k, v = (x[rows, heads].flatten(0, 1) for x in (keys, values))
         for at, seen, hidden in sight.steps(plan, rows):
             logits = torch.bmm(q[:, :, at].flatten(1, 2), k[:, seen].mT)
             sight.hide(logits, at, hidden)
+            weights = kept[done : done + logits.numel()].view(logits.shape) if keeps else torch.empty_like(logits)
+            torch.softmax(logits, -1, out=weights)
+            done += logits.numel()
             place = out[rows, heads, :, at]
-            place.copy_(torch.bmm(torch.softmax(logits, -1), v[:, seen]).view(place.shape))
-    return attended
+            place.copy_(torch.bmm(weights, v[:, seen]).view(place.shape))
+    return attended, kept
+
+
+def _room_for_weights(queries: Tensor, keys: Tensor, keeps: bool) -> Tensor:
+    num_rows, num_heads, num_queries = queries.shape[:3]
+    return queries.new_empty(num_rows * num_heads * num_queries * keys.shape[2] if keeps else 0)
 
 
 def _like_queries(queries: Tensor) -> Tensor:
@@ -152,15 +182,17 @@ def _backward(
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
+    kept: Tensor,
     first: Tensor | None,
     last: Tensor | None,
     causal: bool,
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of queries, keys and values; the weights are computed again."""
+    """Gradients of queries, keys and values; weights that were not kept are computed again."""
     plan, sight = _plan(queries, keys), _Sight(queries, keys.shape[2], causal, first, last)
     query_grad, key_grad, value_grad = _like_queries(queries), torch.empty_like(keys), torch.empty_like(values)
     grouped, grads, out = (_grouped(x, keys) for x in (queries, grad, query_grad))
+    done = 0
     for rows, heads in _chunks(queries, keys, plan):
         q = (grouped[rows, heads] * scale).flatten(0, 1)
         g, k, v = (x[rows, heads].flatten(0, 1) for x in (grads, keys, values))
@@ -168,9 +200,14 @@ def _backward(
         into_k, into_v = torch.zeros_like(k, dtype=exact), torch.zeros_like(v, dtype=exact)
         for at, seen, hidden in sight.steps(plan, rows):
             asked, given = q[:, :, at].flatten(1, 2), g[:, :, at].flatten(1, 2)
-            logits = torch.bmm(asked, k[:, seen].mT)
-            sight.hide(logits, at, hidden)
-            weights = torch.softmax(logits, -1)
+            if len(kept):
+                shape = len(asked), asked.shape[1], seen.stop - seen.start
+                weights = kept[done : done + math.prod(shape)].view(shape)
+                done += math.prod(shape)
+            else:
+                logits = torch.bmm(asked, k[:, seen].mT)
+                sight.hide(logits, at, hidden)
+                weights = torch.softmax(logits, -1)
             into_v[:, seen] += torch.bmm(weights.mT, given)
             logit_grad = torch._softmax_backward_data(torch.bmm(given, v[:, seen].mT), weights, -1, weights.dtype)
             into_k[:, seen] += torch.bmm(logit_grad.mT, asked)
@@ -181,7 +218,7 @@ def _backward(
     return query_grad, key_grad, value_grad
 
 
-@block_attention.register_fake
+@_forward.register_fake
 def _(
     queries: Tensor,
     keys: Tensor,
@@ -190,8 +227,9 @@ def _(
     last: Tensor | None,
     causal: bool,
     scale: float,
-) -> Tensor:
-    return _like_queries(queries)
+    keeps: bool,
+) -> tuple[Tensor, Tensor]:
+    return _like_queries(queries), _room_for_weights(queries, keys, keeps)
 
 
 @_backward.register_fake
@@ -200,6 +238,7 @@ def _(
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
+    kept: Tensor,
     first: Tensor | None,
     last: Tensor | None,
     causal: bool,
@@ -208,13 +247,16 @@ def _(
     return _like_queries(queries), torch.empty_like(keys), torch.empty_like(values)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.causal, ctx.scale = inputs
-    ctx.save_for_backward(*tensors)
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    queries, keys, values, first, last, ctx.causal, ctx.scale, _ = inputs
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(queries, keys, values, output[1], first, last)
 
 
-def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return *_backward(grad, *ctx.saved_tensors, ctx.causal, ctx.scale), None, None, None, None
+def _gradients(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 8
+    return *_backward(grad, *ctx.saved_tensors, ctx.causal, ctx.scale), None, None, None, None, None
 
 
-block_attention.register_autograd(_gradients, setup_context=_keep)
+_forward.register_autograd(_gradients, setup_context=_keep)

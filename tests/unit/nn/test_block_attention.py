@@ -46,10 +46,12 @@ def make_range(kind: str | None, rows: int, num_queries: int, num_keys: int) -> 
     return None
 
 
+@pytest.mark.parametrize("kept_keys", [0, 1000], ids=["computed again", "kept"])
 @pytest.mark.parametrize("block_weights", [1, 2000, module.BLOCK_WEIGHTS])
 @pytest.mark.parametrize("case", CASES)
-def test_output_and_gradients_are_those_of_the_reference(case, block_weights, monkeypatch):
+def test_output_and_gradients_are_those_of_the_reference(case, block_weights, kept_keys, monkeypatch):
     monkeypatch.setattr(module, "BLOCK_WEIGHTS", block_weights)
+    monkeypatch.setattr(module, "KEPT_KEYS", kept_keys)
     *sizes, causal, kind = CASES[case]
     (queries, keys, values), grad = parts(*sizes)
     seen = make_range(kind, sizes[0], *sizes[3:5])
@@ -66,12 +68,25 @@ def test_output_and_gradients_are_those_of_the_reference(case, block_weights, mo
         near(one.grad, other.grad)
 
 
-def test_the_operator_keeps_its_promises():
+@pytest.mark.parametrize("keeps", [False, True])
+def test_the_operator_keeps_its_promises(keeps):
     """Its schema, its shapes without data, and its gradients under torch.compile's tracing."""
     (queries, keys, values), _ = parts(2, 4, 2, 20, 20, 8)
-    torch.library.opcheck(block_attention, (queries, keys, values, None, None, True, 0.3))
+    torch.library.opcheck(module._forward, (queries, keys, values, None, None, True, 0.3, keeps))
     seen = key_range(20, 20, queries.device, causal=True, window=5)
-    torch.library.opcheck(block_attention, (queries, keys, values, *seen, False, 0.3))
+    torch.library.opcheck(module._forward, (queries, keys, values, *seen, False, 0.3, keeps))
+
+
+def test_weights_are_kept_where_they_are_few_and_something_learns():
+    def kept(num_keys: int, learns: bool) -> int:
+        (queries, keys, values), _ = parts(1, 2, 2, 20, num_keys, 8)
+        with torch.set_grad_enabled(learns):
+            graph = block_attention(queries, keys, values, None, None, False, 0.3).grad_fn
+        return len(graph.saved_tensors[3]) if graph else 0
+
+    assert kept(module.KEPT_KEYS, learns=True) == 2 * 20 * module.KEPT_KEYS
+    assert kept(module.KEPT_KEYS + 1, learns=True) == 0
+    assert kept(module.KEPT_KEYS, learns=False) == 0
 
 
 def test_the_weights_of_all_queries_are_never_there_together(monkeypatch):
@@ -86,8 +101,8 @@ def test_the_weights_of_all_queries_are_never_there_together(monkeypatch):
             return result
 
     with torch.no_grad(), Watch():
-        block_attention._init_fn(queries, keys, values, None, None, True, 0.5)
-        module._backward._init_fn(grad, queries, keys, values, None, None, True, 0.5)
+        _, kept = module._forward._init_fn(queries, keys, values, None, None, True, 0.5, False)
+        module._backward._init_fn(grad, queries, keys, values, kept, None, None, True, 0.5)
     assert max(seen) < 400 * 400 / 4
 
 
