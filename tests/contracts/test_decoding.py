@@ -142,6 +142,7 @@ def test_the_settings_reach_beyond_the_window(tiny_model, byte_tokenizer):
     assert len(set(penalised.token_ids)) > 3
 
 
+@pytest.mark.slow_but("multi-head", "encoder/plain", "lstm/one", "as T5")
 def test_sample_i_of_a_seed_is_the_same_whatever_n_is(tiny_model, byte_tokenizer):
     def texts(n: int) -> list[tuple[int, ...]]:
         return [

@@ -143,6 +143,7 @@ def break_off_within(trainer: Trainer, forwards: set[int]) -> Trainer:
     return trainer
 
 
+@pytest.mark.slow_but("muon")
 @pytest.mark.parametrize("seconds_between_checkpoints", [1e9, 0])
 def test_broken_off_between_micro_batches(settings, make_trainer, left_alone, tmp_path, seconds_between_checkpoints):
     """A step has three: the half of it that was done is forgotten, and done again exactly."""
@@ -224,6 +225,7 @@ def test_patience_is_not_forgotten(settings, make_trainer, tmp_path):
     assert told(tmp_path / "parts") == told(tmp_path / "whole")
 
 
+@pytest.mark.slow_but("muon")
 def test_rounds_that_began_elsewhere_go_on_bit_for_bit_too(settings, make_trainer, left_alone, tmp_path):
     longer = {
         **settings,

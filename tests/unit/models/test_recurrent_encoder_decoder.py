@@ -72,6 +72,7 @@ def test_the_source_matters_beyond_what_the_decoder_begins_with(model):
     assert not torch.allclose(model.decode(target, source), model.decode(target, other), **CLOSE)
 
 
+@pytest.mark.slow
 def test_it_learns_real_text(learned_share):
     config = RecurrentEncoderDecoderConfig(vocab_size=256, max_seq_len=32, d_embedding=48, d_model=48, num_layers=1)
     assert learned_share(build_model(config)) < 0.8

@@ -265,6 +265,7 @@ def test_a_family_with_a_begin_token_begins_with_it(small_text):
     assert own.frame(np.array([5, 6])).tolist() == [5, 6, own.eos_id]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_a_text_is_learned_a_little(tokenizer, small_text, kind):
     """After a few updates it knows more than that all tokens are alike."""

@@ -253,6 +253,7 @@ def test_a_batch_in_which_nothing_is_hidden_teaches_nothing(english, small_text)
     assert not any(parameter.grad is not None and parameter.grad.any() for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_a_text_is_learned_a_little(english, small_text):
     """Better than the frequencies of the tokens, which need no context at all."""
     ids = english.encode(small_text("en", 100_000, seed=1))
