@@ -239,8 +239,8 @@ def _measure(device: Device) -> dict[str, float]:
 
 def _rates(key: str, device: Device, measure_again: bool) -> dict[str, float]:
     """What was measured, now or before. Beside other programs that is too little: it serves while they are there."""
-    kept = None if measure_again else _recall(key)
-    if kept is not None and _kept()[key].get("quiet"):
+    kept, was_quiet = (None, False) if measure_again else _recall(key)
+    if kept is not None and was_quiet:
         return kept
     is_quiet = psutil.cpu_percent(interval=LOOK_SECONDS) <= BUSY_PERCENT
     if kept is not None and not is_quiet:
@@ -265,11 +265,13 @@ def _best_of(work: Callable[[], object], device: Device, repeats: int) -> float:
     return best
 
 
-def _recall(key: str) -> dict[str, float] | None:
+def _recall(key: str) -> tuple[dict[str, float] | None, bool]:
+    """The rates in the cache, and whether the machine was quiet."""
     try:
-        return {precision: float(_kept()[key][precision]) for precision in ("float32", "bfloat16")}
+        entry = _kept()[key]
+        return {precision: float(entry[precision]) for precision in ("float32", "bfloat16")}, bool(entry.get("quiet"))
     except (ValueError, KeyError, TypeError):
-        return None
+        return None, False
 
 
 def _kept() -> dict[str, Any]:

@@ -98,9 +98,9 @@ def predicted_loss(parameters: float, tokens: float, unique_tokens: float) -> fl
 
     `E + A / N^alpha + B / D'^beta` (Hoffmann et al., 2022), where D' counts a repeated token for less each time it
     comes back (Muennighoff et al., 2023, "Scaling Data-Constrained Language Models", equation 5). Their half-life of 15
-    repetitions is for billions of tokens; a text of a megabyte was learned by heart within ten epochs, so it is 3
-    here, and more time goes into a larger model. Their discount for many parameters is left out: dropout and early stopping take
-    its place, and with it the law chose models that were measurably too small (benchmarks/LOG.md).
+    repetitions is for billions of tokens; a text of a megabyte was learned by heart within ten epochs, so it is 3 here,
+    and more time goes into a larger model. Their discount for many parameters is left out: dropout and early stopping
+    take its place, and with it the law chose models that were measurably too small (benchmarks/LOG.md).
 
     Args:
         parameters: weights that multiply activations, N above 0.
