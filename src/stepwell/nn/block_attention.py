@@ -249,13 +249,12 @@ def _(
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     queries, keys, values, first, last, ctx.causal, ctx.scale, _ = inputs
-    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # no zeros for the weights, which nobody asks a gradient of
     ctx.save_for_backward(queries, keys, values, output[1], first, last)
 
 
-def _gradients(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-    if grad is None:
-        return (None,) * 8
+def _gradients(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     return *_backward(grad, *ctx.saved_tensors, ctx.causal, ctx.scale), None, None, None, None, None
 
 
