@@ -66,7 +66,7 @@ TRICKS = {
     "squared ReLU": Trick("model.activation=gelu", True),
     "untied head": Trick("model.tie_embeddings=true", True),
     "rotary positions": Trick("model.positions.kind=learned", True),
-    "fitted vocabulary of 1,024": Trick("tokenizer.vocab_size=512", True),
+    "fitted vocabulary of 1024 entries": Trick("tokenizer.vocab_size=512", True),
     "schedule with a stable part": Trick("training.schedule.kind=cosine", True),
     "SwiGLU": Trick("model.activation=silu model.gated=true model.d_ff=512", False),
     "logit soft-cap of 15": Trick("model.logit_softcap=15", False),
