@@ -150,7 +150,7 @@ def configs_in(annotation: Any) -> list[type[Config]]:
     """The config classes that an annotation names."""
     if isinstance(annotation, type) and issubclass(annotation, Config):
         return [annotation]
-    if get_origin(annotation) in (Annotated, Union, types.UnionType):
+    if get_origin(annotation) in (Annotated, Union, types.UnionType, tuple):
         return [cls for part in get_args(annotation) for cls in configs_in(part)]
     return []
 
@@ -158,7 +158,7 @@ def configs_in(annotation: Any) -> list[type[Config]]:
 def value_of(field: FieldInfo) -> str:
     """What a field may hold, with its range."""
     if configs_in(field.annotation):
-        return "a section"
+        return "list of sections" if get_origin(field.annotation) is tuple else "a section"
     return words_of(field.annotation, field.metadata)
 
 
@@ -192,7 +192,7 @@ def bound_of(value: float) -> str:
 
 def default_of(field: FieldInfo, path: str, derived: set[str], preset: Any) -> str:
     """What a field is when a recipe leaves it out."""
-    if configs_in(field.annotation):
+    if configs_in(field.annotation) and not isinstance(field.default, tuple):
         return "see below"
     if path == "data.sources":
         return "**needed**"

@@ -14,26 +14,26 @@ from stepwell.doors import open_late
 if TYPE_CHECKING:
     from stepwell.data.documents import Document
     from stepwell.data.facts import CorpusFacts
-    from stepwell.data.packing import Batch, PackedEpoch, Packer, pack_best_fit
     from stepwell.data.prepare import PreparedText, prepare_text, read_documents
-    from stepwell.data.shards import TokenShards, TokenSplit, tokenize_documents, tokenize_text
+    from stepwell.data.tokens.packing import Batch, PackedEpoch, Packer, pack_best_fit
+    from stepwell.data.tokens.shards import TokenShards, TokenSplit, tokenize_documents, tokenize_text
 else:
     __getattr__ = open_late(
         __name__,
         {
-            "Batch": "packing",
+            "Batch": "tokens.packing",
             "CorpusFacts": "facts",
             "Document": "documents",
-            "PackedEpoch": "packing",
-            "Packer": "packing",
+            "PackedEpoch": "tokens.packing",
+            "Packer": "tokens.packing",
             "PreparedText": "prepare",
-            "TokenShards": "shards",
-            "TokenSplit": "shards",
-            "pack_best_fit": "packing",
+            "TokenShards": "tokens.shards",
+            "TokenSplit": "tokens.shards",
+            "pack_best_fit": "tokens.packing",
             "prepare_text": "prepare",
             "read_documents": "prepare",
-            "tokenize_documents": "shards",
-            "tokenize_text": "shards",
+            "tokenize_documents": "tokens.shards",
+            "tokenize_text": "tokens.shards",
         },
     )
 

@@ -6,11 +6,13 @@ checked quickly.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from stepwell.config import Config
+from stepwell.data.steps.catalog import STEPS, AnyStepConfig
 
 
 def _as_several(value: object) -> object:
@@ -19,6 +21,15 @@ def _as_several(value: object) -> object:
 
 Sources = Annotated[tuple[str, ...], BeforeValidator(_as_several)]
 """One source or several; a recipe may write a single one without brackets."""
+
+
+def _as_steps(value: object) -> object:
+    """A step may be written as its kind alone."""
+    return [{"kind": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
+
+
+Steps = Annotated[tuple[AnyStepConfig, ...], BeforeValidator(_as_steps)]
+"""Steps in the order in which they are done."""
 
 
 class DataConfig(Config):
@@ -35,6 +46,9 @@ class DataConfig(Config):
         document_bytes: a longer text is cut into documents of at most this size.
         deduplicate: drop documents whose text was seen before.
         normalization: the Unicode form all text is brought to.
+        columns: of a table, that go with each text.
+        steps: what is done to the text, in this order; a step without settings is its kind alone. Those that need to
+            know the splits come last.
     """
 
     sources: Sources = Field(min_length=1)
@@ -47,9 +61,22 @@ class DataConfig(Config):
     document_bytes: int = Field(default=4096, ge=512, le=1 << 24)
     deduplicate: bool = True
     normalization: Literal["NFC", "NFKC", "none"] = "NFC"
+    columns: Sources = ()
+    steps: Steps = ()
 
     @model_validator(mode="after")
     def _something_is_left_to_train_on(self) -> Self:
         if self.validation_ratio + self.test_ratio >= 1:
             raise ValueError("validation_ratio and test_ratio together below 1")
         return self
+
+    @field_validator("steps")
+    @classmethod
+    def _in_an_order_that_works(cls, steps: tuple[AnyStepConfig, ...]) -> tuple[AnyStepConfig, ...]:
+        kinds = [step.kind for step in steps]
+        if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+            raise ValueError(f"each step once; there is more than one {', '.join(twice)}")
+        for before, after in pairwise(kinds):
+            if STEPS[before].place == "after_split" and STEPS[after].place == "before_split":
+                raise ValueError(f"{after} before {before}, which needs to know the splits")
+        return steps

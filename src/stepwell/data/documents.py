@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Literal
+from typing import Any, Literal
 
 SMALLEST_PIECE_BYTES = 512
 PIECES_OF_A_SMALL_FILE = 64
 
+HeldOut = Literal["validation", "test"]
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
@@ -28,16 +29,37 @@ class Document:
         text: normalised text, never empty.
         source: the source as the person wrote it.
         ends: whether the text really ends here; False where a long text was cut and goes on.
+        part: which part of a longer text this is, from 0.
+        is_row: whether it is one of many in its file (a row of a table), or a file of its own.
+        split: where it belongs; None as long as that is not drawn.
+        columns: plain JSON values that go with it: those of its row that were asked for, and what steps add.
     """
 
     text: str
     source: str
     ends: bool = True
+    part: int = 0
+    is_row: bool = False
+    split: SplitName | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def digest(self) -> bytes:
         """16 bytes that stand for the text; blanks at its ends do not count."""
         return blake2b(self.text.strip().encode(), digest_size=16).digest()
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the text as UTF-8."""
+        return _num_bytes(self.text)
+
+    def with_text(self, text: str) -> Document:
+        """The same document with another text."""
+        return self if text == self.text else replace(self, text=text)
+
+    def with_columns(self, columns: Mapping[str, Any]) -> Document:
+        """The same document with more columns."""
+        return replace(self, columns={**self.columns, **columns})
 
 
 def normalize(text: str, form: Literal["NFC", "NFKC", "none"]) -> str:

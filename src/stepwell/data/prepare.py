@@ -6,11 +6,12 @@ Text is read and written as a stream, so a corpus may be larger than memory. Thi
 
 from __future__ import annotations
 
+import json
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from itertools import chain, islice
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,14 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.data.config import DataConfig
-from stepwell.data.documents import SPLITS, Document, SplitName, cut, normalize, piece_bytes, split_of, trim
-from stepwell.data.facts import CorpusFacts, SourceFacts, SplitFacts
+from stepwell.data.documents import SPLITS, Document, HeldOut, SplitName
+from stepwell.data.engines import Engine, choose_engine
+from stepwell.data.facts import CorpusFacts, SourceFacts, SplitFacts, StepFacts
+from stepwell.data.inputs.reading import Input, Reading
+from stepwell.data.inputs.sources import find_inputs
 from stepwell.data.languages import LanguageSample
 from stepwell.data.packages import key_of, open_or_build
-from stepwell.data.reading import Input, Reading, Text
-from stepwell.data.sources import find_inputs
-from stepwell.errors import DataError
-from stepwell.progress import Fact, Watcher, unwatched
+from stepwell.data.pipeline import Pipeline, documents_of
+from stepwell.data.steps.catalog import STEPS, build_steps
+from stepwell.data.steps.cutting import Cut, CutConfig, SamePieces, SamePiecesConfig, pieces_of
+from stepwell.data.steps.step import Step, Surroundings
+from stepwell.errors import DataError, DiskError
+from stepwell.progress import Fact, Stage, Watcher, unwatched
+from stepwell.runs import write_atomically
 
 SMALLEST_TRAIN_BYTES = 20_000
 SHOWN_PROBLEMS = 10
@@ -74,6 +81,13 @@ class PreparedText:
         """The documents of a split, in their order in the sources."""
         return TextSplit(self.path, split)
 
+    def columns(self, split: SplitName) -> list[dict[str, Any]]:
+        """What goes with each document of a split; without any, empty mappings."""
+        path = self.path / f"{split}.columns.jsonl"
+        if not path.exists():
+            return [{} for _ in range(len(self.texts(split)))]
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+
     def num_bytes(self, split: SplitName) -> NDArray[np.int64]:
         """(N,) size of each document of a split in bytes."""
         return np.diff(self.texts(split).offsets)
@@ -84,18 +98,33 @@ def map_array(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype=dtype)
 
 
-def prepare_text(config: DataConfig, directory: Path | str, watch: Watcher = unwatched) -> PreparedText:
+def prepare_text(
+    config: DataConfig,
+    directory: Path | str,
+    watch: Watcher = unwatched,
+    *,
+    engine: Engine = "auto",
+    workers: int | None = None,
+    around: Surroundings | None = None,
+) -> PreparedText:
     """Turn sources into split documents on disk, or find what an earlier call made of the same inputs.
 
+    The result is the same whoever does the work. A call that was killed goes on with the shards that are not done.
+
     Args:
-        config: the sources and how they are cleaned.
+        config: the sources and what is done to them.
         directory: holds the packages; made when absent.
         watch: is told what was found, and what was wrong.
+        engine: who works: this process, a process for each core, a Ray cluster; `auto` takes processes for large text.
+        workers: how many at once; default one for each core.
+        around: what steps may know beside their settings.
 
     Raises:
-        DataError: when a source cannot be read or is no text, or when there is too little text.
+        DataError: when a source cannot be read or is no text, when a step finds a fault, or when there is too little
+            text.
         DiskError: when the package cannot be written.
     """
+    around = around or Surroundings()
     problems: list[str] = []
     inputs = {
         "test": find_inputs(config.test, problems.append),
@@ -103,12 +132,64 @@ def prepare_text(config: DataConfig, directory: Path | str, watch: Watcher = unw
         "sources": find_inputs(config.sources, problems.append),
     }
     listed = {role: [(one.source, one.name, one.fingerprint()) for one in found] for role, found in inputs.items()}
-    key = key_of([config.model_dump(mode="json"), listed])
+    seed = around.seed if any(STEPS[step.kind].draws for step in config.steps) else 0
+    key = key_of([config.model_dump(mode="json"), listed, seed])
     path = Path(directory) / f"text-{key}"
-    contents = open_or_build(path, lambda draft: _Writer(config, draft, problems).write(inputs), watch)
+    num_bytes = sum(one.num_bytes for found in inputs.values() for one in found)
+    chosen, count = choose_engine(engine, num_bytes, workers)
+
+    def tell(kind: str) -> None:
+        if kind in STEPS:
+            watch(Stage("step", kind))
+
+    def build(draft: Path) -> dict[str, Any]:
+        under_way = Pipeline(path.with_name(f".{path.name}.steps"), chosen, count, tell)
+        reading = Reading(config.text_column, config.encoding_errors, problems.append, config.columns)
+        groups: list[tuple[Sequence[Input], HeldOut | None]] = [
+            (inputs["test"], "test"),
+            (inputs["validation"], "validation"),
+            (inputs["sources"], None),
+        ]
+        try:
+            under_way.read(groups, reading, config.normalization, key)
+            under_way.do(steps_of(config, around))
+            contents = _Writer(config, draft, [*problems, *under_way.problems]).write(under_way)
+        except (DataError, DiskError, OSError):  # another call would end here too; a stop by hand can be gone on from
+            under_way.close()
+            raise
+        write_atomically(seconds, json.dumps([one.seconds for one in under_way.facts]))
+        under_way.close()
+        return contents
+
+    seconds = path.with_name(f"{path.name}.seconds.json")  # what differs from run to run stays out of the package
+    contents = open_or_build(path, build, watch)
     facts = CorpusFacts.from_dict(contents["facts"])
+    if seconds.exists():
+        times = json.loads(seconds.read_text(encoding="utf-8"))
+        facts = replace(facts, steps=tuple(map(_timed, facts.steps, times)))
     _tell(facts, watch)
     return PreparedText(key, path, facts)
+
+
+def _timed(step: StepFacts, seconds: float) -> StepFacts:
+    return replace(step, seconds=seconds)
+
+
+def steps_of(config: DataConfig, around: Surroundings) -> list[Step[Any]]:
+    """Every step in order: those of the recipe, and those between texts and splits that are always there."""
+    sources: dict[HeldOut, tuple[str, ...]] = {"validation": config.validation, "test": config.test}
+    own = tuple(name for name, several in sources.items() if several)
+    cut = CutConfig(
+        document_bytes=config.document_bytes,
+        validation_ratio=config.validation_ratio,
+        test_ratio=config.test_ratio,
+        own_splits=own,
+    )
+    same = SamePiecesConfig(everywhere=config.deduplicate, own_splits=own)
+    steps = build_steps(config.steps, around)
+    before = [step for step in steps if step.place == "before_split"]
+    after = [step for step in steps if step.place == "after_split"]
+    return [*before, Cut(cut, around), SamePieces(same, around), *after]
 
 
 def _tell(facts: CorpusFacts, watch: Watcher) -> None:
@@ -133,36 +214,10 @@ def read_documents(config: DataConfig, watch: Watcher = unwatched) -> Iterator[D
     def report(problem: str) -> None:
         watch(Fact(problem, warning=True))
 
-    return _documents(find_inputs(config.sources, report), config, report)
-
-
-def _documents(inputs: Iterable[Input], config: DataConfig, report: Callable[[str], None]) -> Iterator[Document]:
-    reading = Reading(config.text_column, config.encoding_errors, report)
-    for one in inputs:
-        for text in one.read(reading):
-            yield from _documents_of(text, one.source, config)
-
-
-def _documents_of(text: Text, source: str, config: DataConfig) -> Iterator[Document]:
-    """Normalise one text and cut it; one document is held back, because only the last one ends."""
-    blocks = (normalize(block, config.normalization) for block in text.blocks)
-    first = next(blocks, "")
-    second = next(blocks, None)
-    if second is None:
-        first = trim(first)
-        cuts_to = config.document_bytes if text.is_row else piece_bytes(len(first.encode()), config.document_bytes)
-        pieces = cut((first,), cuts_to)
-    else:
-        pieces = cut(chain((first, second), blocks), config.document_bytes)
-    held: str | None = None
-    for piece in pieces:
-        if piece.isspace():
-            continue
-        if held is not None:
-            yield Document(held, source, ends=False)
-        held = piece
-    if held is not None:
-        yield Document(trim(held), source)
+    reading = Reading(config.text_column, config.encoding_errors, report, config.columns)
+    for one in find_inputs(config.sources, report):
+        for document in documents_of(one, reading, config.normalization, None):
+            yield from pieces_of(document, config.document_bytes)
 
 
 @dataclass
@@ -181,60 +236,46 @@ class _Writer:
         self._config = config
         self._directory = directory
         self._problems = problems
-        self._seen: set[bytes] = set()
-        self._held_out: set[bytes] = set()
-        self._duplicates = 0
         self._characters = 0
         self._languages = LanguageSample()
         self._sources: dict[str, _SourceTally] = {}
         self._offsets = {name: array("q", [0]) for name in SPLITS}
         self._ends = {name: array("b") for name in SPLITS}
         self._source_of = {name: array("i") for name in SPLITS}
+        self._columns: dict[SplitName, list[Mapping[str, Any]]] = {name: [] for name in SPLITS}
 
-    def write(self, inputs: Mapping[str, Sequence[Input]]) -> dict[str, Any]:
+    def write(self, pipeline: Pipeline) -> dict[str, Any]:
         """Write everything; returns what the manifest says."""
         with ExitStack() as stack:
             blobs = {name: stack.enter_context((self._directory / f"{name}.bin").open("wb")) for name in SPLITS}
-            for role, found in inputs.items():
-                for document in _documents(found, self._config, self._problems.append):
-                    self._add(document, role, blobs)
+            for document in pipeline.documents():
+                self._add(document, blobs)
         for name in SPLITS:
             np.save(self._directory / f"{name}.offsets.npy", np.array(self._offsets[name], dtype=np.int64))
             np.save(self._directory / f"{name}.ends.npy", np.array(self._ends[name], dtype=np.bool_))
             np.save(self._directory / f"{name}.sources.npy", np.array(self._source_of[name], dtype=np.int32))
-        facts = self._facts()
+            if any(self._columns[name]):
+                lines = "".join(f"{json.dumps(one, ensure_ascii=False)}\n" for one in self._columns[name])
+                (self._directory / f"{name}.columns.jsonl").write_text(lines, encoding="utf-8")
+        facts = self._facts(pipeline.facts)
         self._judge(facts)
-        return {"facts": facts.as_dict()}
+        return {"facts": replace(facts, steps=tuple(_timed(step, 0.0) for step in facts.steps)).as_dict()}
 
-    def _add(self, document: Document, role: str, blobs: Mapping[SplitName, BinaryIO]) -> None:
-        digest = document.digest
+    def _add(self, document: Document, blobs: Mapping[SplitName, BinaryIO]) -> None:
         source = self._sources.setdefault(document.source, _SourceTally(len(self._sources)))
-        if digest in self._seen or (role == "sources" and digest in self._held_out):
-            self._duplicates += 1
-            return
-        if self._config.deduplicate:
-            self._seen.add(digest)
-        if role != "sources":
-            self._held_out.add(digest)
-        split = self._split(digest, role)
+        split = document.split or "train"
         data = document.text.encode()
         blobs[split].write(data)
         self._offsets[split].append(self._offsets[split][-1] + len(data))
         self._ends[split].append(document.ends)
         self._source_of[split].append(source.number)
-        self._languages.add(document, digest)
+        self._columns[split].append(document.columns)
+        self._languages.add(document, document.digest)
         self._characters += len(document.text)
         source.documents += 1
         source.bytes += len(data)
 
-    def _split(self, digest: bytes, role: str) -> SplitName:
-        if role in ("validation", "test"):
-            return "validation" if role == "validation" else "test"
-        split = split_of(digest, validation_ratio=self._config.validation_ratio, test_ratio=self._config.test_ratio)
-        has_own_files = {"train": (), "validation": self._config.validation, "test": self._config.test}
-        return "train" if has_own_files[split] else split
-
-    def _facts(self) -> CorpusFacts:
+    def _facts(self, steps: Sequence[StepFacts]) -> CorpusFacts:
         splits: dict[str, SplitFacts] = {
             name: SplitFacts(len(self._ends[name]), self._offsets[name][-1]) for name in SPLITS
         }
@@ -243,10 +284,11 @@ class _Writer:
             documents=sum(split.documents for split in splits.values()),
             bytes=sum(split.bytes for split in splits.values()),
             characters=self._characters,
-            duplicates=self._duplicates,
+            duplicates=sum(one.dropped.get("same_text", 0) for one in steps),
             languages=self._languages.languages(),
             splits=splits,
             problems=tuple(self._problems),
+            steps=tuple(steps),
         )
 
     def _judge(self, facts: CorpusFacts) -> None:
@@ -255,14 +297,27 @@ class _Writer:
         if not facts.documents:
             raise DataError(
                 f"{names}: empty",
-                got="; ".join(self._problems[:3]) or "no text at all",
+                got="; ".join([*_where_it_went(facts.steps), *self._problems[:3]]) or "no text at all",
                 wanted=f"{SMALLEST_TRAIN_BYTES:,} bytes or more",
             )
         if train.bytes < SMALLEST_TRAIN_BYTES or not validation.documents:
             raise DataError(
                 f"{names}: too little text to train on",
                 got=f"{train.bytes:,} bytes of training text, {validation.documents:,} validation documents "
-                f"({facts.documents:,} documents in all)",
+                f"({facts.documents:,} documents in all"
+                + "".join(f"; {one}" for one in _where_it_went(facts.steps))
+                + ")",
                 wanted=f"at least {SMALLEST_TRAIN_BYTES:,} bytes of training text and one validation document",
                 do="add text, or name a file for validation (--set data.validation=[FILE])",
             )
+
+
+def _where_it_went(steps: Sequence[StepFacts]) -> list[str]:
+    """Which steps dropped documents, and why, as parts of a sentence."""
+    return [
+        f"{step.kind} left {step.documents_out:,} of {step.documents_in:,} documents ("
+        + ", ".join(f"{reason} {count:,}" for reason, count in step.dropped.items())
+        + ")"
+        for step in steps
+        if step.dropped and step.documents_out < step.documents_in
+    ]

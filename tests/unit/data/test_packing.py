@@ -10,8 +10,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from stepwell.data import Batch, Packer, TokenSplit, packing
-from stepwell.data.packing import pack_best_fit
+from stepwell.data import Batch, Packer, TokenSplit
+from stepwell.data.tokens import packing
+from stepwell.data.tokens.packing import pack_best_fit
 from stepwell.errors import DataError
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from stepwell.config import build
-from stepwell.data import DataConfig, PreparedText, prepare_text, read_documents
-from stepwell.data import prepare as prepare_room
+from stepwell.data import DataConfig, PreparedText, pipeline, prepare_text, read_documents
 from stepwell.data.documents import SPLITS
 from stepwell.progress import Fact
 
@@ -67,7 +66,7 @@ def test_only_the_last_piece_ends(tmp_path: Path, novel: Path) -> None:
 def test_unchanged_inputs_are_not_prepared_twice(tmp_path: Path, novel: Path, monkeypatch) -> None:
     first = prepare(tmp_path, novel)
     with monkeypatch.context() as patched:
-        patched.setattr(prepare_room, "_documents", lambda *args: pytest.fail("read again"))
+        patched.setattr(pipeline.Pipeline, "read", lambda *args: pytest.fail("read again"))
         assert prepare(tmp_path, novel) == first
     novel.write_text(novel.read_text(encoding="utf-8") + "\n\nA new paragraph.", encoding="utf-8")
     assert prepare(tmp_path, novel).key != first.key
@@ -150,9 +149,9 @@ def test_rows_are_documents_and_long_rows_are_cut(tmp_path: Path, small_text) ->
 
 def test_a_text_in_many_blocks_is_the_same_text(tmp_path: Path, novel: Path, monkeypatch) -> None:
     whole = [document.text for document in read_documents(DataConfig(sources=(str(novel),), document_bytes=512))]
-    monkeypatch.setattr("stepwell.data.files.HEAD_BYTES", 100)
-    monkeypatch.setattr("stepwell.data.files.CHUNK_BYTES", 1_000)
-    monkeypatch.setattr("stepwell.data.files.BLOCK_CHARACTERS", 5_000)
+    monkeypatch.setattr("stepwell.data.inputs.files.HEAD_BYTES", 100)
+    monkeypatch.setattr("stepwell.data.inputs.files.CHUNK_BYTES", 1_000)
+    monkeypatch.setattr("stepwell.data.inputs.files.BLOCK_CHARACTERS", 5_000)
     blocks = [document.text for document in read_documents(DataConfig(sources=(str(novel),), document_bytes=512))]
     assert "".join(blocks) == "".join(whole)
     assert max(len(text.encode()) for text in blocks) <= 512
@@ -191,7 +190,7 @@ def test_what_was_wrong_is_told_each_time(tmp_path: Path, novel: Path) -> None:
     for _ in range(2):
         events: list[Fact] = []
         facts = prepare_text(DataConfig(sources=(str(folder),)), tmp_path / "out", events.append).facts
-        assert [event.text for event in events if event.warning] == list(facts.problems)
+        assert [event.text for event in events if isinstance(event, Fact) and event.warning] == list(facts.problems)
         assert len(facts.problems) == 2
     many = prepare(tmp_path, folder, encoding_errors="skip")
     assert "skipped" in many.facts.problems[1]

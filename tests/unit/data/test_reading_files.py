@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stepwell.data import files
-from stepwell.data.files import FileInput
-from stepwell.data.reading import Reading
+from stepwell.data.inputs import files
+from stepwell.data.inputs.files import FileInput
+from stepwell.data.inputs.reading import Reading
 
 ROWS = ["The first, with a comma.", "第二行，“引号”。", 'A "quoted" third\tone.']
 

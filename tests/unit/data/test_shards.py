@@ -16,8 +16,8 @@ from stepwell.data import (
     tokenize_documents,
     tokenize_text,
 )
-from stepwell.data import shards as shards_room
 from stepwell.data.documents import SPLITS
+from stepwell.data.tokens import shards as shards_room
 from stepwell.errors import DataError
 from stepwell.progress import Fact
 from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer

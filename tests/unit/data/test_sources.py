@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from stepwell.data.hub import HubInput
-from stepwell.data.reading import Reading
-from stepwell.data.samples import SampleInput
-from stepwell.data.sources import find_inputs
+from stepwell.data.inputs.hub import HubInput
+from stepwell.data.inputs.reading import Reading
+from stepwell.data.inputs.samples import SampleInput
+from stepwell.data.inputs.sources import find_inputs
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from stepwell.checkpoints import load_checkpoint
-from stepwell.data import packing
+from stepwell.data.tokens import packing
 from stepwell.errors import DiskError, Stopped, TrainingError
 from stepwell.models import Decoder, DecoderConfig
 from stepwell.progress import Fact

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stepwell.data.inputs.reading import Reading, Text
+from stepwell.data.inputs.tables import read_rows
 from stepwell.data.packages import file_checksum
-from stepwell.data.reading import Reading, Text
-from stepwell.data.tables import read_rows
 from stepwell.errors import DataError
 
 
@@ -33,6 +33,11 @@ class HubInput:
     def name(self) -> str:
         """How messages name it."""
         return self.source
+
+    @property
+    def num_bytes(self) -> int:
+        """Not known."""
+        return 0
 
     def fingerprint(self) -> str:
         """For a local folder, a hash of its files; for the hub, of the revision that would be read.

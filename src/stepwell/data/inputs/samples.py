@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stepwell.data.reading import Reading, Text
+from stepwell.data.inputs.reading import Reading, Text
 
 LEFT_OUT = frozenset({"__pycache__", "idlelib", "lib2to3", "site-packages", "test", "tests", "dist-packages"})
 
@@ -30,6 +30,11 @@ class SampleInput:
     def name(self) -> str:
         """How messages name it."""
         return self.source
+
+    @property
+    def num_bytes(self) -> int:
+        """Not known."""
+        return 0
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of all that the sample reads."""

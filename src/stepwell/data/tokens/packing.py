@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepwell.data.shards import TokenSplit
+from stepwell.data.tokens.shards import TokenSplit
 from stepwell.errors import DataError
 
 Ints = NDArray[np.int64]

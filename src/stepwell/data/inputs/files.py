@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from stepwell.data.inputs.reading import Reading, Text
+from stepwell.data.inputs.tables import read_csv, read_jsonl, read_parquet, read_tsv
 from stepwell.data.packages import file_checksum
-from stepwell.data.reading import Reading, Text
-from stepwell.data.tables import read_csv, read_jsonl, read_parquet, read_tsv
 from stepwell.errors import DataError
 
 HEAD_BYTES = 8192
@@ -55,6 +55,11 @@ class FileInput:
     def name(self) -> str:
         """How messages name it."""
         return str(self.path)
+
+    @property
+    def num_bytes(self) -> int:
+        """Its size; 0 when it is gone."""
+        return self.path.stat().st_size if self.path.exists() else 0
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of its bytes.

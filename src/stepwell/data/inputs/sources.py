@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from stepwell.data.files import HEAD_BYTES, PACKED, SUFFIXES, FileInput, is_known
-from stepwell.data.hub import HubInput
-from stepwell.data.reading import Input
-from stepwell.data.samples import SAMPLES, SampleInput
+from stepwell.data.inputs.files import HEAD_BYTES, PACKED, SUFFIXES, FileInput, is_known
+from stepwell.data.inputs.hub import HubInput
+from stepwell.data.inputs.reading import Input
+from stepwell.data.inputs.samples import SAMPLES, SampleInput
 from stepwell.errors import DataError
 
 KINDS = f"{' '.join(SUFFIXES)} (also {' '.join(PACKED)})"

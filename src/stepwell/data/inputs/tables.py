@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
-from stepwell.data.reading import Reading, Text
+from stepwell.data.inputs.reading import Reading, Text
 from stepwell.errors import DataError
 
 TEXT_COLUMNS = ("text", "content", "sentence", "body")

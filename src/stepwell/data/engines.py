@@ -1,0 +1,109 @@
+"""Who does the work: this process, a process for each core, or a Ray cluster.
+
+An engine calls one function on many tasks and gives the results back in the order of the tasks; what a task does
+depends on nothing else, so the result is the same whoever does it. This file leaves out what the tasks are.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, Literal, TypeVar
+
+from stepwell.data.steps.step import needed
+from stepwell.errors import RunError
+
+Engine = Literal["auto", "serial", "processes", "ray"]
+TaskT = TypeVar("TaskT")
+ResultT = TypeVar("ResultT")
+
+WORTH_PROCESSES_BYTES = 48 << 20
+"""Text from which several processes pay for their start."""
+
+
+def choose_engine(
+    engine: Engine, num_bytes: int, workers: int | None
+) -> tuple[Literal["serial", "processes", "ray"], int]:
+    """Who works, and how many.
+
+    Args:
+        engine: what was asked for.
+        num_bytes: of the inputs.
+        workers: how many were asked for; None for one for each core.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = workers or cores
+    if engine == "auto":
+        engine = "processes" if count > 1 and num_bytes >= WORTH_PROCESSES_BYTES else "serial"
+    return engine, 1 if engine == "serial" else count
+
+
+def do_all(
+    function: Callable[[TaskT], ResultT],
+    tasks: Sequence[TaskT],
+    engine: Literal["serial", "processes", "ray"],
+    workers: int,
+) -> Iterator[ResultT]:
+    """Call a function on every task.
+
+    Args:
+        function: defined at the top of a module, so that other processes find it.
+        tasks: plain values, so that they can be sent.
+        engine: who works.
+        workers: how many at once.
+
+    Yields:
+        The results, in the order of the tasks.
+
+    Raises:
+        RunError: when a worker dies; or what the function raises.
+    """
+    if engine == "ray":
+        yield from _with_ray(function, tasks, workers)
+    elif engine == "serial" or len(tasks) < 2:
+        yield from map(function, tasks)
+    else:
+        yield from _with_processes(function, tasks, workers)
+
+
+def _with_processes(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], workers: int) -> Iterator[ResultT]:
+    # A process that was forked from one with threads may hang; a fresh one costs a tenth of a second.
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield from pool.map(function, tasks)
+    except BrokenProcessPool as error:
+        raise RunError(
+            "a worker died",
+            got=str(error),
+            do="run the same command again, it goes on with the shards that are not done; if memory was short, use "
+            'fewer --workers; in a script of your own, call stepwell under `if __name__ == "__main__":`',
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _with_ray(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], workers: int) -> Iterator[ResultT]:
+    """By Ray Data: each row is a task; its workers see the same files as this process."""
+    ray: Any = needed("ray", "ray", "--engine ray")
+    data: Any = needed("ray.data", "ray", "--engine ray")
+    if not ray.is_initialized():
+        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    data.DataContext.get_current().execution_options.preserve_order = True
+    data.DataContext.get_current().enable_progress_bars = False
+    rows = data.from_items([{"task": task} for task in tasks], override_num_blocks=len(tasks))
+    done = rows.map(_Call(function), concurrency=workers)
+    for row in done.iter_rows():
+        yield row["result"]
+
+
+class _Call:
+    """A function on rows, made of one on tasks."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {"result": self._function(row["task"])}

@@ -1,0 +1,30 @@
+"""Every step by its kind. Adding one is a file with its settings and its class, and a row here.
+
+This file leaves out the steps that are in every pipeline (`cutting.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from stepwell.data.steps.clean import Clean, CleanConfig
+from stepwell.data.steps.step import Step, StepConfig, Surroundings
+
+AnyStepConfig = CleanConfig
+"""The settings of any step."""
+
+STEPS: dict[str, type[Step[Any]]] = {
+    "clean": Clean,
+}
+"""Kind -> class, in the order that fits most corpora."""
+
+
+def build_steps(configs: Sequence[StepConfig], around: Surroundings) -> list[Step[Any]]:
+    """The steps of a recipe that are enabled.
+
+    Args:
+        configs: their settings.
+        around: what they may know beside these.
+    """
+    return [STEPS[config.kind](config, around) for config in configs if config.enabled]
