@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
@@ -41,7 +41,11 @@ def merge(*layers: Mapping[str, Any]) -> Tree:
     """Lay nested mappings over each other; later layers win leaf by leaf.
 
     A layer that names another `kind` replaces the whole mapping it stands in, because the fields
-    of one choice do not fit another.
+    of one choice do not fit another. A list of choices (the steps of a pipeline) may be laid over by a mapping from
+    kinds to values: those that are in the list change, others come after them.
+
+    Raises:
+        ConfigError: when such a mapping holds something else than values.
     """
     merged: Tree = {}
     for layer in layers:
@@ -49,11 +53,28 @@ def merge(*layers: Mapping[str, Any]) -> Tree:
             below = merged.get(name)
             if isinstance(value, Mapping) and isinstance(below, dict) and not _other_kind(below, value):
                 merged[name] = merge(below, value)
+            elif isinstance(value, Mapping) and isinstance(below, list | tuple):
+                merged[name] = _merge_choices(below, value)
             elif isinstance(value, Mapping):
                 merged[name] = merge(value)
             else:
                 merged[name] = value
     return merged
+
+
+def _merge_choices(below: Sequence[Any], above: Mapping[str, Any]) -> list[Tree]:
+    """Lay kind -> values over a list of choices."""
+    choices = [{"kind": one} if isinstance(one, str) else merge(one) for one in below]
+    known = [one.get("kind") for one in choices]
+    for kind, values in above.items():
+        if not isinstance(values or {}, Mapping):
+            raise ConfigError(f"{kind}: wrong value", got=repr(values), wanted="settings such as {enabled: false}")
+        changed = {"kind": kind, **(values or {})}
+        if kind in known:
+            choices[known.index(kind)] = merge(choices[known.index(kind)], changed)
+        else:
+            choices.append(changed)
+    return choices
 
 
 def _other_kind(below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:

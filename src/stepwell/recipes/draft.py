@@ -199,10 +199,19 @@ def _lines(tree: Mapping[str, Any], origins: Mapping[str, str], prefix: str, ind
         if isinstance(value, Mapping) and value:
             yield f"{indent}{name}:"
             yield from _lines(value, origins, f"{path}.", indent + "  ")
+        elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
+            yield f"{indent}{name}:{_comment(path, origins)}"
+            for one in value:
+                first, *rest = _lines(one, origins, f"{path}.{one['kind']}.", indent + "    ")
+                yield f"{indent}  - {first.strip()}"
+                yield from rest
         else:
-            origin = origins.get(path)
-            comment = f"  # {' '.join(origin.split())}" if origin else ""
-            yield f"{indent}{name}: {_scalar(value)}{comment}"
+            yield f"{indent}{name}: {_scalar(value)}{_comment(path, origins)}"
+
+
+def _comment(path: str, origins: Mapping[str, str]) -> str:
+    origin = origins.get(path)
+    return f"  # {' '.join(origin.split())}" if origin else ""
 
 
 def _scalar(value: Any) -> str:

@@ -151,10 +151,16 @@ class Recipe(Config):
         return build(type(self), tree, where="recipe")
 
     def value(self, path: str) -> Any:
-        """The value at a dotted path; None where the kinds of this recipe have no such field."""
+        """The value at a dotted path; None where the kinds of this recipe have no such field.
+
+        One of several steps is named by its kind: `data.steps.quality.enabled`.
+        """
         value: Any = self
         for name in path.split("."):
-            value = getattr(value, name, None)
+            if isinstance(value, tuple):
+                value = next((one for one in value if getattr(one, "kind", None) == name), None)
+            else:
+                value = getattr(value, name, None)
         return value
 
 

@@ -171,3 +171,17 @@ def test_what_is_no_duration(text):
 )
 def test_durations_in_words(seconds, words):
     assert format_duration(seconds) == words
+
+
+def test_a_list_of_choices_is_changed_by_kind() -> None:
+    below = {"steps": ["clean", {"kind": "quality", "min_words": 20}]}
+    above = parse_assignments(["steps.quality.max_words=9", "steps.clean.enabled=false", "steps.protect.enabled=true"])
+    assert merge(below, above)["steps"] == [
+        {"kind": "clean", "enabled": False},
+        {"kind": "quality", "min_words": 20, "max_words": 9},
+        {"kind": "protect", "enabled": True},
+    ]
+    assert below["steps"][0] == "clean"
+    assert merge(below, {"steps": ["clean"]})["steps"] == ["clean"]
+    with pytest.raises(ConfigError, match=r"quality: wrong value\n.*got:.*3"):
+        merge(below, {"steps": {"quality": 3}})

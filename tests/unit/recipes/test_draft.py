@@ -208,3 +208,27 @@ def test_fields_of_an_objective_belong_to_the_family(more):
 def test_fields_of_another_objective_are_refused():
     with pytest.raises(ConfigError, match="mask_ratio"):
         begin_draft(flags=FLAGS, assignments=["training.objective.mask_ratio=0.2", "model.kind=lstm"])
+
+
+def test_steps_are_named_by_their_kind(tmp_path: Path) -> None:
+    path = recipe_file(tmp_path, "data:\n  sources: novel.txt\n  steps: [clean]\n")
+    draft = begin_draft(path, assignments=["data.steps.clean.control_characters=false"])
+    assert [step.model_dump()["control_characters"] for step in draft.data.steps] == [False]
+    mapping = begin_draft(flags=FLAGS, assignments=["data.steps.clean.enabled=false"])
+    assert [(step.kind, step.enabled) for step in mapping.data.steps] == [("clean", False)]
+    with pytest.raises(ConfigError, match="each step once"):
+        begin_draft(recipe_file(tmp_path, "data:\n  sources: a\n  steps: [clean, clean]\n"))
+    with pytest.raises(ConfigError, match="cleen"):
+        begin_draft(recipe_file(tmp_path, "data:\n  sources: a\n  steps: [cleen]\n"))
+
+
+def test_a_written_recipe_has_a_line_for_each_setting_of_a_step() -> None:
+    steps = [{"kind": "clean", "control_characters": False}]
+    recipe = build(Recipe, WHOLE | {"data": {"sources": ("novel.txt",), "steps": steps}}, where="test")
+    text = write_recipe(recipe, {"data.steps": "recipe file"})
+    assert "  steps:  # recipe file\n    - kind: clean\n" in text
+    assert build(Recipe, yaml.safe_load(text), where="test") == recipe
+    changed = recipe.changed({"data.steps.clean.enabled": False})
+    assert changed.value("data.steps.clean.enabled") is False
+    assert recipe.value("data.steps.clean.enabled") is True
+    assert recipe.value("data.steps.quality.enabled") is None
