@@ -83,10 +83,22 @@ class PreparedText:
 
     def columns(self, split: SplitName) -> list[dict[str, Any]]:
         """What goes with each document of a split; without any, empty mappings."""
+        return list(self.each_columns(split))
+
+    def each_columns(self, split: SplitName) -> Iterator[dict[str, Any]]:
+        """The same, one after the other: annotations may be larger than memory."""
         path = self.path / f"{split}.columns.jsonl"
         if not path.exists():
-            return [{} for _ in range(len(self.texts(split)))]
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+            yield from ({} for _ in range(len(self.texts(split))))
+            return
+        with path.open(encoding="utf-8", newline="\n") as lines:
+            for line in lines:
+                yield json.loads(line)
+
+    def sources(self, split: SplitName) -> NDArray[np.int32]:
+        """(N,) which of `facts.sources` each document of a split came from."""
+        sources: NDArray[np.int32] = np.load(self.path / f"{split}.sources.npy")
+        return sources
 
     def num_bytes(self, split: SplitName) -> NDArray[np.int64]:
         """(N,) size of each document of a split in bytes."""
