@@ -94,9 +94,14 @@ def render(template: str, values: Mapping[str, object], *, style: str, script: s
 @functools.cache
 def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, finalize=_shown, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FunctionLoader(packaged),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return environment.from_string(packaged(name))
+    return environment.get_template(name)
 
 
 def packaged(name: str) -> str:

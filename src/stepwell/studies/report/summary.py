@@ -28,6 +28,7 @@ class Headline:
     heading: Words
     sentences: list[Words]
     unfinished: bool
+    footer: Words
 
 
 def headline(files: RunFiles, rounds: list[RoundView]) -> Headline:
@@ -63,6 +64,7 @@ def headline(files: RunFiles, rounds: list[RoundView]) -> Headline:
         heading=heading,
         sentences=sentences,
         unfinished=not result,
+        footer=say("made by", {"run": _name(files.directory)}),
     )
 
 

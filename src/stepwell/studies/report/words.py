@@ -59,7 +59,12 @@ def paragraph(sentences: list[Words]) -> Words:
 
 def say(name: str, values: Mapping[str, object] | None = None) -> Words:
     """The wording of that name with its values filled in; a value may be `Words` itself."""
-    en, zh = WORDS[name]
+    return filled(WORDS[name], values)
+
+
+def filled(pair: tuple[str, str], values: Mapping[str, object] | None = None) -> Words:
+    """A wording in both languages with its values filled in; a value may be `Words` itself."""
+    en, zh = pair
     values = values or {}
     return Words(
         en.format(**{key: value.en if isinstance(value, Words) else value for key, value in values.items()}),
