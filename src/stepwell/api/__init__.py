@@ -5,7 +5,7 @@ progress goes to `watch`. Rooms that need torch are opened inside the functions,
 """
 
 from stepwell.api.exchange import export, import_
-from stepwell.api.training import doctor, find_rate, plan, quickstart, report, run, train
+from stepwell.api.training import doctor, find_rate, plan, prepare, quickstart, report, run, train
 from stepwell.api.using import embed, evaluate, predict, score, stream
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "import_",
     "plan",
     "predict",
+    "prepare",
     "quickstart",
     "report",
     "run",

@@ -1,4 +1,4 @@
-"""The verbs that make a model: run, plan, train, quickstart; and two that tell about it: report, doctor.
+"""The verbs that make a model: run, plan, prepare, train, quickstart; and two that tell about it: report, doctor.
 
 Each reads what the user said, chooses the directory and hands over to `studies`. This file leaves out how a request is
 read (`requests.py`) and what is done with a finished model (`using.py`).
@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from stepwell.api.requests import PathLike, Texts, free_folder, read_request
+from stepwell.data import Engine
 from stepwell.errors import UsageError
 from stepwell.progress import Watcher, unwatched
 
@@ -100,6 +101,47 @@ def plan(
         return {**plan_only(draft, folder, began=start, watch=watch), "out": str(folder)}
 
     return with_all_ranks(work)
+
+
+def prepare(
+    recipe: PathLike | None = None,
+    *,
+    text: Texts = (),
+    data: Texts = (),
+    out: PathLike | None = None,
+    set: Sequence[str] = (),
+    engine: Engine = "auto",
+    workers: int | None = None,
+    watch: Watcher = unwatched,
+) -> dict[str, Any]:
+    """Make text ready without training: read, cleaned, chosen, split and tokenised as `run` would do it.
+
+    Args:
+        recipe: as in `run`.
+        text: as in `run`.
+        data: as in `run`.
+        out: as in `run`, which finds everything there; default `runs/NAME`.
+        set: as in `run`.
+        engine: who does it: `serial`, `processes`, `ray`; `auto` takes processes for large text. The result is the
+            same.
+        workers: how many at once; default one for each core.
+        watch: as in `run`.
+
+    Returns:
+        What is known about the text, what each step did, and `report`, where the page about it is.
+
+    Raises:
+        StepwellError: for anything a person can mend; see `stepwell.errors`.
+    """
+    from stepwell.studies import Workers, prepare_only
+
+    if engine not in get_args(Engine):
+        raise UsageError("engine: unknown", got=engine, wanted=" or ".join(get_args(Engine)))
+    if workers is not None and workers < 1:
+        raise UsageError("workers: must be at least 1", got=str(workers))
+    draft, folder = read_request(recipe, text, data, None, None, None, None, out, set, kind="plan")
+    result = prepare_only(draft, folder, workers=Workers(engine, workers), watch=watch)
+    return {**result, "out": str(folder)}
 
 
 def train(

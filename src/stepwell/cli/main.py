@@ -161,6 +161,39 @@ def plan(
 
 
 @app.command(cls=ManyWords)
+def prepare(
+    recipe: Recipe = None,
+    text: Text = None,
+    data: Data = None,
+    out: Out = None,
+    set_: Set = None,
+    engine: Annotated[str, typer.Option(help="Who works: auto, serial, processes or ray.")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(help="How many at once. [default: one for each core]", show_default=False)
+    ] = None,
+    show_dropped: Annotated[bool, typer.Option("--show-dropped", help="Examples of what each step dropped.")] = False,
+    json: Json = False,
+) -> None:
+    """Text made ready and told about, without training: `run` does the same, and finds it done."""
+    from stepwell import api
+    from stepwell.cli import show
+    from stepwell.cli.prepared import prepared
+
+    with show.view(json) as watch:
+        result = api.prepare(
+            recipe,
+            text=text or (),
+            data=data or (),
+            out=out,
+            set=set_ or (),
+            engine=engine,  # type: ignore[arg-type]
+            workers=workers,
+            watch=watch,
+        )
+    prepared(result, dropped=show_dropped, json=json)
+
+
+@app.command(cls=ManyWords)
 def train(
     recipe: Recipe = None,
     text: Text = None,

@@ -13,8 +13,10 @@ from stepwell.doors import open_late
 
 if TYPE_CHECKING:
     from stepwell.data.documents import Document
-    from stepwell.data.facts import CorpusFacts
+    from stepwell.data.engines import Engine
+    from stepwell.data.facts import CorpusFacts, StepFacts
     from stepwell.data.prepare import PreparedText, prepare_text, read_documents
+    from stepwell.data.steps.step import Surroundings, TextMaker
     from stepwell.data.tokens.packing import Batch, PackedEpoch, Packer, pack_best_fit
     from stepwell.data.tokens.shards import TokenShards, TokenSplit, tokenize_documents, tokenize_text
 else:
@@ -24,9 +26,13 @@ else:
             "Batch": "tokens.packing",
             "CorpusFacts": "facts",
             "Document": "documents",
+            "Engine": "engines",
             "PackedEpoch": "tokens.packing",
             "Packer": "tokens.packing",
             "PreparedText": "prepare",
+            "StepFacts": "facts",
+            "Surroundings": "steps.step",
+            "TextMaker": "steps.step",
             "TokenShards": "tokens.shards",
             "TokenSplit": "tokens.shards",
             "pack_best_fit": "tokens.packing",
@@ -42,9 +48,13 @@ __all__ = [
     "CorpusFacts",
     "DataConfig",
     "Document",
+    "Engine",
     "PackedEpoch",
     "Packer",
     "PreparedText",
+    "StepFacts",
+    "Surroundings",
+    "TextMaker",
     "TokenShards",
     "TokenSplit",
     "pack_best_fit",

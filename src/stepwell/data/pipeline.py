@@ -72,7 +72,7 @@ def read_shards(task: ReadTask) -> dict[str, Any]:
     """Read inputs into shards; what an earlier call finished is not done again.
 
     Returns:
-        Names of the `shards`, and `problems`.
+        Names of the `shards`, `problems`, and how many `documents` and `bytes` of text there are.
 
     Raises:
         DataError: when an input cannot be read.
@@ -83,11 +83,12 @@ def read_shards(task: ReadTask) -> dict[str, Any]:
     problems: list[str] = []
     reading = replace(task.reading, report=problems.append)
     documents = (document for one, split in task.inputs for document in documents_of(one, reading, task.form, split))
-    names = []
+    names, sizes = [], Counter[str]()
     for part, held in enumerate(shards_of(documents)):
+        sizes.update(documents=len(held), bytes=sum(one.num_bytes for one in held))
         names.append(f"{task.number:06d}-{part:06d}.arrow")
         save_shard(task.folder / names[-1], held)
-    done = {"shards": names, "problems": problems}
+    done = {"shards": names, "problems": problems, "documents": sizes["documents"], "bytes": sizes["bytes"]}
     write_atomically(account, json.dumps(done, ensure_ascii=False))
     return done
 
@@ -251,7 +252,7 @@ class Pipeline:
             DataError: when an input cannot be read.
         """
         folder = self._begin("read", key)
-        began = time.perf_counter()
+        began, sizes = time.perf_counter(), Counter[str]()
         several = [(one, split) for group, split in inputs for one in group]
         tasks = [
             ReadTask(tuple(group), replace(reading, report=_nowhere), form, folder, number)
@@ -260,7 +261,10 @@ class Pipeline:
         for done in do_all(read_shards, tasks, self._engine, self._workers):
             self.shards += [folder / name for name in done["shards"]]
             self.problems += done["problems"]
-        self.facts.append(StepFacts(kind="read", seconds=time.perf_counter() - began))
+            sizes.update(documents=done["documents"], bytes=done["bytes"])
+        seconds = time.perf_counter() - began
+        counts = (sizes["documents"], sizes["documents"], sizes["bytes"], sizes["bytes"])
+        self.facts.append(StepFacts("read", *counts, seconds=seconds))
 
     def do(self, steps: Sequence[Step[Any]]) -> None:
         """Do steps to everything that was read.

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 from stepwell.doors import open_late
 
 if TYPE_CHECKING:
+    from stepwell.studies.corpus import Workers
     from stepwell.studies.crew import with_all_ranks
+    from stepwell.studies.preparing import prepare_only
     from stepwell.studies.report import (
         Words,
         baseline_words,
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Words",
+    "Workers",
     "baseline_words",
     "change_words",
     "diagnosis_words",
@@ -29,6 +32,7 @@ __all__ = [
     "metric_words",
     "number",
     "plan_only",
+    "prepare_only",
     "render_report",
     "run_loop",
     "show_metric",
@@ -40,6 +44,10 @@ __all__ = [
 
 _SESSIONS = ("find_rate_only", "plan_only", "run_loop", "train_once")
 
-_FILES = {name: "sessions" if name in _SESSIONS else "report" for name in __all__} | {"with_all_ranks": "crew"}
+_FILES = {name: "sessions" if name in _SESSIONS else "report" for name in __all__} | {
+    "Workers": "corpus",
+    "prepare_only": "preparing",
+    "with_all_ranks": "crew",
+}
 
 __getattr__ = open_late(__name__, _FILES)

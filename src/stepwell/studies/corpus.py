@@ -16,15 +16,28 @@ import numpy as np
 
 from stepwell.checkpoints import read_tokenizer
 from stepwell.config import Config
-from stepwell.data import DataConfig, PreparedText, TokenShards, TokenSplit, prepare_text, tokenize_text
+from stepwell.data import (
+    DataConfig,
+    Engine,
+    PreparedText,
+    Surroundings,
+    TokenShards,
+    TokenSplit,
+    prepare_text,
+    tokenize_text,
+)
 from stepwell.errors import DataError, TokenizerError
 from stepwell.progress import Fact, Stage, Watcher
 from stepwell.recipes import Recipe
 from stepwell.runs import RunDirectory
+from stepwell.studies.making import open_text_maker
 from stepwell.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
 
 TOKENIZER_BYTES = 20_000_000
 """A tokenizer learns from at most so much text, every k-th document; more changes its merges little and takes long."""
+
+DATA_PAGE = "data.html"
+"""Name of the data report in a run directory."""
 
 COUNTED_AT_ONCE = 1 << 24
 
@@ -108,14 +121,40 @@ def thinned(split: TokenSplit, max_bytes: int) -> TokenSplit:
     return TokenSplit(np.concatenate(documents), offsets, split.num_bytes[chosen])
 
 
-def read_text(data: DataConfig, run: RunDirectory, watch: Watcher) -> PreparedText:
+@dataclass(frozen=True)
+class Workers:
+    """Who prepares text; the result is the same.
+
+    Attributes:
+        engine: this process, a process for each core, a Ray cluster; `auto` takes processes for large text.
+        count: how many at once; None for one for each core.
+    """
+
+    engine: Engine = "auto"
+    count: int | None = None
+
+
+AUTOMATIC = Workers()
+
+
+def read_text(
+    data: DataConfig, run: RunDirectory, watch: Watcher, *, seed: int = 0, workers: Workers = AUTOMATIC
+) -> PreparedText:
     """Prepare the text of a run.
+
+    Args:
+        data: sources and steps.
+        run: where it is kept.
+        watch: gets the events.
+        seed: of the run; steps that draw follow from it.
+        workers: who does it.
 
     Raises:
         DataError: when there is nothing to be judged by.
     """
     watch(Stage("prepare", ", ".join(data.sources)))
-    text = prepare_text(data, run.data, watch)
+    around = Surroundings(seed, open_text_maker)
+    text = prepare_text(data, run.data, watch, engine=workers.engine, workers=workers.count, around=around)
     if not len(text.texts("validation")):
         raise DataError(
             "validation: no document was drawn for it",
@@ -159,7 +198,7 @@ def open_corpus(recipe: Recipe, run: RunDirectory, watch: Watcher, text: Prepare
         watch: gets the events.
         text: the prepared text, when it is open already.
     """
-    return tokenize_corpus(text or read_text(recipe.data, run, watch), recipe.tokenizer, run, watch)
+    return tokenize_corpus(text or read_text(recipe.data, run, watch, seed=recipe.seed), recipe.tokenizer, run, watch)
 
 
 def describe(corpus: Corpus, config: Config) -> dict[str, Any]:

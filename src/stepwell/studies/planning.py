@@ -32,7 +32,7 @@ from stepwell.recipes import (
 )
 from stepwell.runs import RunDirectory
 from stepwell.studies.budget import GROWTH, num_slots
-from stepwell.studies.corpus import Corpus, read_text, tokenize_corpus
+from stepwell.studies.corpus import AUTOMATIC, Corpus, Workers, read_text, tokenize_corpus
 from stepwell.studies.probe import Speed, Speedometer, measure_speed
 from stepwell.tokenizers import TokenizerConfig
 
@@ -92,9 +92,9 @@ class Planned:
         return int(training * self.speed.train_tokens_per_second / self.recipe.training.global_batch_tokens)
 
 
-def open_draft(draft: Draft, run: RunDirectory, watch: Watcher) -> tuple[Draft, Corpus]:
+def open_draft(draft: Draft, run: RunDirectory, watch: Watcher, workers: Workers = AUTOMATIC) -> tuple[Draft, Corpus]:
     """Read the text, derive the tokenizer and train it, or take that of the checkpoint to begin from."""
-    text = read_text(draft.data, run, watch)
+    text = read_text(draft.data, run, watch, seed=draft.get("seed") or 0, workers=workers)
     if draft.get("init_from"):
         draft = _from_checkpoint(draft)
     else:
@@ -104,13 +104,18 @@ def open_draft(draft: Draft, run: RunDirectory, watch: Watcher) -> tuple[Draft, 
             objective=draft.get("training.objective.kind") or MODELS[_kind_of(draft)].objectives[0],
         )
         draft = draft.with_derived(derived)
-    config = build(_Section, {"tokenizer": draft.tree["tokenizer"]}, where="recipe").tokenizer
+    config = tokenizer_section(draft)
     corpus = tokenize_corpus(text, config, run, watch)
     reached = corpus.tokenizer.vocab_size
     if reached < config.vocab_size:
         watch(Fact(f"the text has pairs to merge for a vocabulary of {reached:,} only"))
         draft = draft.plus({"tokenizer": {"vocab_size": reached}}, f"all that the text gives of {config.vocab_size:,}")
     return draft, corpus
+
+
+def tokenizer_section(draft: Draft) -> TokenizerConfig:
+    """The tokenizer's settings, once they are derived."""
+    return build(_Section, {"tokenizer": draft.tree["tokenizer"]}, where="recipe").tokenizer
 
 
 def _from_checkpoint(draft: Draft) -> Draft:

@@ -27,7 +27,7 @@ from stepwell.recipes import ALTERABLE, Draft, Recipe, fit_steps, read_recipe_fi
 from stepwell.runs import DRAFT, FORMAT, OLDER, RunDirectory, to_json, write_atomically
 from stepwell.studies.baselines import measure_baselines
 from stepwell.studies.budget import Budget, next_slot, num_slots
-from stepwell.studies.corpus import Corpus, describe, open_corpus
+from stepwell.studies.corpus import DATA_PAGE, Corpus, describe, open_corpus
 from stepwell.studies.journal import planned_judging
 from stepwell.studies.planning import Planned, outlook, plan_run, shape_words
 from stepwell.studies.range_test import PAGE, refuse_counting, try_rates
@@ -75,7 +75,7 @@ def run_loop(
     """
     run = RunDirectory(out)
     require_trackers(draft.get("track") or ())
-    with _claimed(run, draft, "run"):
+    with claimed(run, draft, "run"):
         budget = Budget(_budget_seconds(draft), out / "spent", began)
         resumed = run.recipe.exists()
         watch(RunStarted(out, draft.get("metric") or "bits_per_byte", draft.get("target"), budget.left, resumed))
@@ -102,7 +102,7 @@ def run_loop(
 def plan_only(draft: Draft, out: Path, *, began: float, watch: Watcher) -> dict[str, Any]:
     """What a run would do, how long it would take and what it would need; nothing is trained to keep."""
     run = RunDirectory(out)
-    with _claimed(run, draft, None):
+    with claimed(run, draft, None):
         seconds = _budget_seconds(draft)
         machine = examine()
         budget = Budget(seconds, out / "no-run", began)
@@ -160,7 +160,7 @@ def find_rate_only(
     """Try learning rates on the run that would be planned; `try_rates` says what comes back."""
     run = RunDirectory(out)
     refuse_counting(draft.get("model.kind") or "")
-    with _claimed(run, draft, None):
+    with claimed(run, draft, None):
         fixed = draft.get("training.steps")
         budget = Budget(None if fixed else _budget_seconds(draft), out / "no-run", began)
         watch(RunStarted(out, draft.get("metric") or "bits_per_byte", None, budget.seconds))
@@ -198,7 +198,7 @@ def train_once(
     require_trackers(draft.get("track") or ())
     steps = steps or draft.get("training.steps")
     request = draft.plus({"training": {"steps": steps}}, "flag") if steps else draft
-    with _claimed(run, request, "train"):
+    with claimed(run, request, "train"):
         seconds = None if steps else _budget_seconds(draft)
         budget = Budget(seconds, out / "spent", began)
         resumed = run.recipe.exists()
@@ -316,13 +316,13 @@ def _go_on(run: RunDirectory, draft: Draft, watch: Watcher) -> tuple[Recipe, Cor
 
 
 @contextmanager
-def _claimed(run: RunDirectory, draft: Draft, kind: str | None) -> Iterator[None]:
+def claimed(run: RunDirectory, draft: Draft, kind: str | None) -> Iterator[None]:
     """Hold a directory for a request; one in which nothing came about is given back as it was.
 
     Args:
         run: the directory.
         draft: the request.
-        kind: `run` or `train`; None for a plan, which claims nothing.
+        kind: `run` or `train`; None for a plan or a preparation, which claim nothing.
     """
     is_new = not run.root.exists()
     _refuse_strangers(run)
@@ -346,11 +346,11 @@ def _refuse_strangers(run: RunDirectory) -> None:
     """Leave a folder of somebody else alone, without so much as a lock in it.
 
     Raises:
-        RunError: when there is something else in it than what a run or a plan begins with.
+        RunError: when there is something else in it than what a run, a plan or a preparation begins with.
     """
     if not run.root.is_dir() or run.identity.exists():
         return
-    own = ("lock", "spent", "data", "tokenizers", PAGE)
+    own = ("lock", "spent", "data", "tokenizers", PAGE, DATA_PAGE)
     strange = [p.name for p in run.root.iterdir() if p.name not in own and not p.name.endswith((DRAFT, OLDER))]
     if strange:
         raise RunError(

@@ -1,0 +1,66 @@
+"""`stepwell prepare`: text made ready as `run` does it, told about, and found by `plan`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stepwell import api
+from stepwell.cli.prepared import prepared
+from stepwell.data import pipeline
+from stepwell.errors import DataError, UsageError
+
+
+@pytest.fixture
+def rows(tmp_path: Path, small_text) -> Path:
+    path = tmp_path / "rows.jsonl"
+    texts = [*small_text("mixed", 60_000).split("\n\n"), "\x07", "bell\x07"]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+def test_prepared_text_is_found_by_a_plan(tmp_path: Path, rows: Path, monkeypatch, capsys) -> None:
+    out, words = tmp_path / "run", ["data.steps=[clean]", "tokenizer.vocab_size=300"]
+    result = api.prepare(text=rows, out=out, set=words, engine="serial")
+    steps = {step["kind"]: step for step in result["steps"]}
+    assert list(steps) == ["read", "clean", "cut", "same_pieces"]
+    assert steps["clean"]["changed"] == {"control_characters": 2}
+    assert steps["clean"]["dropped"] == {"empty": 1}
+    assert steps["clean"]["documents_in"] == steps["read"]["documents_out"] == steps["clean"]["documents_out"] + 1
+    assert steps["clean"]["bytes_per_second"] > 0
+    assert result["data"]["documents"] == steps["same_pieces"]["documents_out"]
+    prepared(result, dropped=True, json=False)
+    shown = capsys.readouterr().out
+    assert "dropped 1: empty" in shown
+    assert "clean: empty, 1 dropped" in shown
+    assert "\x07" not in shown
+    prepared(result, dropped=False, json=True)
+    assert json.loads(capsys.readouterr().out)["data"] == result["data"]
+
+    monkeypatch.setattr(pipeline.Pipeline, "read", lambda *args: pytest.fail("read again"))
+    again = api.prepare(text=rows, out=out, set=words)
+    assert again["text"] == result["text"]
+    assert again["steps"] == result["steps"]
+    sizes = {"num_layers": 1, "d_model": 32, "num_heads": 2, "num_kv_heads": 2, "head_dim": 16, "d_ff": 64}
+    model = [f"model.{name}={value}" for name, value in sizes.items()]
+    planned = api.plan(text=rows, out=out, set=[*words, *model, "training.steps=20"])
+    assert planned["data"]["documents"] == result["data"]["documents"]
+
+
+def test_wrong_words(tmp_path: Path, rows: Path) -> None:
+    with pytest.raises(UsageError, match="engine: unknown"):
+        api.prepare(text=rows, out=tmp_path / "run", engine="spark")
+    with pytest.raises(UsageError, match="workers: must be at least 1"):
+        api.prepare(text=rows, out=tmp_path / "run", workers=0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_when_nothing_is_left_the_step_that_took_it_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "\\u0007"}\n' * 30, encoding="utf-8")
+    with pytest.raises(DataError, match=r"clean left 0 of 30 documents \(empty 30\)"):
+        api.prepare(text=path, out=tmp_path / "run", set=["data.steps=[clean]"])
+    assert not (tmp_path / "run").exists()
