@@ -12,7 +12,7 @@ import random
 import numpy as np
 import pytest
 
-from stepwell.models import KneserNey
+from stepwell.ngrams import KneserNey
 
 END = 30
 NUM_SYMBOLS = 32  # the walks', the end and KenLM's unknown word

@@ -2,7 +2,7 @@
 
 A Kneser-Ney model over bytes sees what the network saw in training and predicts what the network must predict: every
 byte of a document, and the end where the text ends. Its bits per byte are therefore comparable whatever the
-tokenizer. This file leaves out the model (`models/ngram.py`).
+tokenizer. This file leaves out the model (`stepwell.ngrams`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from stepwell.evaluation.intervals import Interval, bootstrap
 from stepwell.evaluation.metrics import LanguageModelingScores
-from stepwell.models import KneserNey
+from stepwell.ngrams import KneserNey
 
 END = 256
 """The symbol after the last byte of a text."""

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from stepwell.models.encoder_decoder import EncoderDecoder
     from stepwell.models.feed_forward import FeedForward
     from stepwell.models.language_model import LanguageModel, Output
-    from stepwell.models.ngram import KneserNey
     from stepwell.models.ngram_model import NGram
     from stepwell.models.recurrent import RecurrentLanguageModel
     from stepwell.models.recurrent_encoder_decoder import RecurrentEncoderDecoder
@@ -42,7 +41,6 @@ __all__ = [
     "Family",
     "FeedForward",
     "FeedForwardConfig",
-    "KneserNey",
     "LanguageModel",
     "ModelConfig",
     "NGram",
@@ -77,7 +75,6 @@ __getattr__ = open_late(
         "LanguageModel": "language_model",
         "Output": "language_model",
         "Stack": "stack",
-        "KneserNey": "ngram",
         "NGram": "ngram_model",
         "RecurrentLanguageModel": "recurrent",
         "RecurrentEncoderDecoder": "recurrent_encoder_decoder",

@@ -2,7 +2,7 @@
 
 Its hidden state at a position is the last few tokens themselves, and unembedding looks up what followed them in the
 training text; so it is scored, decoded and measured by the code that does so for networks. It learns by counting once
-over whole documents. The counting is another file (`ngram.py`).
+over whole documents. The counting is another file (`stepwell.ngrams`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from stepwell.models.language_model import LanguageModel
-from stepwell.models.ngram import KneserNey
 from stepwell.models.ngram_config import NGramConfig
+from stepwell.ngrams import KneserNey
 from stepwell.nn import DecodingState, document_positions
 
 NOTHING = -1

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from stepwell.inference import SamplingParams, generate, score_tokens
-from stepwell.models import KneserNey
 from stepwell.models.ngram_config import NGramConfig, ngram_sized
 from stepwell.models.ngram_model import NGram
+from stepwell.ngrams import KneserNey
 from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell.models.ngram import FALLBACK_DISCOUNTS, KneserNey
+from stepwell.ngrams import FALLBACK_DISCOUNTS, KneserNey
 
 BEGIN = "begin"
 
