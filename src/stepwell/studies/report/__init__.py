@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from stepwell.doors import open_late
 
 if TYPE_CHECKING:
+    from stepwell.studies.report.corpus.page import render_data_report as render_data_report
+    from stepwell.studies.report.corpus.page import write_data_report as write_data_report
     from stepwell.studies.report.figures import number as number
     from stepwell.studies.report.figures import show_metric as show_metric
     from stepwell.studies.report.markup import visible as visible
@@ -31,10 +33,12 @@ __all__ = [
     "diagnosis_words",
     "metric_words",
     "number",
+    "render_data_report",
     "render_rate_page",
     "render_report",
     "show_metric",
     "visible",
+    "write_data_report",
     "write_report",
 ]
 
@@ -47,10 +51,12 @@ __getattr__ = open_late(
         "baseline_words": "words",
         "metric_words": "words",
         "number": "figures",
+        "render_data_report": "corpus.page",
         "render_rate_page": "rates",
         "render_report": "page",
         "show_metric": "figures",
         "visible": "markup",
+        "write_data_report": "corpus.page",
         "write_report": "page",
     },
 )

@@ -222,7 +222,7 @@ def data(files: RunFiles) -> Data | None:
             for name, part in splits.items()
         ],
         languages=[(LANGUAGES.get(code, same(code)), figures.show_ratio(share)) for code, share in languages[:8]],
-        bar=_bar([share for _, share in languages[:8]]),
+        bar=bar([share for _, share in languages[:8]]),
         sources=[
             (
                 str(line.get("source", "")),
@@ -237,7 +237,7 @@ def data(files: RunFiles) -> Data | None:
     )
 
 
-def _bar(shares: list[float]) -> Markup:
+def bar(shares: list[float]) -> Markup:
     """Shares of a whole as one bar."""
     parts, x = [], 0.0
     for which, share in enumerate(shares):

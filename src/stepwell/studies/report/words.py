@@ -113,7 +113,10 @@ def change_words(change: object) -> list[Words]:
     for path, pair in change.items():
         before, after = pair if isinstance(pair, (list, tuple)) and len(pair) == 2 else (None, pair)
         name = SETTINGS.get(str(path)) or SETTINGS.get(str(path).rpartition(".")[2])
-        label = name or same(str(path).rpartition(".")[2].replace("_", " "))
+        last = (
+            str(path).removeprefix("data.steps.") if str(path).startswith("data.steps.") else str(path).split(".")[-1]
+        )
+        label = name or same(last.replace(".", " ").replace("_", " "))
         values = show_setting(after) if before is None else f"{show_setting(before)} → {show_setting(after)}"
         found.append(Words(f"{label.en} {values}", f"{label.zh} {values}"))
     return found
@@ -177,6 +180,10 @@ STOPS = {
 }
 
 DIAGNOSES: dict[str, tuple[Words, Words]] = {
+    "lever": (
+        Words("to be tried", "按方案试验"),
+        Words("A value that the recipe wants tried.", "方案中指定要试验的取值。"),
+    ),
     "first_plan": (
         Words("first plan", "初始方案"),
         Words(
