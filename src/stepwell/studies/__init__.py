@@ -15,9 +15,11 @@ if TYPE_CHECKING:
         diagnosis_words,
         metric_words,
         number,
+        render_data_report,
         render_report,
         show_metric,
         visible,
+        write_data_report,
         write_report,
     )
     from stepwell.studies.sessions import find_rate_only, plan_only, run_loop, train_once
@@ -33,12 +35,14 @@ __all__ = [
     "number",
     "plan_only",
     "prepare_only",
+    "render_data_report",
     "render_report",
     "run_loop",
     "show_metric",
     "train_once",
     "visible",
     "with_all_ranks",
+    "write_data_report",
     "write_report",
 ]
 
