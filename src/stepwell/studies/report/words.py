@@ -155,6 +155,7 @@ LANGUAGES = {
     "ja": Words("Japanese", "日语"),
     "ko": Words("Korean", "韩语"),
     "ar": Words("Arabic", "阿拉伯语"),
+    "other": Words("other", "其他"),
 }
 
 BASELINES = {

@@ -118,20 +118,20 @@ WORDS: dict[str, tuple[str, str]] = {
     "document count": ("documents", "文档数"),
     "duplicates section": ("Duplicates", "重复"),
     "no duplicates step": (
-        "Only whole documents of the same text were looked for. The steps `duplicates` and `near_duplicates` look for "
+        "Only whole documents of the same text were looked for. The steps duplicates and near_duplicates look for "
         "same paragraphs and lines, and for texts that are almost the same.",
-        "只查找了全文相同的文档。步骤 `duplicates` 与 `near_duplicates` 可查找相同的段落和行，以及几乎相同的文本。",
+        "只查找了全文相同的文档。步骤 duplicates 与 near_duplicates 可查找相同的段落和行，以及几乎相同的文本。",
     ),
     "leakage": ("Leakage", "泄漏"),
     "no leakage step": (
-        "Not looked for: the recipe has no step `decontaminate`. No document stands in two splits, but a passage may.",
-        "未查找：配方中没有步骤 `decontaminate`。没有文档同属两个划分，但其中的段落可能同时出现。",
+        "Not looked for: the recipe has no step decontaminate. No document stands in two splits, but a passage may.",
+        "未查找：配方中没有步骤 decontaminate。没有文档同属两个划分，但其中的段落可能同时出现。",
     ),
     "no leak": ("Looked for, and none found.", "已查找，未发现。"),
     "personal": ("Personal data", "个人信息"),
     "no personal step": (
-        "Not looked for: the recipe has no step `protect`.",
-        "未查找：配方中没有步骤 `protect`。",
+        "Not looked for: the recipe has no step protect.",
+        "未查找：配方中没有步骤 protect。",
     ),
     "no personal found": ("Looked for, and none found.", "已查找，未发现。"),
     "other findings": ("What else the steps found", "各步骤的其他发现"),
@@ -171,8 +171,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "bytes per token short": ("Bytes per token", "每词元字节数"),
     "labels": ("Labels", "标签"),
     "no labels": (
-        "No column of labels: the recipe names none under `data.columns`, or their values are too many to be classes.",
-        "没有标签列：配方的 `data.columns` 没有列出，或取值太多，不像类别。",
+        "No column of labels: the recipe names none under data.columns, or their values are too many to be classes.",
+        "没有标签列：配方的 data.columns 没有列出，或取值太多，不像类别。",
     ),
     "label column": ("Column {name}", "列 {name}"),
     "classes": ("{n} classes; {most} has {ratio} times the documents of {least}.",
