@@ -1,0 +1,178 @@
+"""Single characters that are not text, and remains of markup, taken out of a text or replaced.
+
+Each function makes a text of a text and knows nothing of the others; `clean.py` says in which order they come. What
+some script needs stays: joiners of emoji, of Persian and of Indic scripts, direction marks beside Hebrew and Arabic,
+blanks of Thai. This file leaves out wrong encodings (`encodings.py`).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from stepwell.data.steps.step import needed
+
+_LINE_BREAKS = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+_CONTROLS = re.compile(
+    "\x1b\\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0e-\x1f\x7f-\x9f\u206a-\u206f\ufff9-\ufffc\ufdd0-\ufdef\ufffe\uffff]"
+)
+_ANY_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u206a-\u206f\ufdd0-\ufdef\ufff9-\ufffc\ufffe\uffff]"
+)
+
+
+def without_controls(text: str) -> str:
+    """Every kind of line end as a line feed; no other control characters, and no colours of a terminal."""
+    return _CONTROLS.sub("", _LINE_BREAKS.sub("\n", text)) if _ANY_CONTROL.search(text) else text
+
+
+_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
+_DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_JOINING = (  # scripts whose letters change with a joiner: Arabic to Mandaic, Indic, Tibetan, Burmese, Khmer, Mongolian
+    "\u0600-\u08ff\u0900-\u0dff\u0f00-\u109f\u1780-\u17ff\u1800-\u18af\ua8e0-\ua8ff\ua980-\ua9df\ufb50-\ufdff\ufe70-\ufefc"
+)
+_EMOJI = "\u200d\u20e3\u2190-\u2bff\u3030\u303d\ufe0e\ufe0f\U0001f000-\U0001faff\U000e0020-\U000e007f"
+_NO_SPACES = "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf"  # Thai to Tai Tham
+_ANY_INVISIBLE = re.compile("[\xad\u200b-\u200d\u2060-\u2064\ufeff\U000e0000-\U000e007f]")
+_INVISIBLE = re.compile(
+    "[\u00ad\u2060-\u2064\ufeff]"
+    f"|(?<![{_NO_SPACES}])\u200b"
+    f"|(?<![{_JOINING}])\u200c"
+    f"|(?<![{_JOINING}{_EMOJI}])\u200d"
+    "|(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0000-\U000e007f]+"
+)
+
+
+def without_invisible(text: str) -> str:
+    """No characters that nobody sees, but for those that change how their neighbours look.
+
+    Gone are soft hyphens, zero-width blanks and joiners where no script or emoji has a use for them, marks of direction
+    in lines without a letter that is written from right to left, and tags that do not belong to a flag.
+    """
+    if text.isascii():
+        return text
+    if _ANY_INVISIBLE.search(text):
+        text = _INVISIBLE.sub("", text)
+    if not _DIRECTIONS.search(text):
+        return text
+    return "\n".join(line if _RIGHT_TO_LEFT.search(line) else _DIRECTIONS.sub("", line) for line in text.split("\n"))
+
+
+_BLANKS = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f]")
+
+
+def with_plain_spaces(text: str) -> str:
+    """Blanks of any width as a space; the ideographic one, which indents Chinese paragraphs, stays."""
+    return text if text.isascii() else _BLANKS.sub(" ", text)
+
+
+_LIGATURE = re.compile("[\ufb00-\ufb06]")
+_LIGATURES = ("ff", "fi", "fl", "ffi", "ffl", "st", "st")
+
+
+def without_ligatures(text: str) -> str:
+    """Letters that a typesetter joined (`ﬁ`), as PDF files have them; letters of a language (`œ`, `æ`, `ĳ`) stay."""
+    return _LIGATURE.sub(lambda match: _LIGATURES[ord(match.group()) - 0xFB00], text)
+
+
+_WIDE_LETTERS = {
+    code: code - 0xFEE0 for first, last in ("０９", "ＡＺ", "ａｚ") for code in range(ord(first), ord(last) + 1)
+}
+_WIDE_ALL = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
+_NARROW = re.compile("[\uff66-\uffdc]+")  # Katakana and Hangul; a sound mark joins the letter before it
+
+
+def with_usual_width(text: str, punctuation: bool) -> str:
+    """Letters and digits of ASCII width, Katakana and Hangul of full width.
+
+    Args:
+        text: any.
+        punctuation: whether full-width punctuation and the ideographic space become ASCII too, which Chinese is
+            not written with.
+    """
+    if text.isascii():
+        return text
+    text = _NARROW.sub(lambda match: unicodedata.normalize("NFKC", match.group()), text)
+    return text.translate(_WIDE_ALL if punctuation else _WIDE_LETTERS)
+
+
+_BLOCK_TAGS = (
+    "address|article|aside|blockquote|body|br|center|dd|div|dl|dt|figcaption|figure|footer|form|h[1-6]|head|header|hr|html|li"
+    "|main|nav|ol|option|p|pre|section|select|table|tbody|td|tfoot|th|thead|title|tr|ul"
+)
+_INLINE_TAGS = (
+    "a|abbr|b|big|button|cite|code|del|em|font|i|iframe|img|input|ins|kbd|label|link|mark|meta|noscript|samp|small|span|strike"
+    "|strong|sub|sup|svg|tt|u|var|video|wbr"
+)
+_TAG = re.compile(rf"</?(?:{_BLOCK_TAGS}|{_INLINE_TAGS})(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_BLOCK = re.compile(rf"[ \t]*</?(?:{_BLOCK_TAGS})(?:\s[^<>]*)?/?>[ \t]*\n?", re.IGNORECASE)
+_INLINE = re.compile(rf"</?(?:{_INLINE_TAGS})(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_OPENINGS = re.compile(r"<!--|<(script|style)(?:\s[^<>]*)?>", re.IGNORECASE)
+_FENCE = re.compile(r"^[ ]{0,3}(```|~~~).*?(?:^[ ]{0,3}\1[^\n]*$|\Z)", re.MULTILINE | re.DOTALL)
+_ENTITY = re.compile("&#?[0-9A-Za-z]{2,31};")
+
+
+def has_tags(text: str) -> bool:
+    """Whether there is a tag of HTML in a text."""
+    return "<" in text and _TAG.search(text) is not None
+
+
+def without_entities(text: str) -> str:
+    """Characters for `&amp;`, `&nbsp;`, `&#163;`; a text with a `<` is taken for a page that is meant as it is.
+
+    The same rule as ftfy's `unescape_html="auto"`, for the whole text in place of a line.
+
+    Raises:
+        DataError: when ftfy is not installed.
+    """
+    return text if "<" in text else _unescaped(text)
+
+
+def _unescaped(text: str) -> str:
+    if not _ENTITY.search(text):
+        return text
+    unescape = needed("ftfy.fixes", "data", "clean").unescape_html
+    once = str(unescape(text))
+    return str(unescape(once)) if "&" in once else once  # `&amp;nbsp;` was escaped twice
+
+
+def without_tags(text: str) -> str:
+    """No tags of HTML: lines where there were blocks, nothing of scripts, styles and comments; entities too.
+
+    Only tags of HTML by their names, so `a < b` and `List<String>` stay; what stands between code fences stays as well.
+
+    Raises:
+        DataError: when ftfy is not installed.
+    """
+    if "<" not in text:
+        return _unescaped(text)
+    parts, start = [], 0
+    for fence in _FENCE.finditer(text):
+        parts += [_stripped(text[start : fence.start()]), fence.group()]
+        start = fence.end()
+    return "".join([*parts, _stripped(text[start:])])
+
+
+def _stripped(text: str) -> str:
+    text = _without_elements(text)
+    return _unescaped(_INLINE.sub("", _BLOCK.sub("\n", text)))
+
+
+def _without_elements(text: str) -> str:
+    """No scripts, styles and comments; one without an end loses its beginning only."""
+    parts, start = [], 0
+    missing: set[str] = set()  # ends that do not come any more, so that the search for them is not done again
+    for opening in _OPENINGS.finditer(text):
+        if opening.start() < start:
+            continue
+        name = (opening.group(1) or "").lower()
+        end = None if name in missing else _end_of(name).search(text, opening.end())
+        if end is None:
+            missing.add(name)
+        parts.append(text[start : opening.start()])
+        start = opening.end() if end is None else end.end()
+    return "".join([*parts, text[start:]])
+
+
+def _end_of(name: str) -> re.Pattern[str]:
+    return re.compile(rf"</{name}\s*>" if name else "-->", re.IGNORECASE)
