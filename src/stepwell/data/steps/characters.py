@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from stepwell.data.steps.step import needed
-
 _LINE_BREAKS = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _CONTROLS = re.compile(
     "\x1b\\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0e-\x1f\x7f-\x9f\u206a-\u206f\ufff9-\ufffc\ufdd0-\ufdef\ufffe\uffff]"
@@ -121,9 +119,6 @@ def without_entities(text: str) -> str:
     """Characters for `&amp;`, `&nbsp;`, `&#163;`; a text with a `<` is taken for a page that is meant as it is.
 
     The same rule as ftfy's `unescape_html="auto"`, for the whole text in place of a line.
-
-    Raises:
-        DataError: when ftfy is not installed.
     """
     return text if "<" in text else _unescaped(text)
 
@@ -131,18 +126,15 @@ def without_entities(text: str) -> str:
 def _unescaped(text: str) -> str:
     if not _ENTITY.search(text):
         return text
-    unescape = needed("ftfy.fixes", "data", "clean").unescape_html
-    once = str(unescape(text))
-    return str(unescape(once)) if "&" in once else once  # `&amp;nbsp;` was escaped twice
+    from ftfy.fixes import unescape_html
+
+    return unescape_html(unescape_html(text))  # `&amp;nbsp;` was escaped twice
 
 
 def without_tags(text: str) -> str:
     """No tags of HTML: lines where there were blocks, nothing of scripts, styles and comments; entities too.
 
     Only tags of HTML by their names, so `a < b` and `List<String>` stay; what stands between code fences stays as well.
-
-    Raises:
-        DataError: when ftfy is not installed.
     """
     if "<" not in text:
         return _unescaped(text)

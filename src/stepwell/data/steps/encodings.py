@@ -11,8 +11,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from stepwell.data.steps.step import needed
-
 # Where ftfy can find something: a control of Latin-1, a letter that is suspicious alone, or two neighbours that are
 # neither ASCII nor of a script without such mistakes, nor both punctuation. Nothing else need be shown to it, which is
 # slow.
@@ -27,15 +25,13 @@ def repaired(text: str) -> str:
 
     Args:
         text: whole lines; in NFC or not, and so is the result.
-
-    Raises:
-        DataError: when ftfy is not installed.
     """
     if text.isascii():
         return text
     fixed = _gbk_of_latin_1(_utf_8_of_gbk(text))
     if _SUSPICIOUS.search(fixed):
-        fix_encoding = needed("ftfy", "data", "clean").fix_encoding
+        from ftfy import fix_encoding
+
         fixed = "\n".join(
             fix_encoding(line) if not line.isascii() and _SUSPICIOUS.search(line) else line
             for line in fixed.split("\n")
