@@ -6,16 +6,27 @@ This file leaves out the steps that are in every pipeline (`cutting.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from stepwell.data.steps.clean import Clean, CleanConfig
+from stepwell.data.steps.duplicates import Duplicates, DuplicatesConfig
+from stepwell.data.steps.labels import Labels, LabelsConfig
+from stepwell.data.steps.near_duplicates import NearDuplicates, NearDuplicatesConfig
 from stepwell.data.steps.step import Step, StepConfig, Surroundings
 
-AnyStepConfig = CleanConfig
+AnyStepConfig = Annotated[
+    CleanConfig | DuplicatesConfig | NearDuplicatesConfig | LabelsConfig,
+    Field(discriminator="kind"),
+]
 """The settings of any step."""
 
 STEPS: dict[str, type[Step[Any]]] = {
     "clean": Clean,
+    "duplicates": Duplicates,
+    "near_duplicates": NearDuplicates,
+    "labels": Labels,
 }
 """Kind -> class, in the order that fits most corpora."""
 
