@@ -1,8 +1,9 @@
 """Text to token ids and back.
 
-One class reads every family: the byte-level BPE that stepwell trains on the train split, textbook words, and what
-comes with other programs' weights (tokenizer.json, sentencepiece, WordPiece, GGUF). The vocabulary size of a trained
-one follows from how much text there is. This room leaves out what a task adds around a text.
+One class reads every family: those that stepwell trains on the train split (byte-level BPE, Unigram, WordPiece,
+characters, textbook words), and what comes with other programs' weights (tokenizer.json, sentencepiece, WordPiece,
+GGUF). The vocabulary size of a trained one follows from how much text there is. This room leaves out what a task adds
+around a text.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ from stepwell.doors import open_late
 from stepwell.tokenizers.config import (
     MASKS,
     ByteBPEConfig,
+    CharacterConfig,
     PretrainedTokenizerConfig,
     TokenizerConfig,
+    TrainedConfig,
+    UnigramConfig,
     WordLevelConfig,
+    WordPieceConfig,
     derive_vocab_size,
 )
 
@@ -45,13 +50,17 @@ else:
 __all__ = [
     "MASKS",
     "ByteBPEConfig",
+    "CharacterConfig",
     "PretrainedTokenizerConfig",
     "Roles",
     "StreamDecoder",
     "TokenIds",
     "Tokenizer",
     "TokenizerConfig",
+    "TrainedConfig",
+    "UnigramConfig",
     "WordLevelConfig",
+    "WordPieceConfig",
     "derive_vocab_size",
     "gguf_tokenizer",
     "read_tokenizer",

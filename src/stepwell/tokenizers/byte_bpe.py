@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import tokenizers
-from tokenizers import decoders, models, trainers
+from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from stepwell.tokenizers.config import END_OF_TEXT, ByteBPEConfig
+from stepwell.tokenizers.config import ByteBPEConfig
+from stepwell.tokenizers.cutting import at_words, cuts_of, learner_of, letters
 from stepwell.tokenizers.spelling import BYTE_OF_LETTER
-from stepwell.tokenizers.splitting import LLAMA3, Splitting
 from stepwell.tokenizers.tokenizer import Tokenizer
 
 
@@ -22,21 +21,25 @@ def train_byte_bpe(texts: Iterable[str], config: ByteBPEConfig) -> Tokenizer:
 
     Args:
         texts: the documents of the train split, read once.
-        config: its vocabulary size and special tokens.
+        config: its vocabulary size, special tokens and cuts.
 
     Returns:
         The tokenizer; its `vocab_size` is smaller than asked for where the texts have no more pairs to merge.
+
+    Raises:
+        TokenizerError: when a library is missing.
     """
-    backend = tokenizers.Tokenizer(models.BPE())
-    Splitting((LLAMA3,)).apply(backend)
-    backend.decoder = decoders.ByteLevel()
+    cuts = cuts_of(config)
+    backend = learner_of(models.BPE(), cuts, byte_level=True)
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocab_size,
-        special_tokens=[END_OF_TEXT, *config.special_tokens],
+        special_tokens=list(config.every_special_token),
         initial_alphabet=sorted(BYTE_OF_LETTER),
         show_progress=False,
     )
     # A special token in the training text must count as ordinary characters there too.
     backend.encode_special_tokens = True
-    backend.train_from_iterator(texts, trainer)
+    backend.train_from_iterator(at_words(texts, config), trainer)
+    backend.pre_tokenizer = pre_tokenizers.Sequence([*cuts, letters()])
+    backend.decoder = decoders.ByteLevel()
     return Tokenizer(backend)

@@ -10,10 +10,16 @@ from __future__ import annotations
 import json
 
 import tokenizers
-from tokenizers import models
+from tokenizers import models, pre_tokenizers
 
 NEVER = -1e6
 """A unigram piece with this score, or a lower one, is there to be read only: no text is cut into it."""
+
+HARDLY_EVER = -1e5
+"""No text is cut into a unigram piece with this score as long as the vocabulary has each of its characters."""
+
+NO_CHARACTER = "\ufdd0"
+"""A code point that is no character, so hardly a text has it."""
 
 
 def plain_encoder(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
@@ -31,18 +37,21 @@ def special_encoder(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
 
 
 def _unigram_without(backend: tokenizers.Tokenizer, *, special: bool) -> tokenizers.Tokenizer:
-    """A copy in which pieces that are only read, and perhaps the special ones, are spelled as no text is.
-
-    U+FDD0 is no character, so no text has it.
-    """
+    """A copy in which pieces that are only read, and perhaps the special ones, are spelled as no text is."""
     settings = json.loads(backend.to_str(pretty=False))
     added = {token["id"]: token for token in settings["added_tokens"]}
-    for token_id, piece in enumerate(settings["model"]["vocab"]):
-        hides = special and added[token_id]["special"] if token_id in added else piece[1] <= NEVER
-        if hides:
-            hidden = f"\ufdd0{token_id}"
-            piece[:] = hidden, 0.0
-            if token_id in added:
+    hides_any = False
+    for token_id, (_, score) in enumerate(settings["model"]["vocab"]):
+        is_added = token_id in added
+        if (special and added[token_id]["special"] and score > HARDLY_EVER) if is_added else score <= NEVER:
+            hides_any, hidden = True, f"{NO_CHARACTER}{token_id}"
+            settings["model"]["vocab"][token_id] = hidden, 0.0
+            if is_added:
                 added[token_id]["content"] = hidden
     settings["post_processor"] = None  # it names special tokens, and no encoder here adds any
-    return tokenizers.Tokenizer.from_str(json.dumps(settings))
+    encoder = tokenizers.Tokenizer.from_str(json.dumps(settings))
+    if hides_any:  # and if a text has it all the same, it stands alone
+        alone = pre_tokenizers.Split(NO_CHARACTER, behavior="isolated")
+        cuts = [] if backend.pre_tokenizer is None else [backend.pre_tokenizer]
+        encoder.pre_tokenizer = pre_tokenizers.Sequence([*cuts, alone])
+    return encoder

@@ -7,6 +7,7 @@ source writes them down.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Literal
@@ -17,7 +18,7 @@ from tokenizers import models, processors
 
 from stepwell.config import Config
 from stepwell.errors import TokenizerError
-from stepwell.tokenizers.config import END_OF_TEXT, MASKS
+from stepwell.tokenizers.config import END_OF_TEXT, MASKS, UNKNOWN
 
 RoleName = Literal["bos", "eos", "pad", "mask", "unk", "cls", "sep"]
 
@@ -84,14 +85,24 @@ def own_roles(backend: tokenizers.Tokenizer) -> Roles | None:
     end = backend.token_to_id(END_OF_TEXT)
     if end is None:
         return None
-    has_unknown = isinstance(backend.model, models.WordLevel)
     return Roles(
         bos_id=end,
         eos_id=end,
         mask_id=_special(backend).get("<|mask|>"),
-        unk_id=backend.token_to_id("<unk>") if has_unknown else None,
+        unk_id=_own_unknown(backend),
         span_ids=span_ids(backend),
     )
+
+
+def _own_unknown(backend: tokenizers.Tokenizer) -> int | None:
+    """The token for what is not known, in a vocabulary of stepwell that has such a thing."""
+    model = backend.model
+    if isinstance(model, models.Unigram):
+        settings = json.loads(model.__getstate__())
+        return None if settings["byte_fallback"] else int(settings["unk_id"])
+    if isinstance(model, models.BPE) and model.unk_token is None:
+        return None
+    return backend.token_to_id(UNKNOWN)  # a vocabulary made of bytes has none
 
 
 def find_roles(

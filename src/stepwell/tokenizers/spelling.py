@@ -9,14 +9,15 @@ text becomes tokens.
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
+from tokenizers import models
 
 from stepwell.errors import TokenizerError
+from stepwell.tokenizers.config import BYTE_TOKEN
 
 
 def _byte_letters() -> dict[str, int]:
@@ -28,15 +29,15 @@ def _byte_letters() -> dict[str, int]:
 
 BYTE_OF_LETTER = _byte_letters()
 
-BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
-
 READABLE = {"ByteLevel", "Metaspace", "WordPiece", "Replace", "ByteFallback", "Fuse", "Strip"}
 """Decoders whose tokens spell the same whatever comes after them."""
 
 UTF8_BYTES = {*range(0xC0), *range(0xC2, 0xF5)}
 """The bytes that occur in UTF-8."""
 
-KEEPS_EVERYTHING = {"Split", "ByteLevel", "Digits", "Punctuation"}
+LONGEST_CHARACTER_BYTES = 4
+
+KEEPS_EVERYTHING = {"Split", "ByteLevel", "Digits", "Punctuation", "FixedLength"}
 """Pre-tokenizers that cut a text and lose nothing of it."""
 
 
@@ -66,7 +67,11 @@ class Spelling:
         self.special_ids = frozenset(n for n, token in self._added.items() if token.special)
         self.byte_level = kinds == ["ByteLevel"]
         self._byte_fallback = "ByteFallback" in kinds
+        self._blanks_stay = kinds == ["ByteFallback", "Fuse"]  # a token of such a vocabulary spells what it shows
         self._goes_on_with = next((str(rule["prefix"]) for rule in rules if rule["type"] == "WordPiece"), None)
+        self._prefix = ""
+        if isinstance(backend.model, models.WordPiece) and kinds == ["Replace", "ByteLevel"]:
+            self.byte_level, self._prefix = True, str(backend.model.continuing_subword_prefix)
         self._known: dict[tuple[int, bool], bytes] = {}
 
     def bytes_of(self, token_id: int, opens: bool) -> bytes:
@@ -88,6 +93,7 @@ class Spelling:
         if self.byte_level:
             if token_id in self._added:  # an added token is matched as it stands
                 return token.encode()
+            token = token.removeprefix(self._prefix)
             letters = [BYTE_OF_LETTER.get(letter) for letter in token]
             return token.encode() if None in letters else bytes(letter for letter in letters if letter is not None)
         match = BYTE_TOKEN.fullmatch(token) if self._byte_fallback else None
@@ -100,23 +106,38 @@ class Spelling:
         return " ".join(tokens) if decoder is None else str(decoder.decode(tokens))
 
     def id_of_bytes(self) -> dict[int, int]:
-        """The token of each single byte, for vocabularies made of bytes."""
-        if not self.byte_level:
+        """The token of each single byte, where bytes have tokens and a blank is nothing but a blank."""
+        if self.byte_level:
+            spelled = {byte: letter for letter, byte in BYTE_OF_LETTER.items()}
+        elif self._blanks_stay and json.loads(self._backend.model.__getstate__()).get("byte_fallback"):
+            spelled = {byte: f"<0x{byte:02X}>" for byte in range(256)}
+        else:
             return {}
-        ids = {byte: self._backend.token_to_id(letter) for letter, byte in BYTE_OF_LETTER.items()}
+        ids = {byte: self._backend.token_to_id(token) for byte, token in spelled.items()}
         return {byte: token_id for byte, token_id in ids.items() if token_id is not None}
 
     def is_lossless(self) -> bool:
         """Whether every text comes back from its tokens to the letter."""
         cuts = flat(self._backend.pre_tokenizer, "pretokenizers")
         return (
-            self.byte_level
-            and self.id_of_bytes().keys() >= UTF8_BYTES
+            self.id_of_bytes().keys() >= UTF8_BYTES
+            and self._can_go_on(cuts)
             and not flat(self._backend.normalizer, "normalizers")
             and {cut["type"] for cut in cuts} <= KEEPS_EVERYTHING
             and not any(cut.get("add_prefix_space") or cut.get("behavior") == "Removed" for cut in cuts)
             and not any(token.lstrip or token.rstrip for token in self._added.values() if not token.special)
         )
+
+    def _can_go_on(self, cuts: list[dict[str, Any]]) -> bool:
+        """Whether a word of any bytes has pieces, in a vocabulary that writes what goes on with a word otherwise."""
+        model = self._backend.model
+        if not isinstance(model, models.WordPiece):
+            return True
+        longest = min((int(cut["length"]) for cut in cuts if cut["type"] == "FixedLength"), default=1 << 31)
+        letters = {letter for letter, byte in BYTE_OF_LETTER.items() if byte in UTF8_BYTES}
+        vocab = self._backend.get_vocab()
+        fits = LONGEST_CHARACTER_BYTES * longest <= model.max_input_chars_per_word
+        return fits and all(f"{self._prefix}{letter}" in vocab for letter in letters)
 
     def word_starts(self, size: int) -> NDArray[np.bool_]:
         """Which of the first `size` tokens begin a word."""

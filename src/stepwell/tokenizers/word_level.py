@@ -12,10 +12,8 @@ from collections.abc import Iterable
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from stepwell.tokenizers.config import END_OF_TEXT, WordLevelConfig
+from stepwell.tokenizers.config import UNKNOWN, WordLevelConfig
 from stepwell.tokenizers.tokenizer import Tokenizer
-
-UNKNOWN = "<unk>"
 
 ALONE = r"\p{Han}|(?!(?<=\w)['’](?=\w))[\p{P}\p{S}]"
 """What is a word of its own: a Chinese character, a punctuation mark or sign, but no apostrophe inside a word."""
@@ -28,20 +26,19 @@ def train_word_level(texts: Iterable[str], config: WordLevelConfig) -> Tokenizer
 
     Args:
         texts: the documents of the train split, read once.
-        config: its vocabulary size.
+        config: its vocabulary size and special tokens.
 
     Returns:
         The tokenizer; its `vocab_size` is smaller than asked for where the texts have fewer words.
     """
-    learner = _backend({END_OF_TEXT: 0, UNKNOWN: 1})
-    trainer = trainers.WordLevelTrainer(
-        vocab_size=config.vocab_size, special_tokens=[END_OF_TEXT, UNKNOWN], show_progress=False
-    )
+    base = [*config.every_special_token, UNKNOWN]
+    learner = _backend({token: n for n, token in enumerate(base)})
+    trainer = trainers.WordLevelTrainer(vocab_size=config.vocab_size, special_tokens=base, show_progress=False)
     learner.encode_special_tokens = True
     learner.train_from_iterator(texts, trainer)
     # Made anew, because the trainer has made `<unk>` a special token, which spells nothing: a reader shall see it.
     backend = _backend(learner.get_vocab())
-    backend.add_special_tokens([END_OF_TEXT])
+    backend.add_special_tokens(list(config.every_special_token))
     return Tokenizer(backend)
 
 

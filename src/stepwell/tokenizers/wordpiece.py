@@ -1,18 +1,28 @@
-"""WordPiece vocabularies: a list of words and word parts, as BERT has it.
+"""WordPiece vocabularies: a list of words and word parts, as BERT has it, or trained on text.
 
-Text is cleaned, cut at blanks, punctuation and around every Chinese character, and each word into the longest parts
-that the vocabulary has (Devlin et al. 2018); `##` marks a part that goes on with a word. This file leaves out where the
-list comes from.
+A word is cut into the longest parts that the vocabulary has, from the left (Devlin et al. 2018); `##` marks a part that
+goes on with a word. BERT's lists come with their own way to clean and to cut text, at blanks, punctuation and around
+every Chinese character; a list that is learned here loses nothing of a text. This file leaves out files of lists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from stepwell.errors import TokenizerError
+from stepwell.tokenizers.config import UNKNOWN, WordPieceConfig
+from stepwell.tokenizers.cutting import at_rare, at_words, cuts_of, known_characters, learner_of, letters
+from stepwell.tokenizers.spelling import BYTE_OF_LETTER, LONGEST_CHARACTER_BYTES
+from stepwell.tokenizers.tokenizer import Tokenizer
+
+GOES_ON = "##"
+
+LONGEST_WORD = 64
+"""A longer word is cut into words of so many characters: the work grows with the square of a word's length."""
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -56,3 +66,67 @@ def wordpiece_backend(
     )
     backend.add_special_tokens([token for token in SPECIAL if token in vocab])
     return backend
+
+
+def train_wordpiece(texts: Iterable[str], config: WordPieceConfig) -> Tokenizer:
+    """Learn the parts of words from texts; the same texts give the same tokenizer.
+
+    Parts are made by merging the most frequent neighbours, as the `tokenizers` library does it. A number sign is a word
+    of its own, so that `##` has one meaning.
+
+    Args:
+        texts: the documents of the train split, held in memory.
+        config: its vocabulary size, special tokens and cuts, and what becomes of rare characters.
+
+    Returns:
+        The tokenizer; its `vocab_size` is smaller than asked for where the texts have no more parts to merge.
+
+    Raises:
+        TokenizerError: when a library is missing.
+    """
+    texts = at_words(texts, config)
+    room = config.vocab_size - config.base_size
+    base = list(config.every_special_token)
+    if config.byte_fallback:
+        base += [*sorted(BYTE_OF_LETTER), *(GOES_ON + letter for letter in sorted(BYTE_OF_LETTER))]
+    else:
+        base.append(UNKNOWN)
+        texts = list(texts)
+        known = known_characters(texts, coverage=config.character_coverage, at_most=room // 4)
+        base += [form for letter in known for form in (letter, GOES_ON + letter)]
+        texts = at_rare(texts, known) if known else []
+    cuts = [
+        *cuts_of(config),
+        pre_tokenizers.Split("#", behavior="isolated"),
+        pre_tokenizers.FixedLength(length=LONGEST_WORD),
+    ]
+    tokens = [*base, *_learn(texts, cuts, config, base)][: config.vocab_size]
+    backend = tokenizers.Tokenizer(
+        models.WordPiece(
+            {token: n for n, token in enumerate(tokens)},
+            unk_token=UNKNOWN,
+            max_input_chars_per_word=LONGEST_CHARACTER_BYTES * LONGEST_WORD,
+            continuing_subword_prefix=GOES_ON,
+        )
+    )
+    backend.pre_tokenizer = pre_tokenizers.Sequence([*cuts, *([letters()] if config.byte_fallback else [])])
+    unmarked = decoders.Replace(tokenizers.Regex(f"^{GOES_ON}"), "")
+    backend.decoder = decoders.Sequence([unmarked, decoders.ByteLevel() if config.byte_fallback else decoders.Fuse()])
+    backend.add_special_tokens(list(config.every_special_token))
+    return Tokenizer(backend)
+
+
+def _learn(
+    texts: Iterable[str], cuts: list[pre_tokenizers.PreTokenizer], config: WordPieceConfig, base: list[str]
+) -> list[str]:
+    """The parts of more than one letter, in the order in which they were merged."""
+    learner = learner_of(models.WordPiece(unk_token=UNKNOWN), cuts, byte_level=config.byte_fallback)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=config.vocab_size,
+        special_tokens=base,  # known from the beginning, or their numbers would differ from run to run, and so the ties
+        continuing_subword_prefix=GOES_ON,
+        show_progress=False,
+    )
+    learner.train_from_iterator(texts, trainer)
+    vocab: dict[str, int] = json.loads(learner.to_str())["model"]["vocab"]
+    return sorted(vocab.keys() - set(base), key=vocab.__getitem__)
