@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -172,6 +172,8 @@ def words_of(annotation: Any, constraints: list[Any]) -> str:
         return " or ".join(f"`{choice}`" for choice in inside)
     if origin in (Union, types.UnionType):
         return " or ".join("null" if part is type(None) else words_of(part, constraints) for part in inside)
+    if origin is Mapping:
+        return "mapping from recipe paths to lists of values"
     if origin is tuple:
         texts = {"text": "texts", "whole number from 0": "whole numbers from 0"}
         one = words_of(inside[0], [])
@@ -205,6 +207,8 @@ def default_of(field: FieldInfo, path: str, derived: set[str], preset: Any) -> s
         return "null"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if isinstance(value, dict):
+        return "`{}`"
     if isinstance(value, tuple):
         return f"`[{', '.join(map(str, value))}]`"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"

@@ -19,6 +19,7 @@ PIECES_OF_A_SMALL_FILE = 64
 HeldOut = Literal["validation", "test"]
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+HELD_OUT: tuple[HeldOut, ...] = ("validation", "test")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.data.config import DataConfig
-from stepwell.data.documents import SPLITS, Document, HeldOut, SplitName
+from stepwell.data.documents import HELD_OUT, SPLITS, Document, HeldOut, SplitName
 from stepwell.data.engines import Engine, choose_engine
 from stepwell.data.facts import CorpusFacts, SourceFacts, SplitFacts, StepFacts
 from stepwell.data.inputs.reading import Input, Reading
@@ -100,6 +100,13 @@ class PreparedText:
         sources: NDArray[np.int32] = np.load(self.path / f"{split}.sources.npy")
         return sources
 
+    def documents(self, split: SplitName) -> Iterator[Document]:
+        """The documents of a split with all that belongs to them, in their order in the sources."""
+        texts, names = self.texts(split), [source.source for source in self.facts.sources]
+        rows = zip(texts, self.sources(split), texts.ends, self.each_columns(split), strict=True)
+        for text, source, ends, columns in rows:
+            yield Document(text, names[source], ends=bool(ends), split=split, columns=columns)
+
     def num_bytes(self, split: SplitName) -> NDArray[np.int64]:
         """(N,) size of each document of a split in bytes."""
         return np.diff(self.texts(split).offsets)
@@ -118,6 +125,7 @@ def prepare_text(
     engine: Engine = "auto",
     workers: int | None = None,
     around: Surroundings | None = None,
+    held_out: PreparedText | None = None,
 ) -> PreparedText:
     """Turn sources into split documents on disk, or find what an earlier call made of the same inputs.
 
@@ -130,6 +138,8 @@ def prepare_text(
         engine: who works: this process, a process for each core, a Ray cluster; `auto` takes processes for large text.
         workers: how many at once; default one for each core.
         around: what steps may know beside their settings.
+        held_out: take validation and test from this text, and only what to learn from is made anew; so models trained
+            on text that was prepared in two ways are judged by the same.
 
     Raises:
         DataError: when a source cannot be read or is no text, when a step finds a fault, or when there is too little
@@ -145,7 +155,7 @@ def prepare_text(
     }
     listed = {role: [(one.source, one.name, one.fingerprint()) for one in found] for role, found in inputs.items()}
     seed = around.seed if any(STEPS[step.kind].draws for step in config.steps) else 0
-    key = key_of([config.model_dump(mode="json"), listed, seed])
+    key = key_of([config.model_dump(mode="json"), listed, seed, *([] if held_out is None else [held_out.key])])
     path = Path(directory) / f"text-{key}"
     num_bytes = sum(one.num_bytes for found in inputs.values() for one in found)
     chosen, count = choose_engine(engine, num_bytes, workers)
@@ -165,7 +175,11 @@ def prepare_text(
         try:
             under_way.read(groups, reading, config.normalization, key)
             under_way.do(steps_of(config, around))
-            contents = _Writer(config, draft, [*problems, *under_way.problems]).write(under_way)
+            documents = under_way.documents()
+            if held_out is not None:
+                documents = _judged_by(documents, held_out)
+            writer = _Writer(config, draft, [*problems, *under_way.problems])
+            contents = writer.write(documents, under_way.facts)
         except (DataError, DiskError, OSError):  # another call would end here too; a stop by hand can be gone on from
             under_way.close()
             raise
@@ -181,6 +195,14 @@ def prepare_text(
         facts = replace(facts, steps=tuple(map(_timed, facts.steps, times)))
     _tell(facts, watch)
     return PreparedText(key, path, facts)
+
+
+def _judged_by(documents: Iterable[Document], held_out: PreparedText) -> Iterator[Document]:
+    """What to learn from, without any text that is held out, and then what is held out."""
+    kept = [document for split in HELD_OUT for document in held_out.documents(split)]
+    digests = {document.digest for document in kept}
+    yield from (one for one in documents if one.split == "train" and one.digest not in digests)
+    yield from kept
 
 
 def _timed(step: StepFacts, seconds: float) -> StepFacts:
@@ -256,11 +278,11 @@ class _Writer:
         self._source_of = {name: array("i") for name in SPLITS}
         self._columns: dict[SplitName, list[Mapping[str, Any]]] = {name: [] for name in SPLITS}
 
-    def write(self, pipeline: Pipeline) -> dict[str, Any]:
+    def write(self, documents: Iterable[Document], steps: Sequence[StepFacts]) -> dict[str, Any]:
         """Write everything; returns what the manifest says."""
         with ExitStack() as stack:
             blobs = {name: stack.enter_context((self._directory / f"{name}.bin").open("wb")) for name in SPLITS}
-            for document in pipeline.documents():
+            for document in documents:
                 self._add(document, blobs)
         for name in SPLITS:
             np.save(self._directory / f"{name}.offsets.npy", np.array(self._offsets[name], dtype=np.int64))
@@ -269,7 +291,7 @@ class _Writer:
             if any(self._columns[name]):
                 lines = "".join(f"{json.dumps(one, ensure_ascii=False)}\n" for one in self._columns[name])
                 (self._directory / f"{name}.columns.jsonl").write_text(lines, encoding="utf-8")
-        facts = self._facts(pipeline.facts)
+        facts = self._facts(steps)
         self._judge(facts)
         return {"facts": replace(facts, steps=tuple(_timed(step, 0.0) for step in facts.steps)).as_dict()}
 

@@ -49,6 +49,8 @@ class StudyConfig(Config):
             trained for a tenth of the time.
         fixed: recipe paths that no round may change (`model.num_layers`); the loop begins from your values and may
             change any other.
+        levers: recipe paths with values that rounds shall try (`data.steps.quality.enabled: [true, false]`), before
+            anything that the loop finds by itself. Where text changes, what is held out stays as it was.
     """
 
     max_rounds: Annotated[int, Field(ge=1)] = 8
@@ -59,6 +61,7 @@ class StudyConfig(Config):
     sample_tokens: Annotated[int, Field(ge=1)] = 100
     baselines: tuple[Literal["kneser_ney_5", "feed_forward"], ...] = ("kneser_ney_5",)
     fixed: tuple[str, ...] = ()
+    levers: Mapping[str, tuple[Any, ...]] = {}
 
 
 class Recipe(Config):
@@ -112,6 +115,11 @@ class Recipe(Config):
         lowest, highest = METRIC_RANGES[self.metric]
         if self.target is not None and not lowest < self.target < highest:
             raise ValueError(f"a target that {self.metric} can reach: between {lowest:g} and {highest:g}")
+        for path, values in self.study.levers.items():
+            if self.value(path) is None:
+                raise ValueError(f"study.levers that this recipe has; it has no {path}")
+            for value in values:
+                self._pulled(path, value)
         rows, tokens = self.model.vocab_size, self.tokenizer.vocab_size
         if rows < tokens or (rows > tokens and self.init_from is None):  # published tables may have rows to spare
             raise ValueError(f"a model.vocab_size that is tokenizer.vocab_size ({self.tokenizer.vocab_size})")
@@ -149,6 +157,21 @@ class Recipe(Config):
                 value = {name: value}
             tree = merge(tree, value)
         return build(type(self), tree, where="recipe")
+
+    def _pulled(self, path: str, value: Any) -> None:
+        """See that a lever can have a value.
+
+        Raises:
+            ValueError: when it cannot.
+        """
+        section, _, rest = path.partition(".")
+        cls = type(getattr(self, section))
+        if not rest or not issubclass(cls, Config):
+            raise ValueError(f"study.levers within a section such as data or training, not {path}")
+        nested: Any = value
+        for name in reversed(rest.split(".")):
+            nested = {name: nested}
+        build(cls, merge(getattr(self, section).model_dump(), nested), where=f"study.levers: {path}")
 
     def value(self, path: str) -> Any:
         """The value at a dotted path; None where the kinds of this recipe have no such field.

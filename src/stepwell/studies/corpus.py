@@ -138,7 +138,13 @@ AUTOMATIC = Workers()
 
 
 def read_text(
-    data: DataConfig, run: RunDirectory, watch: Watcher, *, seed: int = 0, workers: Workers = AUTOMATIC
+    data: DataConfig,
+    run: RunDirectory,
+    watch: Watcher,
+    *,
+    seed: int = 0,
+    workers: Workers = AUTOMATIC,
+    held_out: PreparedText | None = None,
 ) -> PreparedText:
     """Prepare the text of a run.
 
@@ -148,13 +154,16 @@ def read_text(
         watch: gets the events.
         seed: of the run; steps that draw follow from it.
         workers: who does it.
+        held_out: text whose validation and test are taken, so that only what to learn from is new.
 
     Raises:
         DataError: when there is nothing to be judged by.
     """
     watch(Stage("prepare", ", ".join(data.sources)))
     around = Surroundings(seed, open_text_maker)
-    text = prepare_text(data, run.data, watch, engine=workers.engine, workers=workers.count, around=around)
+    text = prepare_text(
+        data, run.data, watch, engine=workers.engine, workers=workers.count, around=around, held_out=held_out
+    )
     if not len(text.texts("validation")):
         raise DataError(
             "validation: no document was drawn for it",

@@ -27,7 +27,7 @@ LEVERS = (
     "training.optimizer.weight_decay",
     "decoding.repetition_penalty",
 )
-"""Recipe paths that a round may change, as the journal names them."""
+"""Recipe paths that a round may change by itself, as the journal names them; a recipe may add others."""
 
 Line = dict[str, Any]
 Changed = dict[str, list[Any]]
@@ -77,7 +77,8 @@ class Journal:
 
 def differences(before: Recipe | None, after: Recipe) -> Changed:
     """Recipe path -> [before, after] of the levers that differ; all of them for a first plan."""
-    pairs = {path: [None if before is None else before.value(path), after.value(path)] for path in LEVERS}
+    paths = dict.fromkeys([*LEVERS, *after.study.levers])
+    pairs = {path: [None if before is None else before.value(path), after.value(path)] for path in paths}
     return {path: pair for path, pair in pairs.items() if pair[0] != pair[1]}
 
 

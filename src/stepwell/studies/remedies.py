@@ -7,13 +7,16 @@ leaves out how long a round may take and whether it is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from stepwell.models import MODELS, TransformerConfig
 from stepwell.recipes import Recipe
 from stepwell.studies.diagnosis import Finding
+
+LEVER = "lever"
+"""Name of the finding that stands for what the recipe wants tried."""
 
 DROPOUTS = (0.0, 0.1, 0.2, 0.3, 0.4)
 
@@ -121,6 +124,21 @@ def decode_otherwise(finding: Finding, recipe: Recipe) -> Change | None:
     return Change(finding, {"decoding.repetition_penalty": penalty}, retrains=False)
 
 
+def _levers(recipe: Recipe) -> Iterator[Change]:
+    """The values of `study.levers` that the recipe does not have; what changes text or shape begins anew."""
+    for path, several in recipe.study.levers.items():
+        for value in several:
+            if value == recipe.value(path):
+                continue
+            values = {path: value}
+            if path == "tokenizer.vocab_size":
+                values["model.vocab_size"] = value
+            finding = Finding(LEVER, {}, f"the recipe wants {path} tried with {value}")
+            section = path.partition(".")[0]
+            goes_on = section == "training" and recipe.init_from is None
+            yield Change(finding, values, goes_on=goes_on, retrains=section != "decoding")
+
+
 REMEDIES: dict[str, tuple[Callable[[Finding, Recipe], Change | None], ...]] = {
     "instability": (slow_down,),
     "overfitting": (regularise,),
@@ -136,8 +154,8 @@ REMEDIES: dict[str, tuple[Callable[[Finding, Recipe], Change | None], ...]] = {
 
 
 def propose(findings: list[Finding], recipe: Recipe) -> list[Change]:
-    """Every change that the findings ask for, the most urgent first."""
-    return [
+    """Every change that the recipe wants tried, and then every one that the findings ask for, the most urgent first."""
+    return list(_levers(recipe)) + [
         change
         for finding in findings
         for remedy in REMEDIES[finding.name]

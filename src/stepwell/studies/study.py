@@ -21,10 +21,10 @@ from stepwell.progress import Event, RoundDone, RoundStarted, Watcher
 from stepwell.recipes import Recipe, fit_steps
 from stepwell.runs import RunDirectory, to_json, write_atomically
 from stepwell.studies.budget import Budget, next_slot, num_slots
-from stepwell.studies.corpus import Corpus, open_corpus
+from stepwell.studies.corpus import Corpus, open_corpus, read_text
 from stepwell.studies.diagnosis import Case, Finding, diagnose
 from stepwell.studies.journal import Journal, Line, begin_line, describe, differences, gain_fields, planned_judging
-from stepwell.studies.remedies import Change, propose
+from stepwell.studies.remedies import LEVER, Change, propose
 from stepwell.studies.trial import Trial, prompts_of, read_trial, run_trial, speak
 from stepwell.training import Profiler
 
@@ -134,7 +134,12 @@ class Study:
         return [change for change in proposed if self._key(change) not in tried and self._is_allowed(change)]
 
     def _is_allowed(self, change: Change) -> bool:
-        """Whether it leaves alone what the recipe fixes; and per-token values of two tokenizers do not compare."""
+        """Whether it leaves alone what the recipe fixes; and per-token values of two tokenizers do not compare.
+
+        A lever is not put back to where it was in the first round.
+        """
+        if change.finding.name == LEVER and all(self.recipe.value(path) == to for path, to in change.values.items()):
+            return False
         fixed = set(self.recipe.study.fixed)
         if self.metric.per == "token":
             fixed.add("tokenizer.vocab_size")
@@ -149,8 +154,8 @@ class Study:
         return slot >= max(SHORTEST_ROUND_SECONDS, 0.95 * share * best.tokens / best.tokens_per_second)
 
     def _key(self, change: Change) -> str:
-        """Names a change of the best round, so that it is tried once."""
-        best = 0 if self.best is None else self.best.trial.round
+        """Names a change of the best round, so that it is tried once; a lever is tried once in a run."""
+        best = 0 if self.best is None or change.finding.name == LEVER else self.best.trial.round
         return f"{best}:{change.finding.name}:{to_json(change.values)}"
 
     def _retrain(self, change: Change) -> Line:
@@ -226,10 +231,13 @@ class Study:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def corpus_of(self, recipe: Recipe) -> Corpus:
-        """The text in a recipe's tokens."""
-        if recipe.tokenizer == self.recipe.tokenizer:
+        """The text of a recipe in its tokens; what is held out is that of the first round, whatever the recipe."""
+        if (recipe.tokenizer, recipe.data) == (self.recipe.tokenizer, self.recipe.data):
             return self.corpus
-        return open_corpus(recipe, self.run, self.watch, self.corpus.text)
+        text = self.corpus.text
+        if recipe.data != self.recipe.data:
+            text = read_text(recipe.data, self.run, self.watch, seed=recipe.seed, held_out=text)
+        return open_corpus(recipe, self.run, self.watch, text)
 
     def _gain(self, before: Trial, after: Trial) -> Interval:
         """How much better a trial is than another, with a paired interval; above zero is better."""

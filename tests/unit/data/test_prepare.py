@@ -149,9 +149,9 @@ def test_rows_are_documents_and_long_rows_are_cut(tmp_path: Path, small_text) ->
 
 def test_a_text_in_many_blocks_is_the_same_text(tmp_path: Path, novel: Path, monkeypatch) -> None:
     whole = [document.text for document in read_documents(DataConfig(sources=(str(novel),), document_bytes=512))]
-    monkeypatch.setattr("stepwell.data.inputs.files.HEAD_BYTES", 100)
-    monkeypatch.setattr("stepwell.data.inputs.files.CHUNK_BYTES", 1_000)
-    monkeypatch.setattr("stepwell.data.inputs.files.BLOCK_CHARACTERS", 5_000)
+    monkeypatch.setattr("stepwell.data.inputs.decoding.HEAD_BYTES", 100)
+    monkeypatch.setattr("stepwell.data.inputs.decoding.CHUNK_BYTES", 1_000)
+    monkeypatch.setattr("stepwell.data.inputs.decoding.BLOCK_CHARACTERS", 5_000)
     blocks = [document.text for document in read_documents(DataConfig(sources=(str(novel),), document_bytes=512))]
     assert "".join(blocks) == "".join(whole)
     assert max(len(text.encode()) for text in blocks) <= 512
@@ -221,3 +221,16 @@ def test_real_text(tmp_path: Path, real_data, name: str) -> None:
 
 def test_a_single_source_needs_no_brackets() -> None:
     assert build(DataConfig, {"sources": "novel.txt", "test": "held.txt"}, where="recipe").sources == ("novel.txt",)
+
+
+def test_text_prepared_in_two_ways_is_judged_by_the_same(tmp_path: Path, novel: Path) -> None:
+    base = prepare(tmp_path, novel)
+    other_way = DataConfig(sources=(str(novel),), validation_ratio=0.5, document_bytes=512)
+    other = prepare_text(other_way, tmp_path / "out", held_out=base)
+    for split in ("validation", "test"):
+        assert list(other.documents(split)) == list(base.documents(split))
+    held_out = {text for split in ("validation", "test") for text in base.texts(split)}
+    assert not held_out & set(other.texts("train"))
+    alone = prepare_text(other_way, tmp_path / "out")
+    assert list(other.texts("train")) == [text for text in alone.texts("train") if text not in held_out]
+    assert other.key != alone.key

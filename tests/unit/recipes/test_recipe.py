@@ -87,3 +87,17 @@ def test_steps_fit_what_was_done_already(steps: int, since: int, wanted: int) ->
 
 def test_a_longer_run_has_no_longer_warmup() -> None:
     assert fit_steps(recipe(), 10_000, since=0).training.schedule.warmup_steps == 2
+
+
+@pytest.mark.parametrize(
+    ("levers", "fault"),
+    [
+        ({"data.steps.clean.enabled": [False]}, "has no data.steps.clean.enabled"),
+        ({"model.dropout": [2.0]}, "study.levers: model.dropout: dropout: wrong value"),
+        ({"training.precision": ["int1"]}, "precision: wrong value"),
+        ({"seed": [1]}, "within a section"),
+    ],
+)
+def test_a_lever_that_cannot_be_pulled_is_refused(levers: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        recipe(study={"levers": levers})

@@ -353,3 +353,23 @@ def test_checkpoints_that_nobody_needs_are_removed(make_stage: MakeStage) -> Non
     stage.study().play()
     assert not numbered.exists()
     assert {path.name for path in numbered.parent.iterdir()} == {"best", "stable"}
+
+
+def test_levers_are_pulled_first_and_judged_by_the_same_text(make_stage: MakeStage, small_corpus) -> None:
+    source = small_corpus.text.facts.sources[0].source
+    lever = "data.steps.clean.enabled"
+    values = {"data": {"sources": (source,), "steps": ["clean"]}, "study": {"levers": {lever: [True, False]}}}
+    stage = make_stage([{"bits": 2.0}, {"bits": 1.5, "findings": KEEP_GOING}, *[{"bits": 1.4}] * 9], **values)
+    study = stage.study()
+    study.play()
+    _, second, third = journal(stage)[:3]
+    assert (second["diagnosis"], second["change"][lever]) == ("lever", [True, False])
+    assert second["gain"] == pytest.approx(0.5)
+    assert (second["continues_from"], second["accepted"]) == (None, True)
+    assert third["diagnosis"] != "lever"  # it was on in the first round
+    assert lever not in third["change"]
+    other = study.corpus_of(stage.played[1]["recipe"])
+    for split in ("validation", "test"):
+        assert list(other.text.texts(split)) == list(small_corpus.text.texts(split))
+    assert list(other.text.texts("train")) == list(small_corpus.text.texts("train"))
+    assert other.text.key != small_corpus.text.key
