@@ -13,11 +13,13 @@ from pydantic import Field
 from stepwell.data.steps.clean import Clean, CleanConfig
 from stepwell.data.steps.duplicates import Duplicates, DuplicatesConfig
 from stepwell.data.steps.labels import Labels, LabelsConfig
+from stepwell.data.steps.mix import Mix, MixConfig
 from stepwell.data.steps.near_duplicates import NearDuplicates, NearDuplicatesConfig
+from stepwell.data.steps.resample import Resample, ResampleConfig
 from stepwell.data.steps.step import Step, StepConfig, Surroundings
 
 AnyStepConfig = Annotated[
-    CleanConfig | DuplicatesConfig | NearDuplicatesConfig | LabelsConfig,
+    CleanConfig | DuplicatesConfig | NearDuplicatesConfig | LabelsConfig | ResampleConfig | MixConfig,
     Field(discriminator="kind"),
 ]
 """The settings of any step."""
@@ -27,6 +29,8 @@ STEPS: dict[str, type[Step[Any]]] = {
     "duplicates": Duplicates,
     "near_duplicates": NearDuplicates,
     "labels": Labels,
+    "resample": Resample,
+    "mix": Mix,
 }
 """Kind -> class, in the order that fits most corpora."""
 
