@@ -32,6 +32,9 @@ def test_prepared_text_is_found_by_a_plan(tmp_path: Path, rows: Path, monkeypatc
     assert steps["clean"]["documents_in"] == steps["read"]["documents_out"] == steps["clean"]["documents_out"] + 1
     assert steps["clean"]["bytes_per_second"] > 0
     assert result["data"]["documents"] == steps["same_pieces"]["documents_out"]
+    page = Path(result["report"]).read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "kind: clean" in page
     prepared(result, dropped=True, json=False)
     shown = capsys.readouterr().out
     assert "dropped 1: empty" in shown

@@ -15,7 +15,7 @@ from stepwell.recipes.derive import (
     predicted_loss,
     train_defaults,
 )
-from stepwell.recipes.draft import Draft, begin_draft, read_recipe_file, write_recipe
+from stepwell.recipes.draft import Draft, begin_draft, data_section, read_recipe_file, write_recipe
 from stepwell.recipes.presets import PRESETS
 from stepwell.recipes.recipe import ALTERABLE, Metric, Recipe, StudyConfig, fit_steps
 
@@ -31,6 +31,7 @@ __all__ = [
     "StudyConfig",
     "begin_draft",
     "choose_plan",
+    "data_section",
     "derive_dropout",
     "derive_from_checkpoint",
     "derive_model",

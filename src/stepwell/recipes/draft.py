@@ -193,6 +193,11 @@ def write_recipe(recipe: Recipe, origins: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def data_section(data: DataConfig, origins: Mapping[str, str]) -> str:
+    """YAML text of the data section alone, for the page about a text."""
+    return "\n".join(_lines({"data": data.model_dump(mode="json")}, origins, prefix="", indent="")) + "\n"
+
+
 def _lines(tree: Mapping[str, Any], origins: Mapping[str, str], prefix: str, indent: str) -> Iterator[str]:
     for name, value in tree.items():
         path = f"{prefix}{name}"

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from stepwell.data import StepFacts
-from stepwell.progress import Watcher
-from stepwell.recipes import Draft
+from stepwell.progress import Stage, Watcher
+from stepwell.recipes import Draft, data_section
 from stepwell.runs import RunDirectory, to_json, write_atomically
-from stepwell.studies.corpus import Workers, describe
+from stepwell.studies.corpus import DATA_PAGE, Workers, describe
 from stepwell.studies.planning import open_draft, tokenizer_section
+from stepwell.studies.report import write_data_report
 from stepwell.studies.sessions import claimed
 
 
@@ -40,12 +41,17 @@ def prepare_only(draft: Draft, out: Path, *, workers: Workers, watch: Watcher) -
     with claimed(run, draft, None):
         draft, corpus = open_draft(draft, run, watch, workers)
         facts = describe(corpus, tokenizer_section(draft))
+        watch(Stage("report"))
+        page = write_data_report(
+            corpus.text, out / DATA_PAGE, tokenizer=corpus.tokenizer, recipe=data_section(draft.data, draft.origins)
+        )
         write_atomically(run.data / "facts.json", to_json(facts, indent=2))
     return {
         **facts,
         "steps": [_row(step) for step in corpus.text.facts.steps],
         "text": str(corpus.text.path),
         "tokens": str(corpus.tokens.path),
+        "report": str(page),
         "seconds": round(time.monotonic() - began, 1),
     }
 
