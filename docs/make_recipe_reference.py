@@ -172,8 +172,9 @@ def words_of(annotation: Any, constraints: list[Any]) -> str:
         return " or ".join(f"`{choice}`" for choice in inside)
     if origin in (Union, types.UnionType):
         return " or ".join("null" if part is type(None) else words_of(part, constraints) for part in inside)
-    if origin is Mapping:
-        return "mapping from recipe paths to lists of values"
+    if origin in (dict, Mapping):
+        paths = get_origin(inside[1]) is tuple
+        return "mapping from recipe paths to lists of values" if paths else f"mapping to {words_of(inside[1], [])}"
     if origin is tuple:
         texts = {"text": "texts", "whole number from 0": "whole numbers from 0"}
         one = words_of(inside[0], [])

@@ -15,17 +15,19 @@ from stepwell.data.steps.duplicates import Duplicates, DuplicatesConfig
 from stepwell.data.steps.labels import Labels, LabelsConfig
 from stepwell.data.steps.mix import Mix, MixConfig
 from stepwell.data.steps.near_duplicates import NearDuplicates, NearDuplicatesConfig
+from stepwell.data.steps.protect.protecting import Protect, ProtectConfig
 from stepwell.data.steps.resample import Resample, ResampleConfig
 from stepwell.data.steps.step import Step, StepConfig, Surroundings
 
 AnyStepConfig = Annotated[
-    CleanConfig | DuplicatesConfig | NearDuplicatesConfig | LabelsConfig | ResampleConfig | MixConfig,
+    CleanConfig | ProtectConfig | DuplicatesConfig | NearDuplicatesConfig | LabelsConfig | ResampleConfig | MixConfig,
     Field(discriminator="kind"),
 ]
 """The settings of any step."""
 
 STEPS: dict[str, type[Step[Any]]] = {
     "clean": Clean,
+    "protect": Protect,  # early: what a later step shows of a text it drops has masks in it
     "duplicates": Duplicates,
     "near_duplicates": NearDuplicates,
     "labels": Labels,

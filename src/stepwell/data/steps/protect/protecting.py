@@ -1,0 +1,229 @@
+"""The step that takes personal data and keys out of texts and says where they were, never what they were.
+
+It looks at every shard first: what is found becomes places and kinds only, and these are all that it tells, in the list
+for the report and to the pass that puts masks in. This file leaves out what is found (`detectors.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from stepwell.data.documents import Document
+from stepwell.data.steps.protect.detectors import Detector, Found, Kind, detectors, find_all
+from stepwell.data.steps.protect.names import FindNames, NamesConfig, open_names
+from stepwell.data.steps.step import Arrays, Joined, Outcome, Step, StepConfig, Surroundings, needed
+from stepwell.errors import DataError
+
+KINDS = ("secret", "email", "id_card", "bank_card", "iban", "ip", "old_id_card", "ssn", "phone", "name")
+"""Everything there is a mask for."""
+
+
+class ProtectConfig(StepConfig):
+    """What is found and what takes its place.
+
+    Attributes:
+        kinds: of values; `old_id_card` (15 digits, China) and `ssn` (United States) have no check digit and are left
+            out unless they are named.
+        masks: kind -> what takes its place; default is the kind in capitals, such as `<EMAIL>`.
+        pseudonyms: number the values, so that within a text the same one is the same again: `<EMAIL_1>`.
+        phone_regions: countries whose national way of writing telephone numbers counts (ISO 3166); a number with a
+            country code is found from anywhere.
+        private_addresses: whether IP addresses of private networks are masked.
+        names: who finds names of persons; they are left alone otherwise.
+        columns: whether text in the columns that go with a document is searched too.
+        listed: how many places the list for the report has at most; all are counted.
+    """
+
+    kind: Literal["protect"] = "protect"
+    kinds: tuple[Kind, ...] = ("secret", "email", "id_card", "bank_card", "iban", "ip", "phone")
+    masks: Mapping[Literal[Kind, "name"], str] = {}
+    pseudonyms: bool = False
+    phone_regions: tuple[str, ...] = ("CN", "US")
+    private_addresses: bool = False
+    names: NamesConfig | None = None
+    columns: bool = True
+    listed: int = Field(default=1000, ge=0)
+
+    @field_validator("phone_regions")
+    @classmethod
+    def _are_countries(cls, regions: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [one for one in regions if not re.fullmatch("[A-Z]{2}", one)]:
+            raise ValueError(f"two capital letters of ISO 3166, such as CN; not {', '.join(wrong)}")
+        return regions
+
+
+class Protect(Step[ProtectConfig]):
+    """Put masks in the place of personal data and keys.
+
+    Raises:
+        DataError: when a library, a list of names or a model is not there.
+    """
+
+    looks: ClassVar[bool] = True
+
+    def __init__(self, config: ProtectConfig, around: Surroundings) -> None:
+        super().__init__(config, around)
+        if {"email", "phone"} & set(config.kinds):
+            needed("phonenumbers", "data", "protect")
+            needed("tld", "data", "protect")
+        if config.names is not None:
+            open_names(config.names)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"config": self.config, "around": self.around}  # patterns and models are made where they are needed
+
+    @cached_property
+    def _detectors(self) -> tuple[Detector, ...]:
+        return detectors(self.config.kinds, self.config.phone_regions, self.config.private_addresses)
+
+    @cached_property
+    def _names(self) -> FindNames | None:
+        return open_names(self.config.names) if self.config.names is not None else None
+
+    def look(self, documents: Sequence[Document]) -> Arrays:
+        """Where everything is: a row for each place.
+
+        Returns:
+            `document`, `field`, `start`, `length` (characters), `kind` (of `KINDS`), `number` (within document and
+            kind), each (N,) int32; `source_of` (documents,) int32 and the names of the `sources`.
+        """
+        rows: list[tuple[int, ...]] = []
+        for index, document in enumerate(documents):
+            texts = _texts_of(document, self.config.columns)
+            several = self._find(texts)
+            if any(several):
+                rows += _numbered(index, texts, several)
+        table = np.array(rows, np.int32).reshape(-1, len(_ROW))
+        sources = {source: place for place, source in enumerate(dict.fromkeys(one.source for one in documents))}
+        return {
+            **{name: table[:, column] for column, name in enumerate(_ROW)},
+            "source_of": np.array([sources[one.source] for one in documents], np.int32),
+            "sources": np.array(list(sources), np.str_),
+        }
+
+    def join(self, looks: Sequence[Arrays]) -> Joined:
+        """Each shard is told its own rows; the list goes on over the shards."""
+        listed: list[dict[str, Any]] = []
+        before: dict[str, int] = {}
+        for look in looks:
+            sources = [str(one) for one in look["sources"]]
+            if len(listed) < self.config.listed:
+                listed += _entries(look, sources, before)
+            for source, count in zip(sources, np.bincount(look["source_of"], minlength=len(sources)), strict=True):
+                before[source] = before.get(source, 0) + int(count)
+        known = ({name: look[name] for name in _ROW} for look in looks)
+        return Joined(known, {"masked": listed[: self.config.listed]})
+
+    def apply(self, documents: Sequence[Document], known: Arrays | None = None) -> Outcome:
+        known = self.look(documents) if known is None else known
+        borders = np.searchsorted(known["document"], np.arange(len(documents) + 1))
+        rows = list(zip(*(known[name].tolist() for name in _ROW), strict=True))
+        outcome = Outcome()
+        for index, document in enumerate(documents):
+            own = rows[borders[index] : borders[index + 1]]
+            outcome.kept.append(self._masked(document, own) if own else document)
+            kinds = [KINDS[row[_KIND]] for row in own]
+            outcome.changed.update(set(kinds))
+            outcome.findings.update(kinds)
+        return outcome
+
+    def _find(self, texts: Sequence[str]) -> list[list[Found]]:
+        names = self._names(texts) if self._names is not None else [()] * len(texts)
+        if len(names) != len(texts):
+            raise DataError("protect: who finds names", got=f"{len(names)} answers", wanted=f"{len(texts)}, one a text")
+        return [
+            find_all(
+                text, self._detectors, {"name": [(start, end) for start, end in spans if 0 <= start < end <= len(text)]}
+            )
+            for text, spans in zip(texts, names, strict=True)
+        ]
+
+    def _masked(self, document: Document, rows: Sequence[tuple[int, ...]]) -> Document:
+        texts = _texts_of(document, self.config.columns)
+        parts: list[list[str]] = [[] for _ in texts]
+        at = [0] * len(texts)
+        for _, field, start, length, kind, number in rows:
+            parts[field] += (texts[field][at[field] : start], self._mask(KINDS[kind], number))
+            at[field] = start + length
+        new = iter(["".join(held) + text[end:] for held, text, end in zip(parts, texts, at, strict=True)])
+        masked = document.with_text(next(new))
+        return masked.with_columns(_filled(document.columns, new)) if self.config.columns else masked
+
+    def _mask(self, kind: str, number: int) -> str:
+        mask = self.config.masks.get(kind, f"<{kind.upper()}>")  # type: ignore[call-overload]
+        return re.sub(r"(\W?)\Z", rf"_{number}\1", mask, count=1) if self.config.pseudonyms else mask
+
+
+_ROW = ("document", "field", "start", "length", "kind", "number")
+_KIND = _ROW.index("kind")
+
+
+def _numbered(index: int, texts: Sequence[str], several: Sequence[Sequence[Found]]) -> Iterator[tuple[int, ...]]:
+    numbers: dict[tuple[str, str], int] = {}
+    counts: dict[str, int] = {}
+    for field, found in enumerate(several):
+        for one in found:
+            value = (one.kind, _plain(texts[field][one.start : one.end], one.kind))
+            if value not in numbers:
+                numbers[value] = counts[one.kind] = counts.get(one.kind, 0) + 1
+            yield index, field, one.start, one.end - one.start, KINDS.index(one.kind), numbers[value]
+
+
+def _plain(value: str, kind: str) -> str:
+    """What is the same for all ways of writing a value."""
+    if kind in ("secret", "name"):
+        return value
+    plain = re.sub(r"[^0-9a-z@._+:-]" if kind in ("email", "ip") else "[^0-9a-z]", "", value.lower())
+    return re.sub("^(?:00)?86(?=1[3-9][0-9]{9}$)", "", plain) if kind == "phone" else plain
+
+
+def _entries(look: Arrays, sources: Sequence[str], before: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    """Rows of the list for the report."""
+    source_of = look["source_of"]
+    place = np.zeros(len(source_of), np.int64)  # of each document among those of its source
+    for number in range(len(sources)):
+        own = source_of == number
+        place[own] = np.arange(np.count_nonzero(own))
+    for document, field, start, length, kind, _ in zip(*(look[name].tolist() for name in _ROW), strict=True):
+        source = sources[source_of[document]]
+        entry = {
+            "kind": KINDS[kind],
+            "source": source,
+            "text": before.get(source, 0) + int(place[document]),
+            "offset": start,
+            "length": length,
+        }
+        yield entry | ({"column": field} if field else {})
+
+
+def _texts_of(document: Document, columns: bool) -> list[str]:
+    """The text, and every text in the columns, in the order in which `_filled` takes them."""
+    return [document.text, *_strings(document.columns)] if columns and document.columns else [document.text]
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _strings(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _strings(one)
+
+
+def _filled(value: Any, texts: Iterator[str]) -> Any:
+    """The same value with other texts in it."""
+    if isinstance(value, str):
+        return next(texts)
+    if isinstance(value, Mapping):
+        return {name: _filled(one, texts) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_filled(one, texts) for one in value]
+    return value

@@ -1,0 +1,101 @@
+"""Personal data: masked, counted and listed, and its value shown nowhere."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from stepwell.data.documents import Document
+from stepwell.data.steps.protect.protecting import Protect, ProtectConfig
+from stepwell.data.steps.step import Surroundings
+
+VALUES = {
+    "zhang.san@163.com.cn": "<EMAIL>",
+    "13800138000": "<PHONE>",
+    "11010519491231002X": "<ID_CARD>",
+    "6222021234567890128": "<BANK_CARD>",
+    "93.184.216.34": "<IP>",
+    "AKIAIOSFODNN7EXAMPLE": "<SECRET>",
+    "GB82 WEST 1234 5698 7654 32": "<IBAN>",
+}
+
+
+def protect(**settings) -> Protect:
+    return Protect(ProtectConfig(**settings), Surroundings())
+
+
+def masked(text: str, **settings) -> str:
+    return protect(**settings).apply([Document(text, "a")]).kept[0].text
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("around", ["{}", "我的是{}，请记下。", "see {} or ask", "一{}二", "({})", "<b>{}</b>"])
+def test_a_value_is_masked_wherever_it_stands(value: str, around: str) -> None:
+    assert masked(around.format(value)) == around.format(VALUES[value])
+
+
+def test_masks_are_chosen_and_put_in_once() -> None:
+    text = "a@b.com 13800138000 a@b.com"
+    assert masked(text, masks={"email": "[E]"}) == "[E] <PHONE> [E]"
+    assert masked(text, kinds=["phone"]) == "a@b.com <PHONE> a@b.com"
+    assert masked(masked(text)) == masked(text)
+
+
+def test_a_pseudonym_is_the_same_for_the_same_value_within_a_document() -> None:
+    text = "A@b.com, c@d.com; a@b.com; 138 0013 8000, +86-13800138000, 13900139000"
+    wanted = "<EMAIL_1>, <EMAIL_2>; <EMAIL_1>; <PHONE_1>, <PHONE_1>, <PHONE_2>"
+    assert masked(text, pseudonyms=True) == wanted
+    assert masked("a@b.com", pseudonyms=True, masks={"email": "E"}) == "E_1"
+
+
+def test_columns_are_searched_too_unless_it_is_said() -> None:
+    document = Document(
+        "a", "s", columns={"label": "x", "by": ["b", "a@b.com"], "n": 13800138000, "more": {"t": "拨13800138000"}}
+    )
+    kept = protect().apply([document]).kept[0]
+    assert kept.columns == {"label": "x", "by": ["b", "<EMAIL>"], "n": 13800138000, "more": {"t": "拨<PHONE>"}}
+    assert protect(columns=False).apply([document]).kept[0] == document
+
+
+def test_what_is_told_are_places_and_never_values() -> None:
+    documents = [
+        Document("nothing", "a"),
+        Document("write to a@b.com or a@b.com", "a"),
+        Document("13800138000", "b"),
+        Document("电话13800138000请拨", "a", columns={"by": "c@d.com"}),
+    ]
+    step = protect()
+    looks = [step.look(documents[:2]), step.look(documents[2:])]
+    joined = step.join(looks)
+    assert joined.findings["masked"] == [
+        {"kind": "email", "source": "a", "text": 1, "offset": 9, "length": 7},
+        {"kind": "email", "source": "a", "text": 1, "offset": 20, "length": 7},
+        {"kind": "phone", "source": "b", "text": 0, "offset": 0, "length": 11},
+        {"kind": "phone", "source": "a", "text": 2, "offset": 2, "length": 11},
+        {"kind": "email", "source": "a", "text": 2, "offset": 0, "length": 7, "column": 1},
+    ]
+    first, second = joined.known
+    outcome = step.apply(documents[:2], first)
+    assert outcome.changed == {"email": 1}
+    assert outcome.findings == {"email": 2}
+    assert step.apply(documents[2:], second).kept == protect().apply(documents[2:]).kept
+    assert not outcome.dropped
+    told = json.dumps(joined.findings) + repr([{name: look[name].tolist() for name in look} for look in looks])
+    assert not any(value in told for value in ("a@b.com", "c@d.com", "13800138000"))
+    assert protect(listed=1).join(looks).findings["masked"] == joined.findings["masked"][:1]
+
+
+def test_it_is_sent_to_other_processes_after_use() -> None:
+    step = protect()
+    step.apply([Document("a@b.com", "a")])
+    assert pickle.loads(pickle.dumps(step)).apply([Document("a@b.com", "a")]).kept[0].text == "<EMAIL>"
+
+
+def test_a_shard_without_anything() -> None:
+    look = protect().look([])
+    assert look["document"].shape == (0,)
+    assert all(value.dtype != np.object_ for value in look.values())
+    assert protect().apply([], look).kept == []
