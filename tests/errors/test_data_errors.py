@@ -50,7 +50,7 @@ def test_an_empty_folder_and_only_unknown_kinds(tmp_path: Path) -> None:
 
 
 def test_an_unknown_kind_of_file(tmp_path: Path) -> None:
-    path = tmp_path / "book.docx"
+    path = tmp_path / "book.odt"
     path.write_text("text", encoding="utf-8")
     assert "unknown kind of file" in failure(tmp_path, path).what
     path.write_bytes(b"PK\x03\x04\0\0")

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stepwell.data.inputs import files
+from stepwell.data.inputs import decoding
 from stepwell.data.inputs.files import FileInput
-from stepwell.data.inputs.reading import Reading
+from stepwell.data.inputs.reading import Limits, Reading
 
 ROWS = ["The first, with a comma.", "第二行，“引号”。", 'A "quoted" third\tone.']
 
@@ -128,25 +128,26 @@ def test_bad_bytes_are_found_wherever_a_chunk_ends(tmp_path: Path, monkeypatch) 
     data = "井水井水".encode() + b"\xff" + "井水\n".encode() * 5 + b"\xe4\xba"
     path.write_bytes(data)
     for head in range(1, 12):
-        monkeypatch.setattr(files, "HEAD_BYTES", head)
-        monkeypatch.setattr(files, "CHUNK_BYTES", 3)
+        monkeypatch.setattr(decoding, "HEAD_BYTES", head)
+        monkeypatch.setattr(decoding, "CHUNK_BYTES", 3)
         texts, reports = read(path)
         assert texts == ["井水井水\ufffd" + "井水\n" * 5 + "\ufffd"]
         assert "3 bytes are not UTF-8 (the first at byte 12)" in reports[0]
 
 
 def test_long_text_comes_in_blocks_that_end_at_line_ends(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(files, "HEAD_BYTES", 10)
-    monkeypatch.setattr(files, "CHUNK_BYTES", 10)
-    monkeypatch.setattr(files, "BLOCK_CHARACTERS", 50)
+    monkeypatch.setattr(decoding, "HEAD_BYTES", 10)
+    monkeypatch.setattr(decoding, "CHUNK_BYTES", 10)
+    monkeypatch.setattr(decoding, "BLOCK_CHARACTERS", 50)
     path = tmp_path / "long.txt"
     text = "".join(f"line {n} of the text\r\n" for n in range(50)) + "x" * 200 + "\n井\n"
     path.write_bytes(text.encode())
-    blocks = list(FileInput("", path).blocks(Reading(None, "replace", print)))
+    content, reading = FileInput("", path).content(Limits()), Reading(None, "replace", print)
+    blocks = list(decoding.text_blocks(content, reading))
     assert "".join(blocks) == text
     assert len(blocks) > 10
     assert all(block.endswith("\n") for block in blocks if "x" not in block)
-    whole = list(FileInput("", path).blocks(Reading(None, "replace", print), whole_lines=True))
+    whole = list(decoding.text_blocks(content, reading, whole_lines=True))
     assert "".join(whole) == text
     assert all(block.endswith("\n") for block in whole)
 
@@ -204,7 +205,7 @@ def test_a_few_bad_lines_are_skipped_and_counted(tmp_path: Path) -> None:
     path.write_text('{"text": "good"}\n' * 150 + "not json\n", encoding="utf-8")
     texts, reports = read(path)
     assert len(texts) == 150
-    assert reports == [f"{path}: 1 of 151 lines could not be read (the first is line 151); skipped"]
+    assert reports == [f"{path}: 1 of 151 lines could not be read (the first is line 151: 'not json' (Expecting value: line 1 column 1 (char 0))); skipped"]
 
 
 def test_html_main_text(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stepwell.data.inputs.reading import Reading, Text
-from stepwell.data.inputs.tables import read_rows
+from stepwell.data.inputs.rows import read_rows
 from stepwell.data.packages import file_checksum
 from stepwell.errors import DataError
 

@@ -1,6 +1,7 @@
 """What all inputs share: a file, a sample or a dataset gives texts, and says what went wrong on the way.
 
-This file leaves out how any of them is read.
+Reading has limits, so that no file can fill the disk, the memory or the evening. This file leaves out how any input is
+read.
 """
 
 from __future__ import annotations
@@ -26,20 +27,49 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What one stored file may ask for at most.
+
+    Attributes:
+        unpacked_bytes: of all that is unpacked from it, archives in archives included.
+        expansion_ratio: unpacked bytes for each stored one; text rarely reaches 50.
+        free_bytes: that may be unpacked whatever the ratio.
+        members: files in an archive.
+        nesting: archives in archives; 1 is an archive that lies in no other.
+        page_bytes: of an HTML page or the text of one record.
+        document_bytes: of a PDF, a Word or an EPUB file.
+        line_characters: of one line of a table.
+        seconds: for taking a page apart, or for each part of a larger document.
+    """
+
+    unpacked_bytes: int = 1 << 38
+    expansion_ratio: int = 200
+    free_bytes: int = 1 << 28
+    members: int = 1_000_000
+    nesting: int = 3
+    page_bytes: int = 1 << 25
+    document_bytes: int = 1 << 28
+    line_characters: int = 1 << 28
+    seconds: float = 30.0
+
+
+@dataclass(frozen=True)
 class Reading:
     """How inputs are read.
 
     Attributes:
         text_column: the column with the text, or None to find it by its name.
-        columns: further columns that go with each text.
         encoding_errors: what happens to text that is not UTF-8.
         report: takes a sentence about something that was skipped or replaced.
+        columns: further columns that go with each text.
+        limits: what one file may ask for.
     """
 
     text_column: str | None
     encoding_errors: Literal["replace", "skip"]
     report: Callable[[str], None]
     columns: tuple[str, ...] = ()
+    limits: Limits = Limits()
 
 
 class Input(Protocol):

@@ -1,7 +1,7 @@
 """From what a person wrote (a file, a folder, a glob, a dataset, a sample) to the inputs behind it.
 
-Folders are walked in a fixed order; hidden files are passed over and files of unknown kinds are counted. This file
-leaves out reading what it finds.
+Folders are walked in a fixed order; hidden files are passed over, files of unknown kinds are counted, and a link that
+leaves its folder is told and not followed. This file leaves out reading what it finds.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ from __future__ import annotations
 import difflib
 import glob
 import os
+import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path, PurePath, PurePosixPath
 
-from stepwell.data.inputs.files import HEAD_BYTES, PACKED, SUFFIXES, FileInput, is_known
+from stepwell.data.inputs.decoding import HEAD_BYTES
+from stepwell.data.inputs.files import FileInput
 from stepwell.data.inputs.hub import HubInput
+from stepwell.data.inputs.kinds import KINDS, is_known
 from stepwell.data.inputs.reading import Input
 from stepwell.data.inputs.samples import SAMPLES, SampleInput
+from stepwell.data.inputs.stores import find_objects
 from stepwell.errors import DataError
-
-KINDS = f"{' '.join(SUFFIXES)} (also {' '.join(PACKED)})"
 
 
 def find_inputs(sources: Sequence[str], report: Callable[[str], None]) -> list[Input]:
@@ -47,33 +49,83 @@ def _inputs_of(source: str, report: Callable[[str], None]) -> Sequence[Input]:
         return [SampleInput(source)]
     if source.startswith("hf://"):
         return [HubInput(source)]
-    path = Path(source).expanduser()
+    if "://" in source and not source.startswith("file://"):
+        objects, is_one = find_objects(source)
+        if is_one and not is_known(objects[0].name):
+            raise _unknown_kind(PurePosixPath(objects[0].name))
+        known = _known(source, [one.name for one in objects], report)
+        return [one for one in objects if one.name in known]
+    path = Path(source.removeprefix("file://")).expanduser()
     if path.is_dir():
-        return _known_files(source, list(_walk(path)), report)
+        return _known_files(source, _walk(path, path.resolve(), report), report)
     if path.is_file():
-        if not is_known(path):
+        if not is_known(path.name):
             raise _unknown_kind(path)
-        return [FileInput(source, path)]
-    if glob.has_magic(source):
-        matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207 - also absolute patterns
-        files = [file for match in matches for file in (_walk(match) if match.is_dir() else [match])]
-        if not files:
-            raise DataError(
-                f"{source}: matches no file", do="check the pattern; quote it so that the shell leaves it alone"
-            )
-        return _known_files(source, list(dict.fromkeys(files)), report)
+        return [FileInput.found(source, path)]
+    if glob.has_magic(str(path)):
+        return _known_files(source, _matches(source, path, report), report)
     raise _no_such_file(path)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _matches(source: str, pattern: Path, report: Callable[[str], None]) -> list[Path]:
+    """Files that a pattern matches, and all in the folders that it matches, in a fixed order."""
+    fixed = next(n for n, part in enumerate(pattern.parts) if glob.has_magic(part))
+    base = Path(*pattern.parts[:fixed])
+    inside = str(Path(*pattern.parts[fixed:]))
+    root = base.resolve()
+    found: dict[Path, None] = {}
+    for match in sorted(base.glob(inside)) if base.is_dir() else []:
+        if any(part.startswith(".") for part in match.relative_to(base).parts) and "." not in inside[:1]:
+            continue
+        if match.is_dir() and not match.is_symlink():
+            found.update(dict.fromkeys(_walk(match, root, report)))
+        elif _stays_inside(match, root, report):
+            found[match] = None
+    if not found:
+        raise DataError(
+            f"{source}: matches no file", do="check the pattern; quote it so that the shell leaves it alone"
+        )
+    return list(found)
+
+
+def _walk(folder: Path, root: Path, report: Callable[[str], None]) -> Iterator[Path]:
+    """Files under a folder; links are followed within `root`."""
     for here, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(here, name) for name in sorted(files) if not name.startswith("."))
+        for name in folders:
+            if (link := Path(here, name)).is_symlink():
+                _stays_inside(link, root, report)
+        for name in sorted(files):
+            path = Path(here, name)
+            if not name.startswith(".") and _stays_inside(path, root, report):
+                yield path
 
 
-def _known_files(source: str, files: list[Path], report: Callable[[str], None]) -> list[FileInput]:
-    known = [FileInput(source, path) for path in files if is_known(path)]
-    unknown = Counter(path.suffix or "no suffix" for path in files if not is_known(path))
+def _stays_inside(path: Path, root: Path, report: Callable[[str], None]) -> bool:
+    """Whether a path is a file that may be read: no link to elsewhere, and nothing that never ends, as a pipe."""
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        report(f"{path}: a link to what is not there; passed over")
+        return False
+    if path.is_symlink() and not path.resolve().is_relative_to(root):
+        report(f"{path}: a link that leaves {root}; not followed (name what it points to if you want it)")
+        return False
+    if not is_file and not path.is_dir():
+        report(f"{path}: no regular file; passed over")
+    return is_file
+
+
+def _known_files(source: str, paths: Iterable[Path], report: Callable[[str], None]) -> list[FileInput]:
+    files = list(paths)
+    known = _known(source, [str(path) for path in files], report)
+    return [FileInput.found(source, path) for path in files if str(path) in known]
+
+
+def _known(source: str, names: Sequence[str], report: Callable[[str], None]) -> set[str]:
+    """Of names those of kinds that can be read; the others are counted."""
+    known = {name for name in names if is_known(name)}
+    unknown = Counter(PurePosixPath(name).suffix or "no suffix" for name in names if name not in known)
     kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in unknown.most_common(8))
     if not known:
         got = f"only files of other kinds ({kinds})" if unknown else "no files"
@@ -83,13 +135,13 @@ def _known_files(source: str, files: list[Path], report: Callable[[str], None]) 
     return known
 
 
-def _unknown_kind(path: Path) -> DataError:
-    with path.open("rb") as file:
-        is_binary = b"\0" in file.read(HEAD_BYTES)
-    if is_binary:
-        return DataError(
-            f"{path}: binary, not text", wanted=f"a file that ends in {KINDS}", do="convert it to text first"
-        )
+def _unknown_kind(path: PurePath) -> DataError:
+    if isinstance(path, Path):
+        with path.open("rb") as file:
+            if b"\0" in file.read(HEAD_BYTES):
+                return DataError(
+                    f"{path}: binary, not text", wanted=f"a file that ends in {KINDS}", do="convert it to text first"
+                )
     return DataError(
         f"{path}: unknown kind of file",
         got=f"a name that ends in {path.suffix}" if path.suffix else "a name without an ending",

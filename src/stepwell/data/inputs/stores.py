@@ -1,0 +1,156 @@
+"""Objects in a store (`s3://`, `gs://`, `memory://` and all else that fsspec knows), read as files are.
+
+fsspec finds and opens them; each kind of store has a library of its own for it. This file leaves out what is in the
+objects (`kinds.py`), and the hub of datasets (`hub.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+from stepwell.data.inputs.content import Allowance, Content, split_suffixes
+from stepwell.data.inputs.kinds import read_content
+from stepwell.data.inputs.reading import Reading, Text
+from stepwell.errors import DataError, StepwellError
+
+_CONTENT_HASHES = ("ETag", "etag", "md5Hash", "crc32c", "content_md5")
+"""What stores call a hash of an object's bytes."""
+_TIMES = ("LastModified", "last_modified", "updated", "mtime", "modify", "created")
+"""What stores call the time of its last change."""
+
+
+@dataclass(frozen=True)
+class ObjectInput:
+    """One object.
+
+    Attributes:
+        source: the source that it was found by.
+        name: its address.
+        path: its address as its store knows it.
+        store: the file system of fsspec that it is in.
+        num_bytes: its size; 0 where that is not known.
+        seen: stands for its state when it was found.
+    """
+
+    source: str
+    name: str
+    path: str
+    store: Any
+    num_bytes: int
+    seen: str | None = None
+
+    def fingerprint(self) -> str:
+        """A hash of its bytes: the store's own where it has one.
+
+        Raises:
+            DataError: when it cannot be read.
+        """
+        try:
+            told = self.store.info(self.path)
+            if known := _values(told, _CONTENT_HASHES):
+                return hashlib.sha256(f"{told.get('size')} {known}".encode()).hexdigest()
+            with self.store.open(self.path, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except Exception as error:
+            raise cannot_reach(self.name, error) from error
+
+    def read(self, reading: Reading) -> Iterator[Text]:
+        """Its texts.
+
+        Raises:
+            DataError: as a file; or when the store cannot be reached.
+        """
+        allowance = Allowance(self.name, self.num_bytes, reading.limits)
+        content = Content(self.name, self._open, allowance, split_suffixes(self.name)[1])
+        try:
+            yield from read_content(content, reading)
+        except StepwellError:
+            self._see_that_it_is_the_same()
+            raise
+        except Exception as error:
+            raise cannot_reach(self.name, error) from error
+        self._see_that_it_is_the_same()
+
+    def _open(self) -> BinaryIO:
+        return cast("BinaryIO", self.store.open(self.path, "rb"))
+
+    def _see_that_it_is_the_same(self) -> None:
+        try:
+            self.store.invalidate_cache()
+            now = _state_of(self.store.info(self.path))
+        except Exception as error:
+            raise cannot_reach(self.name, error) from error
+        if self.seen is not None and now != self.seen:
+            raise DataError(
+                f"{self.name}: changed while it was read", wanted="text that stays as it is", do="read it again"
+            )
+
+
+def find_objects(source: str) -> tuple[list[ObjectInput], bool]:
+    """What an address stands for: an object, all under a folder, or all that a pattern matches.
+
+    Args:
+        source: as a person wrote it.
+
+    Returns:
+        The objects in the order of their names, and whether `source` names a single one.
+
+    Raises:
+        DataError: when the store is not known, its library is not there, it cannot be reached, or nothing is found.
+    """
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise DataError(
+            f"{source}: needs the library fsspec", got=str(error), do="pip install 'stepwell[data]'"
+        ) from None
+    try:
+        store, path = url_to_fs(source)
+        store.invalidate_cache()
+        is_one = bool(store.isfile(path))
+        if is_one:
+            paths = [path]
+        elif store.isdir(path):
+            paths = store.find(path)
+        else:
+            matches = store.glob(path) if any(sign in path for sign in "*?[") else []
+            paths = [one for match in matches for one in (store.find(match) if store.isdir(match) else [match])]
+        if not paths:
+            raise DataError(f"{source}: no such object", do="check the address, and who may read it")
+        return [_object(source, store, one) for one in sorted(set(paths))], is_one
+    except DataError:
+        raise
+    except ImportError as error:
+        raise DataError(
+            f"{source}: needs a library for this kind of store", got=str(error), do="install the library that is named"
+        ) from None
+    except Exception as error:
+        raise cannot_reach(source, error) from error
+
+
+def _object(source: str, store: Any, path: str) -> ObjectInput:
+    told = store.info(path)
+    size = int(told.get("size") or 0)
+    return ObjectInput(source, store.unstrip_protocol(path), path, store, size, _state_of(told))
+
+
+def _state_of(told: Mapping[str, Any]) -> str:
+    """What stands for an object as it is now: its hash where the store has one, else the time of its last change."""
+    return f"{told.get('size')} {_values(told, _CONTENT_HASHES) or _values(told, _TIMES)}"
+
+
+def _values(told: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    return " ".join(f"{name}={told[name]}" for name in names if told.get(name))
+
+
+def cannot_reach(name: str, error: Exception) -> DataError:
+    """Say that a store does not answer as it should."""
+    first_line = (str(error).strip().splitlines() or [""])[0]
+    return DataError(
+        f"{name}: cannot be read",
+        got=f"{type(error).__name__}: {first_line}",
+        do="check the address, the network, and who may read it",
+    )

@@ -1,0 +1,114 @@
+"""Archives of the web (WARC, and ARC before it): each page is one text, read by warcio.
+
+Pages that a server gave with success are taken: HTML by its main text, plain text as it is, what a crawler had already
+converted too. This file leaves out pictures, documents in other formats, and what was asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from stepwell.data.inputs.content import Content
+from stepwell.data.inputs.html import decoded
+from stepwell.data.inputs.reading import Reading, Text
+from stepwell.data.inputs.rows import check_columns
+from stepwell.data.inputs.worker import parse
+from stepwell.errors import DataError
+
+COLUMNS = ("url", "date", "content_type", "status")
+_HTML = ("text/html", "application/xhtml+xml")
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
+
+
+def read_warc(content: Content, reading: Reading) -> Iterator[Text]:
+    """The text of each page; of `columns` there are `url`, `date`, `content_type` and `status`.
+
+    Raises:
+        DataError: when it is damaged, or a column is asked for that it has not.
+    """
+    check_columns(content.name, COLUMNS, reading.columns)
+    passed: Counter[str] = Counter()
+    pages = 0
+    with content.whole(), content.open() as stream:
+        for record in _records(stream, content.name):
+            pages += 1
+            kind, said = _kind_of(record)
+            if not (record.http_headers is None or str(record.http_headers.get_statuscode()).startswith("2")):
+                passed["not found or moved"] += 1
+                continue
+            if kind not in (*_HTML, "text/plain"):
+                passed["no text or HTML"] += 1
+                continue
+            text = _text_of(record, kind, said, reading, passed)
+            if text:
+                yield Text((text,), is_row=True, columns=_columns_of(record, kind, reading.columns))
+    if passed:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in passed.most_common())
+        reading.report(f"{content.name}: {passed.total():,} of {pages:,} pages were passed over ({reasons})")
+
+
+def _records(stream: Any, name: str) -> Iterator[Any]:
+    """Records that may hold a page."""
+    try:
+        from warcio.archiveiterator import ArchiveIterator
+        from warcio.exceptions import ArchiveLoadFailed
+        from warcio.statusandheaders import StatusAndHeadersParserException
+    except ImportError as error:
+        raise DataError(
+            f"{name}: WARC needs the library warcio", got=str(error), do="pip install 'stepwell[data]'"
+        ) from None
+    try:
+        for record in ArchiveIterator(stream, arc2warc=True):
+            if record.rec_type in ("response", "resource", "conversion"):
+                yield record
+    except (ArchiveLoadFailed, StatusAndHeadersParserException) as error:
+        raise DataError(
+            f"{name}: cannot be read as WARC", got=str(error).strip().splitlines()[0][:200], wanted="a whole WARC file"
+        ) from None
+
+
+def _kind_of(record: Any) -> tuple[str, str | None]:
+    """Content type and the encoding that came with it."""
+    headers = record.http_headers or record.rec_headers
+    line = headers.get_header("Content-Type") or ""
+    charset = _CHARSET.search(line)
+    return line.partition(";")[0].strip().lower(), charset[1] if charset else None
+
+
+def _text_of(record: Any, kind: str, said: str | None, reading: Reading, passed: Counter[str]) -> str | None:
+    limits = reading.limits
+    data = record.content_stream().read(limits.page_bytes + 1)
+    if len(data) > limits.page_bytes:
+        passed["too large"] += 1
+        return None
+    try:
+        page, _ = decoded(data, "page", said)
+    except DataError:
+        passed["in an unknown encoding"] += 1
+        return None
+    if kind == "text/plain":
+        parts, problem = [page], None
+    else:
+        parsed = parse("html", page.encode("utf-8", errors="replace"), limits.seconds)
+        parts, problem = list(parsed.parts), parsed.problem
+    text = "".join(parts)
+    if not text.strip():
+        passed["that could not be taken apart" if problem else "without text"] += 1
+        return None
+    return text
+
+
+def _columns_of(record: Any, kind: str, wanted: tuple[str, ...]) -> dict[str, Any]:
+    if not wanted:
+        return {}
+    status = None if record.http_headers is None else str(record.http_headers.get_statuscode())
+    there = {
+        "url": record.rec_headers.get_header("WARC-Target-URI"),
+        "date": record.rec_headers.get_header("WARC-Date"),
+        "content_type": kind,
+        "status": int(status) if status and status.isdigit() else None,
+    }
+    return {name: there[name] for name in wanted}
