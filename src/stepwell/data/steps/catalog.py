@@ -16,11 +16,19 @@ from stepwell.data.steps.labels import Labels, LabelsConfig
 from stepwell.data.steps.mix import Mix, MixConfig
 from stepwell.data.steps.near_duplicates import NearDuplicates, NearDuplicatesConfig
 from stepwell.data.steps.protect.protecting import Protect, ProtectConfig
+from stepwell.data.steps.quality import Quality, QualityConfig
 from stepwell.data.steps.resample import Resample, ResampleConfig
 from stepwell.data.steps.step import Step, StepConfig, Surroundings
 
 AnyStepConfig = Annotated[
-    CleanConfig | ProtectConfig | DuplicatesConfig | NearDuplicatesConfig | LabelsConfig | ResampleConfig | MixConfig,
+    CleanConfig
+    | QualityConfig
+    | ProtectConfig
+    | DuplicatesConfig
+    | NearDuplicatesConfig
+    | LabelsConfig
+    | ResampleConfig
+    | MixConfig,
     Field(discriminator="kind"),
 ]
 """The settings of any step."""
@@ -28,6 +36,7 @@ AnyStepConfig = Annotated[
 STEPS: dict[str, type[Step[Any]]] = {
     "clean": Clean,
     "protect": Protect,  # early: what a later step shows of a text it drops has masks in it
+    "quality": Quality,
     "duplicates": Duplicates,
     "near_duplicates": NearDuplicates,
     "labels": Labels,

@@ -1,0 +1,89 @@
+"""The filter: a text that breaks a rule is dropped with the rule's name; a long one is judged passage by passage.
+
+This file leaves out the rules (`rules.py`, `lines.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import get_args
+
+from stepwell.data.documents import Document, cut
+from stepwell.data.steps.quality.config import LineRuleName, QualityConfig
+from stepwell.data.steps.quality.lines import without_bad_lines
+from stepwell.data.steps.quality.page import Page, is_chinese
+from stepwell.data.steps.quality.rules import RULES
+from stepwell.data.steps.step import Arrays, Outcome, Step, Surroundings
+
+
+class Quality(Step[QualityConfig]):
+    """Drop texts that break a rule."""
+
+    def __init__(self, config: QualityConfig, around: Surroundings) -> None:
+        super().__init__(config, around)
+        chosen, off = set(config.rules), set(config.without)
+        self._rules = {
+            name: rule for name, rule in RULES.items() if (name in chosen or rule.group in chosen) and name not in off
+        }
+        lines: tuple[LineRuleName, ...] = get_args(LineRuleName)
+        self._line_rules = [name for name in lines if (name in chosen or "c4_lines" in chosen) and name not in off]
+
+    def apply(self, documents: Sequence[Document], known: Arrays | None = None) -> Outcome:
+        """Findings: passages judged as Chinese and as other text, and rows too short to be judged."""
+        outcome = Outcome()
+        for document in documents:
+            passages = list(self._passages(document))
+            if self._line_rules:
+                passages = [self._without_lines(passage, outcome) for passage in passages]
+            several = len(passages) > 1
+            reasons = [self._reason(one, is_page=not several and self._is_page(one), out=outcome) for one in passages]
+            bad = [(one, reason) for one, reason in zip(passages, reasons, strict=True) if reason is not None]
+            outcome.dropped += bad
+            if several and not bad and not self._line_rules:
+                outcome.kept.append(document)
+            else:
+                outcome.kept += (one for one, reason in zip(passages, reasons, strict=True) if reason is None)
+        return outcome
+
+    def _is_page(self, document: Document) -> bool:
+        return self.config.rows == "pages" or not document.is_row
+
+    def _passages(self, document: Document) -> Iterator[Document]:
+        """A text, or its passages where it is long."""
+        size = self.config.passage_bytes
+        if size is None or len(document.text) * 4 <= size or document.num_bytes <= size:
+            yield document
+            return
+        texts = [text for text in cut((document.text,), size) if not text.isspace()]
+        for number, text in enumerate(texts):
+            last = number == len(texts) - 1
+            yield replace(document, text=text, part=document.part + number, ends=last and document.ends)
+
+    def _without_lines(self, document: Document, outcome: Outcome) -> Document:
+        text, broken = without_bad_lines(document.text, is_chinese(document.text), self._line_rules, self.config)
+        if not broken:
+            return document
+        for name, count in broken.items():
+            outcome.changed[f"lines_{name}"] += 1
+            outcome.findings[f"lines_{name}"] += count
+        return document.with_text(text)
+
+    def _reason(self, document: Document, is_page: bool, out: Outcome) -> str | None:
+        """Why a text is bad: the first rule that it breaks."""
+        if not document.text.strip():
+            return "empty"
+        page = Page(document.text)
+        short = not is_page and page.num_words < self.config.min_words
+        out.findings["short" if short else "chinese" if page.is_chinese else "not_chinese"] += 1
+        for name, rule in self._rules.items():
+            if (rule.of_pages and not is_page) or (short and not rule.of_short):
+                continue
+            broken = rule.breaks(page, self.config)
+            if broken:
+                return REASONS.get(name, name).format(n=broken)
+        return None
+
+
+REASONS = {"top_ngram": "top_{n}_gram", "duplicate_ngrams": "duplicate_{n}_grams"}
+"""Rules that say which n broke them."""
