@@ -16,7 +16,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 READMES = sorted(path.name for path in PROJECT.glob("README*.md"))
-PAGES = [*READMES, "CONTRIBUTING.md", "docs/concepts.md", "docs/families.md", "docs/training.md"]
+PAGES = [*READMES, "CONTRIBUTING.md", "docs/concepts.md", "docs/data.md", "docs/families.md", "docs/training.md"]
 
 SMALLER = {
     "--budget 20m": "--budget 40s",
