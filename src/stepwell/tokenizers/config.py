@@ -126,6 +126,19 @@ class UnigramConfig(_CharactersConfig, _CuttingConfig):
 
     kind: Literal["unigram"] = "unigram"
 
+    @property
+    def own_characters(self) -> frozenset[str]:
+        """Those of its own tokens, which it always knows: a text that spells such a token has another way then."""
+        return frozenset("".join((*self.every_special_token, "<0x123456789ABCDEF>" if self.byte_fallback else UNKNOWN)))
+
+    @property
+    def base_size(self) -> int:
+        """Special tokens, the bytes or `<unk>`, and the characters of all these."""
+        return super().base_size + len(self.own_characters)
+
+    def _what_the_base_is(self) -> str:
+        return f"{super()._what_the_base_is()}, and the characters that they are made of"
+
 
 class WordPieceConfig(_CharactersConfig, _CuttingConfig):
     """WordPiece: a word is cut into the longest pieces there are, from the left; `##` marks what goes on with a word.
