@@ -1,0 +1,1 @@
+"""What benchmarks/data.py measures: how well each step of the pipeline judges, and how fast it is."""

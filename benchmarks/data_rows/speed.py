@@ -1,0 +1,2 @@
+def measure_all(*a, **k):
+    return []
