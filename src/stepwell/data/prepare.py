@@ -153,7 +153,11 @@ def prepare_text(
         "validation": find_inputs(config.validation, problems.append),
         "sources": find_inputs(config.sources, problems.append),
     }
-    listed = {role: [(one.source, one.name, one.fingerprint()) for one in found] for role, found in inputs.items()}
+    beside = find_inputs([source for step in config.steps if step.enabled for source in step.reads()], problems.append)
+    listed = {
+        role: [(one.source, one.name, one.fingerprint()) for one in found]
+        for role, found in {**inputs, **({"beside": beside} if beside else {})}.items()
+    }
     seed = around.seed if any(STEPS[step.kind].draws for step in config.steps) else 0
     key = key_of([config.model_dump(mode="json"), listed, seed, *([] if held_out is None else [held_out.key])])
     path = Path(directory) / f"text-{key}"

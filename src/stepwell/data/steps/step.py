@@ -38,6 +38,10 @@ class StepConfig(Config):
     kind: str
     enabled: bool = True
 
+    def reads(self) -> Sequence[str]:
+        """Sources beside the corpus that the step reads; what is made of the corpus is named by their content too."""
+        return ()
+
 
 ConfigT = TypeVar("ConfigT", bound=StepConfig)
 
