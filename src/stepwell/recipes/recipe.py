@@ -167,7 +167,9 @@ class Recipe(Config):
         section, _, rest = path.partition(".")
         cls = type(getattr(self, section))
         if not rest or not issubclass(cls, Config):
-            raise ValueError(f"study.levers within a section such as data or training, not {path}")
+            raise ValueError(f"study.levers within a section such as model or training, not {path}")
+        if section == "data" and not rest.startswith("steps."):
+            raise ValueError(f"study.levers that leave the splits alone: of data.steps, not {path}")
         nested: Any = value
         for name in reversed(rest.split(".")):
             nested = {name: nested}

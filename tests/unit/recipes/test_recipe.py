@@ -96,6 +96,7 @@ def test_a_longer_run_has_no_longer_warmup() -> None:
         ({"model.dropout": [2.0]}, "study.levers: model.dropout: dropout: wrong value"),
         ({"training.precision": ["int1"]}, "precision: wrong value"),
         ({"seed": [1]}, "within a section"),
+        ({"data.document_bytes": [1024]}, "leave the splits alone"),
     ],
 )
 def test_a_lever_that_cannot_be_pulled_is_refused(levers: dict[str, Any], fault: str) -> None:
