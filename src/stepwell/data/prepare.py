@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.data.config import DataConfig
+from stepwell.data.document_files import shards_of
 from stepwell.data.documents import HELD_OUT, SPLITS, Document, HeldOut, SplitName
 from stepwell.data.engines import Engine, choose_engine
 from stepwell.data.facts import CorpusFacts, SourceFacts, SplitFacts, StepFacts
@@ -29,6 +30,7 @@ from stepwell.data.packages import key_of, open_or_build
 from stepwell.data.pipeline import Pipeline, documents_of
 from stepwell.data.steps.catalog import STEPS, build_steps
 from stepwell.data.steps.cutting import Cut, CutConfig, SamePieces, SamePiecesConfig, pieces_of
+from stepwell.data.steps.shingles import shingles_of
 from stepwell.data.steps.step import Step, Surroundings
 from stepwell.errors import DataError, DiskError
 from stepwell.progress import Fact, Stage, Watcher, unwatched
@@ -36,6 +38,12 @@ from stepwell.runs import write_atomically
 
 SMALLEST_TRAIN_BYTES = 20_000
 SHOWN_PROBLEMS = 10
+
+KNOWN_BY = (8, 16)
+"""Words, or characters of a script without spaces, by which a text is known that was held out before."""
+
+COMMON_RATIO = 0.3
+"""A document that has more in common with what is held out is taken for the same text."""
 
 
 class TextSplit(Sequence[str]):
@@ -202,10 +210,20 @@ def prepare_text(
 
 
 def _judged_by(documents: Iterable[Document], held_out: PreparedText) -> Iterator[Document]:
-    """What to learn from, without any text that is held out, and then what is held out."""
+    """What to learn from, without anything that is held out, and then what is held out.
+
+    Steps may have changed a text since it was held out, so it is known by what it has in common with the new one.
+    """
     kept = [document for split in HELD_OUT for document in held_out.documents(split)]
     digests = {document.digest for document in kept}
-    yield from (one for one in documents if one.split == "train" and one.digest not in digests)
+    known = np.unique(shingles_of([document.text for document in kept], *KNOWN_BY).hashes)
+    for several in shards_of(one for one in documents if one.split == "train"):
+        shingles = shingles_of([one.text for one in several], *KNOWN_BY)
+        common = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.isin(shingles.hashes, known))])
+        shares = np.diff(common[shingles.offsets]) / np.maximum(1, np.diff(shingles.offsets))
+        for one, share in zip(several, shares, strict=True):
+            if share <= COMMON_RATIO and one.digest not in digests:
+                yield one
     yield from kept
 
 

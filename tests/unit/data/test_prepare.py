@@ -230,7 +230,22 @@ def test_text_prepared_in_two_ways_is_judged_by_the_same(tmp_path: Path, novel: 
     for split in ("validation", "test"):
         assert list(other.documents(split)) == list(base.documents(split))
     held_out = {text for split in ("validation", "test") for text in base.texts(split)}
-    assert not held_out & set(other.texts("train"))
     alone = prepare_text(other_way, tmp_path / "out")
     assert list(other.texts("train")) == [text for text in alone.texts("train") if text not in held_out]
     assert other.key != alone.key
+
+
+def test_a_held_out_text_that_was_repaired_since_is_not_learned(tmp_path: Path, small_text) -> None:
+    paragraphs = small_text("mixed", 60_000).split("\n\n")
+    rows = [json.dumps({"text": paragraph[:40] + "\x07" + paragraph[40:]}) for paragraph in paragraphs]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    words = {"sources": [str(tmp_path / "rows.jsonl")], "validation_ratio": 0.3}
+    broken = prepare_text(build(DataConfig, words, where="test"), tmp_path / "out")
+    clean = build(DataConfig, {**words, "steps": ["clean"]}, where="test")
+    held_out = {text.replace("\x07", "") for name in ("validation", "test") for text in broken.texts(name)}
+    alone = set(prepare_text(clean, tmp_path / "out").texts("train"))
+    assert alone & held_out  # a repaired text may be drawn for another split
+    judged = prepare_text(clean, tmp_path / "out", held_out=broken)
+    assert not set(judged.texts("train")) & held_out
+    assert len(judged.texts("train")) > 0.3 * len(paragraphs)
+    assert list(judged.texts("validation")) == list(broken.texts("validation"))
