@@ -105,11 +105,11 @@ def real_texts(data: Path, language: str) -> Iterator[str]:
         yield from (row["target"] for row in rows_of(data / "translation" / "captions.en-fr.train.jsonl.gz"))
 
 
-_NUMBERS = re.compile(r"\d{7}|@|\d[\d .()-]{8}\d|\d+\.\d+\.\d+\.\d+")
+_NUMBERS = re.compile(r"\d{7}|@|&\w+;|\d[\d .()-]{8}\d|\d+\.\d+\.\d+\.\d+")
 
 
 def fitting(text: str, language: str) -> bool:
-    """Whether a text is prose of some length in one language, with nothing in it like personal data."""
+    """Whether a text is prose of some length in one language, with nothing in it like personal data or markup."""
     letters = [letter for letter in text if letter.isalpha()]
     if not letters or _NUMBERS.search(text):
         return False
@@ -160,7 +160,7 @@ def plant(data: Path, *, plain: int = 300, each: int = 40, seed: int = 0) -> Pla
         texts = sorted({text.strip() for text in real_texts(data, language)})
         rng.shuffle(texts)
         fresh = _Fresh(language, apart([text for text in texts if fitting(text, language)], language))
-        foreign = [text for text in real_texts(data, "fr")] if language == "en" else []
+        foreign = list(real_texts(data, "fr")) if language == "en" else []
         planted.cases += _Planter(language, rng, fresh, each).all(plain, foreign)
     order = {"validation": 0, "test": 1, "train": 2}
     random.Random(seed).shuffle(planted.cases)

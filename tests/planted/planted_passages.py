@@ -77,12 +77,28 @@ PAGE_LINES = {
 }
 """Lines that stand on every page of a site."""
 
-_MENU_EN = (
-    ["Home", "News", "Sport", "Weather", "Shop", "Contact", "About us", "Help", "Login", "Register", "Sitemap", "Careers", "Press", "Privacy", "Terms"]
+# fmt: off
+_MENU_EN = [
+    "Home", "News", "Sport", "Weather", "Shop", "Contact", "About us", "Help", "Login", "Register", "Sitemap", "Press",
+]
+_MENU_ZH = [
+    "首页", "新闻", "体育", "财经", "娱乐", "科技", "汽车", "房产", "论坛", "博客", "登录", "注册", "帮助", "联系我们",
+]
+_KEYWORDS_EN = [
+    "cheap", "flights", "hotel", "booking", "best", "price", "discount", "london", "paris", "rome", "online", "casino",
+]
+_KEYWORDS_ZH = [
+    "优惠", "促销", "代购", "正品", "包邮", "批发", "厂家直销", "低价", "清仓", "团购", "秒杀", "加盟", "代理", "招商",
+]
+_LOREM = [
+    "lorem", "ipsum", "dolor", "sit", "amet", "consectetur", "adipiscing", "elit", "sed", "do", "eiusmod", "tempor",
+]
+# fmt: on
+_COMMON = (
+    "的一是了我不人在他有这个上们来到时大地为子中你说生国年着就那和要她出也得里后自以会家可下而过天去能对小多然于心学么"
+    "之都好看起发当没成只如事把还用第样道想作种开美总从无情己面最女但现前些所同日手又行意动方期它头经长儿回位分爱老因很给"
 )
-_MENU_ZH = ["首页", "新闻", "体育", "财经", "娱乐", "科技", "汽车", "房产", "论坛", "博客", "登录", "注册", "帮助", "联系我们", "网站地图", "招聘信息"]
-_KEYWORDS_EN = ["cheap", "flights", "hotel", "booking", "best", "price", "discount", "london", "paris", "new", "york", "rome", "online", "casino", "poker"]
-_KEYWORDS_ZH = ["优惠", "促销", "代购", "正品", "包邮", "批发", "厂家直销", "低价", "清仓", "团购", "秒杀", "加盟", "代理", "招商", "二手", "回收"]
+"""Characters of everyday text."""
 
 
 def _menu(rng: random.Random, zh: bool) -> str:
@@ -113,8 +129,7 @@ def _symbols(rng: random.Random, zh: bool) -> str:
 
 def _letters(rng: random.Random, zh: bool) -> str:
     if zh:  # characters of everyday text in no order
-        common = "的一是了我不人在他有这个上们来到时大地为子中你说生国年着就那和要她出也得里后自以会家可下而过天去能对小多然于心学么之都好看起发当没成只如事把还用第样道想作种开美总从无情己面最女但现前些所同日手又行意动方期它头经长儿回位分爱老因很给名法间斯知世什两次使身者被高已亲其进此话常与活正感"
-        return "".join(rng.choices(common, k=400))
+        return "".join(rng.choices(_COMMON, k=400))
     return " ".join("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(3, 9))) for _ in range(150))
 
 
@@ -141,8 +156,7 @@ def _too_short(rng: random.Random, zh: bool) -> str:
 def _lorem(rng: random.Random, zh: bool) -> str:
     if zh:
         return "这里是占位文字，请在后台替换为正式内容，占位文字占位文字占位文字。" * 12 + str(rng.randint(0, 999))
-    words = ["lorem", "ipsum", "dolor", "sit", "amet", "consectetur", "adipiscing", "elit", "sed", "do", "eiusmod", "tempor", "incididunt", "ut", "labore", "et", "dolore", "magna", "aliqua"]
-    return ". ".join(" ".join(rng.choices(words, k=12)).capitalize() for _ in range(14)) + "."
+    return ". ".join(" ".join(rng.choices(_LOREM, k=12)).capitalize() for _ in range(14)) + "."
 
 
 JUNK: dict[str, Callable[[random.Random, bool], str]] = {
@@ -187,6 +201,10 @@ def _spelled(rng: random.Random, letters: str, length: int) -> str:
     return "".join(rng.choices(letters, k=length))
 
 
+def _digits(rng: random.Random, length: int) -> str:
+    return _spelled(rng, "0123456789", length)
+
+
 _ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _NAMES = ["anna.schmidt", "li.wei", "j_smith", "maria-garcia", "zhang.san88", "o.brien", "wangfang", "k.tanaka+news"]
 _HOSTS = ["example.com", "mail.example.org", "qq.com", "163.com", "uni-ulm.de", "corp.example.co.uk", "sina.com.cn"]
@@ -194,13 +212,13 @@ _HOSTS = ["example.com", "mail.example.org", "qq.com", "163.com", "uni-ulm.de", 
 PERSONAL: dict[str, Callable[[random.Random], str]] = {
     "email": lambda rng: f"{rng.choice(_NAMES)}{rng.randint(1, 99)}@{rng.choice(_HOSTS)}",
     "phone": lambda rng: rng.choice([
-        f"1{rng.choice('3456789')}{_spelled(rng, '0123456789', 9)}",
-        f"+86 1{rng.choice('3578')}{rng.randint(0, 9)} {_spelled(rng, '0123456789', 4)} {_spelled(rng, '0123456789', 4)}",
-        f"1{rng.choice('3578')}{rng.randint(0, 9)}-{_spelled(rng, '0123456789', 4)}-{_spelled(rng, '0123456789', 4)}",
-        f"0{rng.choice(['10', '21', '20'])}-{rng.randint(2, 8)}{_spelled(rng, '0123456789', 7)}",
-        f"+44 20 {rng.randint(7, 8)}{_spelled(rng, '0123456789', 3)} {_spelled(rng, '0123456789', 4)}",
-        f"({rng.randint(212, 989)}) {rng.randint(200, 999)}-{_spelled(rng, '0123456789', 4)}",
-        f"+1-{rng.randint(212, 989)}-{rng.randint(200, 999)}-{_spelled(rng, '0123456789', 4)}",
+        f"1{rng.choice('3456789')}{_digits(rng, 9)}",
+        f"+86 1{rng.choice('3578')}{rng.randint(0, 9)} {_digits(rng, 4)} {_digits(rng, 4)}",
+        f"1{rng.choice('3578')}{rng.randint(0, 9)}-{_digits(rng, 4)}-{_digits(rng, 4)}",
+        f"0{rng.choice(['10', '21', '20'])}-{rng.randint(2, 8)}{_digits(rng, 7)}",
+        f"+44 20 {rng.randint(7, 8)}{_digits(rng, 3)} {_digits(rng, 4)}",
+        f"({rng.randint(212, 989)}) {rng.randint(200, 999)}-{_digits(rng, 4)}",
+        f"+1-{rng.randint(212, 989)}-{rng.randint(200, 999)}-{_digits(rng, 4)}",
     ]),
     "id_card": id_card,
     "bank_card": bank_card,
