@@ -7,8 +7,11 @@ blanks of Thai. This file leaves out wrong encodings (`encodings.py`).
 
 from __future__ import annotations
 
+import html
+import html.entities
 import re
 import unicodedata
+from collections.abc import Callable
 
 _LINE_BREAKS = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _CONTROLS = re.compile(
@@ -95,19 +98,26 @@ def with_usual_width(text: str, punctuation: bool) -> str:
 
 
 _BLOCK_TAGS = (
-    "address|article|aside|blockquote|body|br|center|dd|div|dl|dt|figcaption|figure|footer|form|h[1-6]|head|header|hr|html|li"
-    "|main|nav|ol|option|p|pre|section|select|table|tbody|td|tfoot|th|thead|title|tr|ul"
+    "address|article|aside|blockquote|body|br|center|dd|div|dl|dt|figcaption|figure|footer|form|h[1-6]|head|header|hr"
+    "|html|li|main|nav|ol|option|p|pre|section|select|table|tbody|td|tfoot|th|thead|title|tr|ul"
 )
 _INLINE_TAGS = (
-    "a|abbr|b|big|button|cite|code|del|em|font|i|iframe|img|input|ins|kbd|label|link|mark|meta|noscript|samp|small|span|strike"
-    "|strong|sub|sup|svg|tt|u|var|video|wbr"
+    "a|abbr|b|big|button|cite|code|del|em|font|i|iframe|img|input|ins|kbd|label|link|mark|meta|noscript|samp|small|span"
+    "|strike|strong|sub|sup|svg|tt|u|var|video|wbr"
 )
 _TAG = re.compile(rf"</?(?:{_BLOCK_TAGS}|{_INLINE_TAGS})(?:\s[^<>]*)?/?>", re.IGNORECASE)
-_BLOCK = re.compile(rf"[ \t]*</?(?:{_BLOCK_TAGS})(?:\s[^<>]*)?/?>[ \t]*\n?", re.IGNORECASE)
+_BLOCK = re.compile(rf"</?(?:{_BLOCK_TAGS})(?:\s[^<>]*)?/?>[ \t]*\n?", re.IGNORECASE)
 _INLINE = re.compile(rf"</?(?:{_INLINE_TAGS})(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _OPENINGS = re.compile(r"<!--|<(script|style)(?:\s[^<>]*)?>", re.IGNORECASE)
 _FENCE = re.compile(r"^[ ]{0,3}(```|~~~).*?(?:^[ ]{0,3}\1[^\n]*$|\Z)", re.MULTILINE | re.DOTALL)
-_ENTITY = re.compile("&#?[0-9A-Za-z]{2,31};")
+_NUMBERED = "#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}"
+# Names that nobody gives a variable: `&sum;` and `&int;` are entities, and in C they are addresses.
+_SURE = (
+    "amp|lt|gt|quot|apos|nbsp|[mn]dash|hellip|[lr][sd]quo|[lr]aquo|middot|bull|euro|pound|szlig"
+    "|[a-zA-Z](?:acute|grave|uml|circ|tilde|cedil|ring|slash)|(?:ae|AE)lig"
+)
+_SURE_ENTITY = re.compile(f"&(?:{_NUMBERED}|{_SURE});")
+_ENTITY = re.compile(f"&(?:{_NUMBERED}|[A-Za-z][0-9A-Za-z]{{1,31}});")
 
 
 def has_tags(text: str) -> bool:
@@ -116,19 +126,33 @@ def has_tags(text: str) -> bool:
 
 
 def without_entities(text: str) -> str:
-    """Characters for `&amp;`, `&nbsp;`, `&#163;`; a text with a `<` is taken for a page that is meant as it is.
+    """Characters for `&amp;`, `&nbsp;`, `&#163;`, where that is surely meant.
 
-    The same rule as ftfy's `unescape_html="auto"`, for the whole text in place of a line.
+    A text with a `<` is taken for a page that is meant as it is (the rule of ftfy's `unescape_html="auto"`), and names
+    that may be those of variables stay.
     """
-    return text if "<" in text else _unescaped(text)
+    return (
+        text if "<" in text or "&" not in text else _outside_fences(text, lambda part: _unescaped(part, _SURE_ENTITY))
+    )
 
 
-def _unescaped(text: str) -> str:
-    if not _ENTITY.search(text):
-        return text
-    from ftfy.fixes import unescape_html
+def _unescaped(text: str, entity: re.Pattern[str]) -> str:
+    for _ in range(2):  # `&amp;nbsp;` was escaped twice
+        text = entity.sub(lambda match: _character(match.group()), text)
+    return text
 
-    return unescape_html(unescape_html(text))  # `&amp;nbsp;` was escaped twice
+
+def _character(entity: str) -> str:
+    return html.unescape(entity) if entity[1] == "#" else html.entities.html5.get(entity[1:], entity)
+
+
+def _outside_fences(text: str, repair: Callable[[str], str]) -> str:
+    """A repair done to everything but what stands between code fences."""
+    parts, start = [], 0
+    for fence in _FENCE.finditer(text):
+        parts += [repair(text[start : fence.start()]), fence.group()]
+        start = fence.end()
+    return "".join([*parts, repair(text[start:])])
 
 
 def without_tags(text: str) -> str:
@@ -136,18 +160,11 @@ def without_tags(text: str) -> str:
 
     Only tags of HTML by their names, so `a < b` and `List<String>` stay; what stands between code fences stays as well.
     """
-    if "<" not in text:
-        return _unescaped(text)
-    parts, start = [], 0
-    for fence in _FENCE.finditer(text):
-        parts += [_stripped(text[start : fence.start()]), fence.group()]
-        start = fence.end()
-    return "".join([*parts, _stripped(text[start:])])
+    return _outside_fences(text, _stripped) if "<" in text or "&" in text else text
 
 
 def _stripped(text: str) -> str:
-    text = _without_elements(text)
-    return _unescaped(_INLINE.sub("", _BLOCK.sub("\n", text)))
+    return _unescaped(_INLINE.sub("", _BLOCK.sub("\n", _without_elements(text))), _ENTITY)
 
 
 def _without_elements(text: str) -> str:
