@@ -15,6 +15,7 @@ from stepwell.data.steps.duplicates import Duplicates, DuplicatesConfig
 from stepwell.data.steps.labels import Labels, LabelsConfig
 from stepwell.data.steps.mix import Mix, MixConfig
 from stepwell.data.steps.near_duplicates import NearDuplicates, NearDuplicatesConfig
+from stepwell.data.steps.order import Order, OrderConfig
 from stepwell.data.steps.protect.protecting import Protect, ProtectConfig
 from stepwell.data.steps.quality import Quality, QualityConfig
 from stepwell.data.steps.resample import Resample, ResampleConfig
@@ -28,7 +29,8 @@ AnyStepConfig = Annotated[
     | NearDuplicatesConfig
     | LabelsConfig
     | ResampleConfig
-    | MixConfig,
+    | MixConfig
+    | OrderConfig,
     Field(discriminator="kind"),
 ]
 """The settings of any step."""
@@ -42,6 +44,7 @@ STEPS: dict[str, type[Step[Any]]] = {
     "labels": Labels,
     "resample": Resample,
     "mix": Mix,
+    "order": Order,
 }
 """Kind -> class, in the order that fits most corpora."""
 

@@ -1,13 +1,14 @@
 """Documents laid into rows of one length, densely, without ever crossing from one to another.
 
 Each epoch cuts long documents at other places, packs the pieces best-fit-decreasing (each into the fullest row that
-still takes it) and shuffles the rows. All of it is a pure function of (seed, epoch), so a run that was stopped goes on
-with the same batches. This file leaves out tensors and devices.
+still takes it) and shuffles the rows, or sorts them where documents have an order. All of it is a pure function of
+(seed, epoch), so a run that was stopped goes on with the same batches. This file leaves out tensors and devices.
 """
 
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,11 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepwell.data.tokens.shards import TokenSplit
+from stepwell.data.tokens.shards import DocumentOrder, TokenSplit
 from stepwell.errors import DataError
 
 Ints = NDArray[np.int64]
 EPOCHS_AT_HAND = 2  # a batch may begin in one epoch and end in the next
+STRETCH_ROWS = 64
+MOST_STRETCHES = 8
+"""An epoch in order is packed in so many stretches at most, each of so many rows at least, so that rows are filled."""
 
 
 @dataclass(frozen=True)
@@ -100,18 +104,28 @@ class PackedEpoch:
     Args:
         split: the tokens.
         max_seq_len: the length T of a row.
-        random: decides the cuts and the order.
+        random: decides the cuts, and the order as far as it is left open.
+        order: of the documents; None shuffles them.
     """
 
-    def __init__(self, split: TokenSplit, max_seq_len: int, random: np.random.Generator) -> None:
+    def __init__(
+        self,
+        split: TokenSplit,
+        max_seq_len: int,
+        random: np.random.Generator,
+        order: DocumentOrder | None = None,
+    ) -> None:
         self._token_ids = split.token_ids
         self._max_seq_len = max_seq_len
-        starts, lengths = _cut_pieces(split.offsets, max_seq_len, random)
+        starts, lengths, documents = _cut_pieces(split.offsets, max_seq_len, random)
         mixed = random.permutation(len(starts))
+        if order is not None:
+            mixed = mixed[np.argsort(order.places[documents[mixed]], kind="stable")]
         starts, lengths = starts[mixed], lengths[mixed]
-        rows = pack_best_fit(lengths, max_seq_len)
+        rows = pack_best_fit(lengths, max_seq_len) if order is None else _pack_in_order(lengths, max_seq_len)
         num_rows = int(rows.max()) + 1 if len(rows) else 0
-        rows = random.permutation(num_rows)[rows]
+        if order is None:
+            rows = random.permutation(num_rows)[rows]
         by_row = np.argsort(rows, kind="stable")
         self._starts, self._lengths = starts[by_row], lengths[by_row]
         self._row_offsets = np.searchsorted(rows[by_row], np.arange(num_rows + 1))
@@ -153,6 +167,22 @@ class PackedEpoch:
         return 1 - self.num_targets / places if places else 0.0
 
 
+def _pack_in_order(lengths: Ints, capacity: int) -> Ints:
+    """The row of each piece: stretches of pieces are packed each on its own, and rows sorted by their mean place."""
+    total = int(lengths.sum())
+    stretches = min(max(total // (capacity * STRETCH_ROWS), 1), MOST_STRETCHES)
+    stretch = (np.cumsum(lengths) - lengths) * stretches // max(1, total)
+    rows = np.empty(len(lengths), dtype=np.int64)
+    num_rows = 0
+    for number in range(stretches):
+        here = stretch == number
+        rows[here] = num_rows + pack_best_fit(lengths[here], capacity)
+        num_rows = int(rows[here].max()) + 1 if here.any() else num_rows
+    filled = np.bincount(rows, weights=lengths, minlength=num_rows)
+    places = np.bincount(rows, weights=lengths * np.arange(len(lengths)), minlength=num_rows) / filled
+    return np.argsort(np.argsort(places, kind="stable"))[rows]
+
+
 def _ranges(starts: Ints, lengths: Ints) -> Ints:
     """The numbers start, start + 1, ... of each range, one range after another."""
     total = int(lengths.sum())
@@ -160,13 +190,13 @@ def _ranges(starts: Ints, lengths: Ints) -> Ints:
     return np.repeat(starts - before, lengths) + np.arange(total)
 
 
-def _cut_pieces(offsets: Ints, max_seq_len: int, random: np.random.Generator) -> tuple[Ints, Ints]:
+def _cut_pieces(offsets: Ints, max_seq_len: int, random: np.random.Generator) -> tuple[Ints, Ints, Ints]:
     """Cut documents into pieces of at most `max_seq_len` pairs; where the cuts are in a long one is random.
 
     A long document gives as many whole rows as it can; what remains is shared at random between its beginning and end.
 
     Returns:
-        Where each piece begins among the tokens, and how many pairs it has.
+        Where each piece begins among the tokens, how many pairs it has, and of which document it is.
     """
     pairs = np.maximum(np.diff(offsets) - 1, 0)
     head = random.integers(0, pairs % max_seq_len, endpoint=True)
@@ -177,7 +207,7 @@ def _cut_pieces(offsets: Ints, max_seq_len: int, random: np.random.Generator) ->
     row = _ranges(-has_head.astype(np.int64), counts)  # -1 for a head, then 0, 1, 2, ...
     begins = np.maximum(head[document] + row * max_seq_len, 0)
     ends = np.minimum(head[document] + (row + 1) * max_seq_len, pairs[document])
-    return offsets[:-1][document] + begins, ends - begins
+    return offsets[:-1][document] + begins, ends - begins, document
 
 
 class Packer:
@@ -211,7 +241,7 @@ class Packer:
                 while len(self._epochs) >= EPOCHS_AT_HAND:
                     del self._epochs[min(self._epochs)]
                 random = np.random.default_rng([self._seed, epoch])
-                self._epochs[epoch] = PackedEpoch(self._split, self._max_seq_len, random)
+                self._epochs[epoch] = PackedEpoch(self._split, self._max_seq_len, random, self._order(epoch))
             return self._epochs[epoch]
 
     def row_count(self, epoch: int) -> int:
@@ -273,7 +303,13 @@ class Packer:
         with self._lock:
             self._ends += list(known["ends"])[len(self._ends) :]
 
+    def _order(self, epoch: int) -> DocumentOrder | None:
+        order = self._split.order
+        return order if order is None or order.epochs is None or epoch < order.epochs else None
+
     @property
     def _stream(self) -> list[int]:
         """What the rows are a function of, but for the text itself."""
-        return [self._seed, self._max_seq_len, self._split.num_documents, self._split.num_tokens]
+        split, order = self._split, self._split.order
+        ordered = [] if order is None else [order.epochs or 0, zlib.crc32(order.places.tobytes())]
+        return [self._seed, self._max_seq_len, split.num_documents, split.num_tokens, *ordered]

@@ -18,11 +18,25 @@ from numpy.typing import NDArray
 from stepwell.data.documents import SPLITS, Document, SplitName
 from stepwell.data.packages import key_of, open_or_build, open_package
 from stepwell.data.prepare import PreparedText, TextSplit, map_array
+from stepwell.data.steps.order import DIFFICULTY
 from stepwell.errors import DataError
 from stepwell.progress import Watcher, unwatched
 from stepwell.tokenizers import Tokenizer
 
 ENCODED_TOGETHER_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class DocumentOrder:
+    """In which order documents are learned from, where a recipe asks for one (the step `order`).
+
+    Attributes:
+        places: (num_documents,) float64; the smaller, the earlier.
+        epochs: so many are in this order and later ones are shuffled; None for all.
+    """
+
+    places: NDArray[np.float64]
+    epochs: int | None
 
 
 @dataclass(frozen=True)
@@ -33,11 +47,13 @@ class TokenSplit:
         token_ids: (num_tokens,) all documents one after another, uint16 or uint32, mapped from disk.
         offsets: (num_documents + 1,) where each document begins.
         num_bytes: (num_documents,) size of each document's text in bytes.
+        order: in which documents are learned from; None when they are shuffled.
     """
 
     token_ids: NDArray[Any]
     offsets: NDArray[np.int64]
     num_bytes: NDArray[np.int64]
+    order: DocumentOrder | None = None
 
     @property
     def num_documents(self) -> int:
@@ -98,6 +114,7 @@ def _opened(path: Path, contents: Mapping[str, Any]) -> TokenShards:
             map_array(path / f"{name}.bin", dtype),
             np.load(path / f"{name}.offsets.npy"),
             np.load(path / f"{name}.bytes.npy"),
+            _order_of(path, contents) if name == "train" else None,
         )
         for name in SPLITS
     }
@@ -125,7 +142,8 @@ def tokenize_text(
     def write(draft: Path) -> dict[str, Any]:
         for name in SPLITS:
             _write_split(draft, name, prepared.texts(name), tokenizer, dtype)
-        return {"key": key, "text": prepared.key, "tokenizer": tokenizer.fingerprint, "dtype": dtype.name}
+        made = {"key": key, "text": prepared.key, "tokenizer": tokenizer.fingerprint, "dtype": dtype.name}
+        return made | _write_order(draft, prepared)
 
     return _opened(path, open_or_build(path, write, watch))
 
@@ -169,6 +187,22 @@ def _write_split(draft: Path, name: str, texts: TextSplit, tokenizer: Tokenizer,
                 offsets.append(offsets[-1] + len(document))
     np.save(draft / f"{name}.offsets.npy", np.array(offsets, dtype=np.int64))
     np.save(draft / f"{name}.bytes.npy", np.diff(texts.offsets))
+
+
+def _write_order(draft: Path, prepared: PreparedText) -> dict[str, Any]:
+    """Write the order of the training documents, if the text was prepared with one; returns what the manifest says."""
+    asked = next((step.findings for step in prepared.facts.steps if step.kind == "order"), None)
+    if asked is None:
+        return {}
+    places = np.array([columns[DIFFICULTY] for columns in prepared.each_columns("train")], dtype=np.float64)
+    np.save(draft / "train.order.npy", -places if asked["descending"] else places)
+    return {"ordered_epochs": asked["epochs"]}
+
+
+def _order_of(path: Path, contents: Mapping[str, Any]) -> DocumentOrder | None:
+    if "ordered_epochs" not in contents:
+        return None
+    return DocumentOrder(np.load(path / "train.order.npy"), contents["ordered_epochs"])
 
 
 def _batches(texts: TextSplit) -> Iterator[tuple[int, int]]:
