@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from stepwell.data.steps.clean import Clean, CleanConfig
+from stepwell.data.steps.decontaminate import Decontaminate, DecontaminateConfig
 from stepwell.data.steps.duplicates import Duplicates, DuplicatesConfig
 from stepwell.data.steps.labels import Labels, LabelsConfig
 from stepwell.data.steps.mix import Mix, MixConfig
@@ -27,6 +28,7 @@ AnyStepConfig = Annotated[
     | ProtectConfig
     | DuplicatesConfig
     | NearDuplicatesConfig
+    | DecontaminateConfig
     | LabelsConfig
     | ResampleConfig
     | MixConfig
@@ -41,6 +43,7 @@ STEPS: dict[str, type[Step[Any]]] = {
     "quality": Quality,
     "duplicates": Duplicates,
     "near_duplicates": NearDuplicates,
+    "decontaminate": Decontaminate,
     "labels": Labels,
     "resample": Resample,
     "mix": Mix,

@@ -80,19 +80,22 @@ class Units:
     offsets: NDArray[np.int64]
 
 
-def shingles_of(texts: Sequence[str], words: int, characters: int) -> Shingles:
+def shingles_of(texts: Sequence[str], words: int, characters: int, *, short: bool = False) -> Shingles:
     """The n-grams of texts.
 
     Args:
         texts: of any language, or of several.
         words: units of an n-gram that begins with a word, at least 1.
         characters: units of an n-gram that begins with a character of a script without spaces, at least 1.
+        short: a text that is too short for an n-gram, but has half the units of one, has one hash: of it as a whole.
     """
     hashes: list[Hashes] = []
     counts: list[NDArray[np.int64]] = []
     for batch in _batches(texts):
         units = units_of(batch)
         starts, hashed = ngrams(units, words, characters)
+        if short:
+            starts, hashed = _with_short(units, starts, hashed, words, characters)
         hashes.append(hashed)
         counts.append(np.diff(np.searchsorted(starts, units.offsets)))
     offsets = np.cumsum(np.concatenate([np.zeros(1, np.int64), *counts]))
@@ -163,6 +166,23 @@ def ngrams(units: Units, words: int, characters: int) -> tuple[NDArray[np.int64]
         hashed = np.where(units.is_character, others, hashed)
     starts = np.flatnonzero(long_enough)
     return starts, mix(hashed[starts])
+
+
+def _with_short(
+    units: Units, starts: NDArray[np.int64], hashes: Hashes, words: int, characters: int
+) -> tuple[NDArray[np.int64], Hashes]:
+    """The n-grams, and each text without any as a whole."""
+    first, sizes = units.offsets[:-1], np.diff(units.offsets)
+    without = np.flatnonzero((np.diff(np.searchsorted(starts, units.offsets)) == 0) & (sizes > 0))
+    enough = np.where(units.is_character[first[without]], characters, words)
+    without = without[2 * sizes[without] >= enough]
+    powers = _powers(_BASE, max(words, characters))
+    wholes = [
+        np.sum(units.hashes[begin : begin + size] * powers[:size])
+        for begin, size in zip(first[without], sizes[without], strict=True)
+    ]
+    places = np.searchsorted(starts, first[without])
+    return np.insert(starts, places, first[without]), np.insert(hashes, places, mix(np.array(wholes, np.uint64)))
 
 
 def _of_length(units: Units, length: int) -> tuple[NDArray[np.bool_], Hashes]:
