@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -51,6 +57,56 @@ def test_prepared_text_is_found_by_a_plan(tmp_path: Path, rows: Path, monkeypatc
     model = [f"model.{name}={value}" for name, value in sizes.items()]
     planned = api.plan(text=rows, out=out, set=[*words, *model, "training.steps=20"])
     assert planned["data"]["documents"] == result["data"]["documents"]
+
+
+PROGRAM = """
+import sys
+from stepwell.data import DataConfig, pipeline, prepare_text
+from stepwell.config import build
+
+pipeline.READ_TOGETHER_BYTES = 20_000
+if __name__ == "__main__":
+    sources, out, engine = sys.argv[1:]
+    config = build(DataConfig, {"sources": sources, "steps": ["clean", "near_duplicates"]}, where="test")
+    print(prepare_text(config, out, engine=engine, workers=2).key)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["processes"])
+def test_a_killed_preparation_goes_on_with_the_shards_that_are_not_done(tmp_path: Path, small_text, engine) -> None:
+    for number in range(24):
+        folder = tmp_path / "text"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{number:02d}.txt").write_text(small_text("mixed", 25_000, seed=number), encoding="utf-8")
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM, encoding="utf-8")
+    out = tmp_path / "out"
+    words = [sys.executable, str(program), str(folder)]
+    running = subprocess.Popen([*words, str(out), engine], start_new_session=True)
+    finished: dict[Path, int] = {}
+    while len(finished) < 30 and running.poll() is None:  # all that is read, and some shards of the first pass
+        finished = {path: path.stat().st_mtime_ns for path in out.glob(".text-*/*/*.json") if path.name[0] != "."}
+    assert running.poll() is None
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert not list(out.glob("text-*"))
+    late = dict(finished)
+    going_on = subprocess.Popen([*words, str(out), engine], stdout=subprocess.PIPE, text=True)
+    while going_on.poll() is None:
+        time.sleep(0.02)
+        for path in [path for path in finished if path.exists()]:
+            with contextlib.suppress(FileNotFoundError):
+                late[path] = path.stat().st_mtime_ns
+    assert late == finished  # nothing that was done is written again
+    done = subprocess.run([*words, str(tmp_path / "whole"), "serial"], capture_output=True, text=True, check=True)
+    key = done.stdout.strip()
+    assert going_on.communicate()[0].strip() == key
+    whole = tmp_path / "whole" / f"text-{key}"
+    assert whole.is_dir()
+    for file in whole.iterdir():
+        assert file.read_bytes() == (out / whole.name / file.name).read_bytes()
+    assert not list(out.glob(".text-*"))
 
 
 def test_wrong_words(tmp_path: Path, rows: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -71,7 +72,8 @@ def do_all(
 
 def _with_processes(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], workers: int) -> Iterator[ResultT]:
     # A process that was forked from one with threads may hang; a fresh one costs a tenth of a second.
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=multiprocessing.get_context("spawn"))
+    count, context = min(workers, len(tasks)), multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_leave_stopping_to_the_first)
     try:
         yield from pool.map(function, tasks)
     except BrokenProcessPool as error:
@@ -85,18 +87,29 @@ def _with_processes(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT]
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _leave_stopping_to_the_first() -> None:
+    """Ctrl-C reaches every process of a terminal; a worker ends its shard and hears of it from the pool."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _with_ray(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], workers: int) -> Iterator[ResultT]:
     """By Ray Data: each row is a task; its workers see the same files as this process."""
     ray: Any = needed("ray", "ray", "--engine ray")
     data: Any = needed("ray.data", "ray", "--engine ray")
-    if not ray.is_initialized():
-        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    is_ours = not ray.is_initialized()
+    if is_ours:  # a cluster, where RAY_ADDRESS names one, else a small one on this machine
+        size = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers, "include_dashboard": False}
+        ray.init(log_to_driver=False, configure_logging=False, **size)
     data.DataContext.get_current().execution_options.preserve_order = True
     data.DataContext.get_current().enable_progress_bars = False
     rows = data.from_items([{"task": task} for task in tasks], override_num_blocks=len(tasks))
     done = rows.map(_Call(function), concurrency=workers)
-    for row in done.iter_rows():
-        yield row["result"]
+    try:
+        for row in done.iter_rows():
+            yield row["result"]
+    finally:
+        if is_ours:
+            ray.shutdown()
 
 
 class _Call:
