@@ -7,7 +7,7 @@ binary search, all in NumPy. This file leaves out pruning and the ARPA format.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -19,6 +19,9 @@ Float32Array = NDArray[np.float32]
 
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 """For counts of 1, 2 and more, where there are too few n-grams to estimate discounts from (as in KenLM)."""
+
+TOGETHER_SYMBOLS = 1 << 19
+"""Sequences that are scored together have about as many."""
 
 
 class _Table(NamedTuple):
@@ -86,14 +89,48 @@ class KneserNey:
         Raises:
             ValueError: for a symbol out of range.
         """
+        return self._logprobs(self._with_begin(sequence))
+
+    def totals(self, sequences: Iterable[ArrayLike]) -> FloatArray:
+        """Log-probability of each of many sequences, as the sum of `logprobs`; short ones together, which is faster.
+
+        Args:
+            sequences: (T,) symbols of each.
+
+        Returns:
+            (N,) nats.
+
+        Raises:
+            ValueError: for a symbol out of range.
+        """
+        done: list[FloatArray] = []
+        held: list[IntArray] = []
+        size = 0
+        for sequence in sequences:
+            held.append(self._with_begin(sequence))
+            size += len(held[-1])
+            if size >= TOGETHER_SYMBOLS:
+                done.append(self._totals(held))
+                held, size = [], 0
+        return np.concatenate([*done, self._totals(held)]) if held else np.concatenate([np.empty(0), *done])
+
+    def _totals(self, sequences: Sequence[IntArray]) -> FloatArray:
+        # No n-gram reaches over a begin symbol, so sequences one after another do not see each other.
+        symbols = np.concatenate(sequences)
+        sums = np.concatenate(
+            [[0.0, 0.0], np.cumsum(np.where(symbols[1:] < self.vocab_size, self._logprobs(symbols), 0))]
+        )
+        ends = np.cumsum([len(sequence) for sequence in sequences])
+        return np.diff(sums[ends], prepend=0.0)
+
+    def _logprobs(self, symbols: IntArray) -> FloatArray:
+        """(T,) log-probability of each of (T + 1,) symbols but the first, which is a begin symbol."""
         if not self._tables:
             raise ValueError("fit the model before scoring")
-        symbols = self._with_begin(sequence)
         num = len(symbols) - 1
         probabilities = np.full(num, 1 / self.vocab_size)
-        prefixes = np.zeros(
-            len(symbols), np.int64
-        )  # the n-gram of one symbol less that starts at each place; -1: unseen
+        # The n-gram of one symbol less that starts at each place; -1: unseen.
+        prefixes = np.zeros(len(symbols), np.int64)
         for length, table in enumerate(self._tables, start=1):
             if not table.keys.size:  # the training text is shorter than this
                 break

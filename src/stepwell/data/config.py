@@ -13,14 +13,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from stepwell.config import Config
 from stepwell.data.steps.catalog import STEPS, AnyStepConfig
-
-
-def _as_several(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
-Sources = Annotated[tuple[str, ...], BeforeValidator(_as_several)]
-"""One source or several; a recipe may write a single one without brackets."""
+from stepwell.data.steps.step import Sources
 
 
 def _as_steps(value: object) -> object:

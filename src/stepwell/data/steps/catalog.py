@@ -17,13 +17,17 @@ from stepwell.data.steps.labels import Labels, LabelsConfig
 from stepwell.data.steps.mix import Mix, MixConfig
 from stepwell.data.steps.near_duplicates import NearDuplicates, NearDuplicatesConfig
 from stepwell.data.steps.order import Order, OrderConfig
+from stepwell.data.steps.perplexity import Perplexity, PerplexityConfig
 from stepwell.data.steps.protect.protecting import Protect, ProtectConfig
 from stepwell.data.steps.quality import Quality, QualityConfig
 from stepwell.data.steps.resample import Resample, ResampleConfig
+from stepwell.data.steps.selection import Selection, SelectionConfig
 from stepwell.data.steps.step import Step, StepConfig, Surroundings
 
 AnyStepConfig = Annotated[
     CleanConfig
+    | SelectionConfig
+    | PerplexityConfig
     | QualityConfig
     | ProtectConfig
     | DuplicatesConfig
@@ -43,6 +47,8 @@ STEPS: dict[str, type[Step[Any]]] = {
     "quality": Quality,
     "duplicates": Duplicates,
     "near_duplicates": NearDuplicates,
+    "perplexity": Perplexity,
+    "selection": Selection,
     "decontaminate": Decontaminate,
     "labels": Labels,
     "resample": Resample,

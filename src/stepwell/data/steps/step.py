@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from numpy.typing import NDArray
+from pydantic import BeforeValidator
 
 from stepwell.config import Config
 from stepwell.data.documents import Document
@@ -25,6 +26,15 @@ from stepwell.errors import DataError
 
 Arrays = Mapping[str, NDArray[Any]]
 """Numbers, text or bytes by name; what a step sees of a shard and is told of it goes through files of these."""
+
+
+def as_several(value: object) -> object:
+    """A single value as several."""
+    return (value,) if isinstance(value, str) else value
+
+
+Sources = Annotated[tuple[str, ...], BeforeValidator(as_several)]
+"""One source or several; a recipe may write a single one without brackets."""
 
 
 class StepConfig(Config):

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from stepwell.data.steps.step import StepConfig
+from stepwell.data.steps.step import StepConfig, as_several
 
 RuleName = Literal[
     "too_few_words",
@@ -39,10 +39,6 @@ RuleName = Literal[
 ]
 LineRuleName = Literal["word_too_long", "citations", "not_ended", "short", "javascript", "policy"]
 GroupName = Literal["gopher", "c4", "c4_lines", "fineweb"]
-
-
-def _several(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
 
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
@@ -100,12 +96,12 @@ class QualityConfig(StepConfig):
     """
 
     kind: Literal["quality"] = "quality"
-    rules: Annotated[tuple[GroupName | RuleName | LineRuleName, ...], BeforeValidator(_several)] = (
+    rules: Annotated[tuple[GroupName | RuleName | LineRuleName, ...], BeforeValidator(as_several)] = (
         "gopher",
         "c4",
         "fineweb",
     )
-    without: Annotated[tuple[RuleName | LineRuleName, ...], BeforeValidator(_several)] = ()
+    without: Annotated[tuple[RuleName | LineRuleName, ...], BeforeValidator(as_several)] = ()
     rows: Literal["texts", "pages"] = "texts"
     passage_bytes: int | None = Field(default=1 << 16, ge=4096)
     min_words: int = Field(default=50, ge=0)
