@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stepwell.data.documents import Document
 from stepwell.data.steps.duplicates import HASHES_TOGETHER
-from stepwell.data.steps.shingles import Hashes, ngrams, shingles_of, units_of
+from stepwell.data.steps.shingles import Hashes, distinct, ngrams, shingles_of, units_of
 from stepwell.data.steps.step import Arrays
 
 Counts = NDArray[np.int64]
@@ -120,8 +120,9 @@ def _count(looks: Sequence[Arrays], targets: _Targets, common_documents: int | N
     if common_documents is not None:
         having = np.zeros(len(targets), np.int64)
         for look in looks:
-            pairs = np.unique(np.stack(targets.find(*_side(look, held_out=False))), axis=1)
-            having += np.bincount(pairs[0], minlength=len(targets))
+            found, documents = targets.find(*_side(look, held_out=False))
+            pairs = distinct(found.astype(np.uint64) << np.uint64(32) | documents.astype(np.uint64))
+            having += np.bincount((pairs >> np.uint64(32)).astype(np.int64), minlength=len(targets))
         counting = having <= common_documents
     leaked = np.zeros(len(targets), bool)
     for look, training in zip(looks, leaks.training, strict=True):
@@ -147,7 +148,7 @@ class _Targets:
     """
 
     def __init__(self, hashes: Hashes) -> None:
-        self._hashes = np.unique(hashes)
+        self._hashes = distinct(hashes)
         bits = min(max(len(self._hashes).bit_length() + 3, 10), 28)
         self._shift = np.uint64(64 - bits)
         self._perhaps = np.zeros(1 << bits, bool)
@@ -178,12 +179,12 @@ def worst_leaks(looks: Sequence[Arrays], leaks: Leaks, length: NGram, count: int
     worst = [int(place) for place in np.argsort(-shared, kind="stable")[:count] if shared[place]]
     places = [(int(np.searchsorted(shards, place, "right")) - 1, place) for place in worst]
     documents = [(looks[shard], place - int(shards[shard])) for shard, place in places]
-    wanted = [_hashes_of(look, row) for look, row in documents]
+    wanted = [_Targets(_hashes_of(look, row)) for look, row in documents]
     best: list[tuple[int, Arrays | None, int]] = [(0, None, 0)] * len(worst)
     for look in looks:
         hashes, rows = _side(look, held_out=True)
         for number, mine in enumerate(wanted):
-            hits = np.bincount(rows[np.isin(hashes, mine)], minlength=1)
+            hits = np.bincount(mine.find(hashes, rows)[1], minlength=1)
             row = int(hits.argmax())
             if hits[row] > best[number][0]:
                 best[number] = (int(hits[row]), look, row)
@@ -208,19 +209,24 @@ def _hashes_of(look: Arrays, row: int) -> Hashes:
     return hashes
 
 
-def _passage(look: Arrays, row: int, shared: Hashes, length: NGram) -> str:
+def _passage(look: Arrays, row: int, shared: _Targets, length: NGram) -> str:
     """The longest passage of a held-out document whose n-grams are all among those shared."""
     end = int(look["text_bytes"][: row + 1].sum())
     text = look["texts"][end - int(look["text_bytes"][row]) : end].tobytes().decode()
     units = units_of([text])
     starts, hashes = ngrams(units, length.words, length.characters)
     if not len(starts):  # it is too short and was compared as a whole
-        return text[:PASSAGE_CHARACTERS]
-    is_shared = np.isin(hashes, shared)
+        return _one_line(text)
+    is_shared = np.zeros(len(hashes), bool)
+    is_shared[shared.find(hashes, np.arange(len(hashes)))[1]] = True
     borders = np.flatnonzero(np.diff(is_shared, prepend=False, append=False)).reshape(-1, 2)
     first, behind = borders[np.argmax(borders[:, 1] - borders[:, 0])]
     last = starts[behind - 1]
     end_unit = last + (length.characters if units.is_character[last] else length.words)
     begin = units.starts[starts[first]]
     end = units.starts[end_unit] if end_unit < len(units.starts) else len(text)
-    return text[begin:end].strip()[:PASSAGE_CHARACTERS]
+    return _one_line(text[begin:end])
+
+
+def _one_line(passage: str) -> str:
+    return " ".join(passage.split())[:PASSAGE_CHARACTERS]

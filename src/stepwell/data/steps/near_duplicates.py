@@ -21,9 +21,13 @@ from pydantic import Field
 from stepwell.data.documents import Document
 from stepwell.data.steps.clusters import clusters_of
 from stepwell.data.steps.duplicates import rank_of
-from stepwell.data.steps.shingles import Hashes, shingles_of
-from stepwell.data.steps.sketches import Sketches, bands_of, rows_of_a_band, sketches_of
+from stepwell.data.steps.shingles import Hashes, batches, shingles_of
+from stepwell.data.steps.sketches import PERMUTATIONS, Sketches, bands_of, rows_of_a_band, sketches_of
 from stepwell.data.steps.step import Arrays, Joined, Outcome, Step, StepConfig
+from stepwell.errors import DiskError
+
+SKETCHED_CHARACTERS = 1 << 18
+"""Sketched together."""
 
 HEAD_CHARACTERS = 80
 SHOWN_CLUSTERS = 10
@@ -52,20 +56,27 @@ class NearDuplicates(Step[NearDuplicatesConfig]):
 
     def look(self, documents: Sequence[Document]) -> Arrays:
         """`bands` (N, bands), sketches (`hashes` (H,), `sizes` (N,)), `heads` (N,) UTF-8 and `ranks` (N,)."""
-        shingles = shingles_of([one.text for one in documents], self.config.words, self.config.characters)
-        sketches = sketches_of(shingles)
+        rows = rows_of_a_band(self.config.threshold)
+        bands = [np.zeros((0, PERMUTATIONS // rows), np.uint64)]
+        hashes, sizes = [np.zeros(0, np.uint32)], [np.zeros(0, np.int64)]
+        for texts in batches([one.text for one in documents], SKETCHED_CHARACTERS):
+            shingles = shingles_of(texts, self.config.words, self.config.characters)
+            sketches = sketches_of(shingles)
+            bands.append(bands_of(shingles, rows))
+            hashes.append(sketches.hashes)
+            sizes.append(sketches.sizes)
         return {
-            "bands": bands_of(shingles, rows_of_a_band(self.config.threshold)),
-            "hashes": sketches.hashes,
-            "sizes": sketches.sizes,
+            "bands": np.concatenate(bands),
+            "hashes": np.concatenate(hashes),
+            "sizes": np.concatenate(sizes),
             "heads": np.array([one.text[:HEAD_CHARACTERS].encode() for one in documents], np.bytes_),
             "ranks": np.array([rank_of(one) for one in documents], np.uint8),
         }
 
     def join(self, looks: Sequence[Arrays]) -> Joined:
         """Each shard is told `again` (N,): which of its documents are near duplicates of one that is kept."""
-        with ExitStack() as stack:
-            spilled = _Spilled(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stepwell-"))))
+        with tempfile.TemporaryDirectory(prefix="stepwell-") as folder:
+            spilled = _Spilled(Path(folder))
             spilled.take(looks)
             clusters, left_out = clusters_of(spilled.bands(), spilled.sketches(), self.config.threshold)
         roots = clusters.all_roots()  # by order of being kept
@@ -101,7 +112,22 @@ class _Spilled:
         self._offsets: NDArray[np.int64] = np.zeros(1, np.int64)
 
     def take(self, looks: Sequence[Arrays]) -> None:
-        """Write everything to the files."""
+        """Write everything to the files.
+
+        Raises:
+            DiskError: when that cannot be done.
+        """
+        try:
+            self._write(looks)
+        except OSError as error:
+            raise DiskError(
+                f"{self._folder}: what near_duplicates compares cannot be written there",
+                got=str(error),
+                wanted="up to as many bytes as the text has, until they are compared",
+                do="make room, or name another place for such files (TMPDIR=FOLDER)",
+            ) from None
+
+    def _write(self, looks: Sequence[Arrays]) -> None:
         ranks, sizes = [np.zeros(0, np.uint8)], [np.zeros(0, np.int64)]
         with ExitStack() as stack:
             hashes = stack.enter_context((self._folder / "hashes").open("wb"))

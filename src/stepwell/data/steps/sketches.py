@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stepwell.data.steps.shingles import Hashes, Shingles, mix
+from stepwell.data.steps.shingles import Hashes, Shingles, distinct, mix
 
 PERMUTATIONS = 128
 """Values of a signature."""
@@ -115,8 +115,7 @@ def sketches_of(shingles: Shingles) -> Sketches:
     """The sketches of texts."""
     counts = np.diff(shingles.offsets)
     texts = np.repeat(np.arange(len(shingles), dtype=np.uint64), counts)
-    numbered = np.sort(texts << np.uint64(32) | shingles.hashes >> np.uint64(32))
-    numbered = numbered[np.append(True, numbered[1:] != numbered[:-1])[: len(numbered)]]
+    numbered = distinct(texts << np.uint64(32) | shingles.hashes >> np.uint64(32))
     texts = numbered >> np.uint64(32)
     begins = np.searchsorted(texts, np.arange(len(shingles) + 1, dtype=np.uint64))
     sizes = np.diff(begins)
