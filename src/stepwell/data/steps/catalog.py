@@ -10,10 +10,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from stepwell.data.steps.boilerplate import Boilerplate, BoilerplateConfig
 from stepwell.data.steps.clean import Clean, CleanConfig
 from stepwell.data.steps.decontaminate import Decontaminate, DecontaminateConfig
 from stepwell.data.steps.duplicates import Duplicates, DuplicatesConfig
 from stepwell.data.steps.labels import Labels, LabelsConfig
+from stepwell.data.steps.language import Language, LanguageConfig
 from stepwell.data.steps.mix import Mix, MixConfig
 from stepwell.data.steps.near_duplicates import NearDuplicates, NearDuplicatesConfig
 from stepwell.data.steps.order import Order, OrderConfig
@@ -26,6 +28,8 @@ from stepwell.data.steps.step import Step, StepConfig, Surroundings
 
 AnyStepConfig = Annotated[
     CleanConfig
+    | BoilerplateConfig
+    | LanguageConfig
     | SelectionConfig
     | PerplexityConfig
     | QualityConfig
@@ -43,6 +47,8 @@ AnyStepConfig = Annotated[
 
 STEPS: dict[str, type[Step[Any]]] = {
     "clean": Clean,
+    "boilerplate": Boilerplate,
+    "language": Language,
     "protect": Protect,  # early: what a later step shows of a text it drops has masks in it
     "quality": Quality,
     "duplicates": Duplicates,

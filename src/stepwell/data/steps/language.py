@@ -1,0 +1,166 @@
+"""Which language each document is in; those and their paragraphs in other languages than wanted are left out.
+
+A document is judged by passages from all over it, each by its size, so one in two wanted languages is kept. Short text
+is only left out where it is surely in another language. This file leaves out how a passage is judged
+(`data/languages.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from stepwell.data.documents import Document
+from stepwell.data.languages import language_scores, passages_of
+from stepwell.data.steps.step import Arrays, Outcome, Step, StepConfig
+
+JUDGED_PASSAGES = 6
+"""Of one document, evenly spaced; more of them change nothing but the time."""
+
+
+def _as_codes(value: object) -> object:
+    several = (value,) if isinstance(value, str) else value
+    return tuple(_plain(one) for one in several) if isinstance(several, list | tuple) else several
+
+
+def _plain(code: object) -> object:
+    """`zh-CN` and `EN` as the detector spells them."""
+    return re.split("[-_]", code.lower())[0] if isinstance(code, str) else code
+
+
+class LanguageConfig(StepConfig):
+    """Which languages are kept.
+
+    Attributes:
+        keep: codes of ISO 639 (`en`, `zh`); none keeps all and only names them.
+        threshold: how likely a document must be in one of them, all its passages taken together.
+        short_letters: text with fewer letters is short; a Chinese, Japanese or Korean character counts as three.
+        short: what is done with short text: judged, and left out only where another language is as likely as
+            `threshold`; kept; or dropped.
+        paragraphs: take out single paragraphs that are surely in another language.
+        columns: write `language` and `language_score` beside each document.
+    """
+
+    kind: Literal["language"] = "language"
+    keep: Annotated[tuple[str, ...], BeforeValidator(_as_codes)] = ()
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    short_letters: int = Field(default=60, ge=0)
+    short: Literal["judge", "keep", "drop"] = "judge"
+    paragraphs: bool = False
+    columns: bool = True
+
+
+class Language(Step[LanguageConfig]):
+    """Name the language of each document; drop those in others than wanted."""
+
+    def apply(self, documents: Sequence[Document], known: Arrays | None = None) -> Outcome:
+        outcome = Outcome()
+        for document in documents:
+            text = self._wanted_paragraphs(document.text, outcome) if self._chooses_paragraphs else document.text
+            scores = languages_of(text)
+            language, score = next(iter(scores.items()), ("unknown", 0.0))
+            outcome.findings[f"documents_in_{language}"] += 1
+            if reason := self._against(text, scores):
+                outcome.dropped.append((document, reason))
+                continue
+            kept = document.with_text(text)
+            if self.config.columns:
+                kept = kept.with_columns({"language": language, "language_score": round(score, 4)})
+            outcome.kept.append(kept)
+        return outcome
+
+    @property
+    def _chooses_paragraphs(self) -> bool:
+        return self.config.paragraphs and bool(self.config.keep)
+
+    def _against(self, text: str, scores: Mapping[str, float]) -> str | None:
+        """Why a document is dropped; None if it is kept."""
+        settings = self.config
+        if not text or text.isspace():
+            return "other_language"  # all its paragraphs were
+        if not settings.keep and settings.short != "drop":
+            return None
+        if letters_of(text, settings.short_letters) < settings.short_letters:
+            if settings.short != "judge":
+                return "too_short_for_language" if settings.short == "drop" else None
+            return "other_language" if self._is_surely_other(scores) else None
+        if not settings.keep:
+            return None
+        wanted = sum(score for language, score in scores.items() if language in settings.keep)
+        return "other_language" if wanted < settings.threshold else None
+
+    def _is_surely_other(self, scores: Mapping[str, float]) -> bool:
+        language, score = next(iter(scores.items()), ("", 0.0))
+        return score >= self.config.threshold and bool(language) and language not in self.config.keep
+
+    def _wanted_paragraphs(self, text: str, outcome: Outcome) -> str:
+        kept, dropped = [], 0
+        for paragraph in paragraphs_of(text, self.config.short_letters):
+            long = letters_of(paragraph, self.config.short_letters) >= self.config.short_letters
+            if long and self._is_surely_other(language_scores(paragraph.strip())):
+                dropped += 1
+            else:
+                kept.append(paragraph)
+        if not dropped:
+            return text
+        outcome.changed["paragraphs"] += 1
+        outcome.findings["paragraphs_in_other_languages"] += dropped
+        return "".join(kept)
+
+
+def languages_of(text: str) -> dict[str, float]:
+    """How likely each language is, by the size of the passages in it; the likeliest first, empty without letters.
+
+    Args:
+        text: any; of a long one six passages are judged.
+    """
+    passages = list(passages_of(text))
+    if len(passages) > JUDGED_PASSAGES:
+        passages = [passages[n * len(passages) // JUDGED_PASSAGES] for n in range(JUDGED_PASSAGES)]
+    sums: Counter[str] = Counter()
+    size = 0
+    for passage in passages:
+        if scores := language_scores(passage):
+            size += len(passage)
+            for language, score in scores.items():
+                sums[language] += score * len(passage)  # type: ignore[assignment]
+    return {language: total / size for language, total in sums.most_common()}
+
+
+_LETTER = re.compile(r"[^\W\d_]")
+_EAST_ASIAN = re.compile("[\u3041-\u30fa\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U000323af]")
+
+
+def letters_of(text: str, enough: int) -> int:
+    """Letters, a Chinese, Japanese or Korean one as three; no more are counted than are needed to know of `enough`."""
+    text = text[: 4 * enough + 200] if len(text) > 20 * enough + 1000 else text
+    count = len(_LETTER.findall(text))
+    return count if text.isascii() else count + 2 * len(_EAST_ASIAN.findall(text))
+
+
+def paragraphs_of(text: str, letters: int) -> Iterator[str]:
+    """Parts of a text that are judged alone; joined, they are the text again.
+
+    Args:
+        text: any.
+        letters: a line with so many is a part; shorter lines go together up to an empty line.
+    """
+    held = ""
+    for line in text.splitlines(keepends=True) if "\r" in text else re.findall(r"[^\n]*\n|[^\n]+", text):
+        if held and (line.isspace() or letters_of(line, letters) >= letters):
+            if line.isspace():
+                yield held + line
+                held = ""
+                continue
+            yield held
+            held = ""
+        held += line
+        if letters_of(line, letters) >= letters:
+            yield held
+            held = ""
+    if held:
+        yield held
