@@ -198,7 +198,7 @@ def test_a_full_disk(tmp_path: Path, small_text, monkeypatch) -> None:
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("stepwell.data.prepare.np.save", full)
+    monkeypatch.setattr("stepwell.data.text_package.np.save", full)
     with pytest.raises(DiskError, match="No space left"):
         prepare_text(DataConfig(sources=(str(path),)), tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from stepwell.data.documents import Document
     from stepwell.data.engines import Engine
     from stepwell.data.facts import CorpusFacts, StepFacts
-    from stepwell.data.prepare import PreparedText, prepare_text, read_documents
+    from stepwell.data.prepare import prepare_text, read_documents
     from stepwell.data.steps.step import Surroundings, TextMaker
+    from stepwell.data.text_package import PreparedText
     from stepwell.data.tokens.packing import Batch, PackedEpoch, Packer, pack_best_fit
     from stepwell.data.tokens.shards import TokenShards, TokenSplit, tokenize_documents, tokenize_text
 else:
@@ -29,7 +30,7 @@ else:
             "Engine": "engines",
             "PackedEpoch": "tokens.packing",
             "Packer": "tokens.packing",
-            "PreparedText": "prepare",
+            "PreparedText": "text_package",
             "StepFacts": "facts",
             "Surroundings": "steps.step",
             "TextMaker": "steps.step",
