@@ -9,7 +9,7 @@ STAMP := $(VENV)/.stepwell-installed
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-fast setup check format docs weights clean bench-loop bench-families bench-train bench-tricks
+.PHONY: help quickstart test test-fast setup check format docs weights clean bench-loop bench-families bench-train bench-tricks bench-data
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ bench-train: $(STAMP) ## measure training against other programs (an hour and a 
 
 bench-tricks: $(STAMP) ## measure what each choice of the default recipe is worth (an hour), for the ledger
 	$(BIN)/python benchmarks/tricks.py
+
+bench-data: $(STAMP) ## measure how well and how fast data is prepared, for the ledger; DATATROVE=PYTHON has datatrove beside
+	$(BIN)/python benchmarks/data.py $(if $(DATATROVE),--datatrove $(DATATROVE))
 
 clean: ## remove caches and built packages (.venv and runs/ stay)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

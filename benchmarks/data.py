@@ -15,11 +15,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
 
-from data_rows import judging, speed
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "planted"))
+
+import planted_scores
+from data_rows import speed
 from planted_corpus import plant
 from training import circumstances
 from training_rows.measuring import BENCHMARKS, DATA
@@ -28,7 +32,7 @@ from stepwell.data.steps.catalog import STEPS
 
 
 def main() -> None:
-    names = [*judging.ROWS, "speed"]
+    names = [*planted_scores.ROWS, "speed"]
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rows", default=",".join(names), help=f"some of {','.join(names)}")
     arguments.add_argument("--plain", type=int, default=400, help="good documents of each language")
@@ -36,7 +40,7 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=0, help="another one, another corpus")
     arguments.add_argument("--datatrove", type=Path, help="the interpreter that has datatrove")
     arguments.add_argument("--rounds", type=int, default=5, help="how often the sides take turns")
-    arguments.add_argument("--megabytes", type=int, default=32, help="of text for the speed of each step")
+    arguments.add_argument("--megabytes", type=int, default=8, help="of text for the speed of each step")
     arguments.add_argument("--quick", action="store_true", help="a small corpus, one round, nothing for the ledger")
     asked = arguments.parse_args()
     chosen = asked.rows.split(",")
@@ -46,7 +50,7 @@ def main() -> None:
         arguments.error(f"there is no {DATA} with real text to plant in (STEPWELL_DATA names another place)")
     if asked.quick:
         asked.plain, asked.each, asked.rounds, asked.megabytes = 60, 12, 1, 2
-    records = judge_all([name for name in chosen if name in judging.ROWS], asked)
+    records = judge_all([name for name in chosen if name in planted_scores.ROWS], asked)
     if "speed" in chosen:
         records += speed.measure_all(asked.datatrove, rounds=asked.rounds, num_bytes=asked.megabytes * 1_000_000)
     if not asked.quick:
@@ -60,20 +64,20 @@ def judge_all(rows: list[str], asked: argparse.Namespace) -> list[dict[str, obje
     planted = plant(DATA, plain=asked.plain, each=asked.each, seed=asked.seed)
     size = sum(len(case.text.encode()) for case in planted.cases)
     print(f"{len(planted.cases):,} documents, {size / 1e6:.1f} MB, seed {asked.seed}\n")
-    scores: list[judging.Score] = []
+    scores: list[planted_scores.Score] = []
     with tempfile.TemporaryDirectory() as folder:
-        bench = judging.Bench(planted, Path(folder))
+        bench = planted_scores.Bench(planted, Path(folder))
         for name in rows:
-            kinds, measure = judging.ROWS[name]
+            kinds, measure = planted_scores.ROWS[name]
             if absent := [kind for kind in kinds if kind not in STEPS]:
                 print(f"{name}: left out, for there is no step {', '.join(absent)}")
                 continue
             began = time.monotonic()
             found = measure(bench)
             scores += found
-            print(f"{judging.table_of(found)}\n({name}: {time.monotonic() - began:.1f} s)\n", flush=True)
+            print(f"{planted_scores.table_of(found)}\n({name}: {time.monotonic() - began:.1f} s)\n", flush=True)
     missed = [score for score in scores if not score.met]
-    print("every bound is reached" if not missed else f"not reached:\n{judging.table_of(missed)}")
+    print("every bound is reached" if not missed else f"not reached:\n{planted_scores.table_of(missed)}")
     corpus = {"documents": len(planted.cases), "bytes": size, "seed": asked.seed}
     return [{"benchmark": "data", **score.record(), "corpus": corpus} for score in scores]
 
