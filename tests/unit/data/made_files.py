@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
+import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
 
 from docx import Document
-from warcio.statusandheaders import StatusAndHeaders
-from warcio.warcwriter import WARCWriter
 
 
 def pdf(pages: Sequence[str]) -> bytes:
@@ -25,7 +25,8 @@ def pdf(pages: Sequence[str]) -> bytes:
     bodies = [
         "<< /Type /Catalog /Pages 2 0 R >>",
         f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>",
-        "<< /Type /Font /Subtype /Type0 /BaseFont /F /Encoding /Identity-H /DescendantFonts [4 0 R] /ToUnicode 5 0 R >>",
+        "<< /Type /Font /Subtype /Type0 /BaseFont /F /Encoding /Identity-H "
+        "/DescendantFonts [4 0 R] /ToUnicode 5 0 R >>",
         "<< /Type /Font /Subtype /CIDFontType2 /BaseFont /F /DW 1000 /CIDSystemInfo "
         "<< /Registry (Adobe) /Ordering (Identity) /Supplement 0 >> >>",
         f"<< /Length {len(cmap)} >>\nstream\n{cmap}\nendstream",
@@ -111,19 +112,21 @@ def tarred(files: Mapping[str, bytes], mode: str = "w") -> bytes:
     return out.getvalue()
 
 
-def warc(pages: Sequence[tuple[str, str, str, bytes]], *, gzip: bool = True) -> bytes:
+def warc(pages: Sequence[tuple[str, str, str, bytes]], *, packed: bool = True, more_headers: str = "") -> bytes:
     """A web archive of (url, status, content type, body)."""
-    out = io.BytesIO()
-    writer = WARCWriter(out, gzip=gzip)
-    writer.write_record(writer.create_warcinfo_record("x.warc.gz", {"software": "made"}))
+    records = [_record("warcinfo", "", "application/warc-fields", b"software: made\r\n")]
     for url, status, kind, body in pages:
-        headers = StatusAndHeaders(status, [("Content-Type", kind)], protocol="HTTP/1.1")
-        record = writer.create_warc_record(
-            url,
-            "response",
-            payload=io.BytesIO(body),
-            http_headers=headers,
-            warc_headers_dict={"WARC-Date": "2026-01-02T03:04:05Z"},
-        )
-        writer.write_record(record)
-    return out.getvalue()
+        head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n{more_headers}Content-Length: {len(body)}\r\n\r\n"
+        records.append(_record("request", url, "application/http; msgtype=request", b"GET / HTTP/1.1\r\n\r\n"))
+        records.append(_record("response", url, "application/http; msgtype=response", head.encode() + body))
+    return b"".join(gzip.compress(record) if packed else record for record in records)
+
+
+def _record(kind: str, url: str, content_type: str, block: bytes) -> bytes:
+    target = f"WARC-Target-URI: {url}\r\n" if url else ""
+    head = (
+        f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Record-ID: <urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, kind + url)}>\r\n"
+        f"{target}WARC-Date: 2026-01-02T03:04:05Z\r\nContent-Type: {content_type}\r\n"
+        f"Content-Length: {len(block)}\r\n\r\n"
+    )
+    return head.encode() + block + b"\r\n\r\n"

@@ -205,7 +205,7 @@ def test_a_few_bad_lines_are_skipped_and_counted(tmp_path: Path) -> None:
     path.write_text('{"text": "good"}\n' * 150 + "not json\n", encoding="utf-8")
     texts, reports = read(path)
     assert len(texts) == 150
-    assert reports == [f"{path}: 1 of 151 lines could not be read (the first is line 151: 'not json' (Expecting value: line 1 column 1 (char 0))); skipped"]
+    assert reports[0].startswith(f"{path}: 1 of 151 lines could not be read (the first is line 151: 'not json' (")
 
 
 def test_html_main_text(tmp_path: Path) -> None:

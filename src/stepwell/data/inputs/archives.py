@@ -12,9 +12,10 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import PurePosixPath
-from typing import IO, BinaryIO, Self, cast
+from typing import IO, BinaryIO, Self
 
 from stepwell.data.inputs.content import Content, metered, split_suffixes
 from stepwell.data.inputs.reading import Reading
@@ -80,7 +81,8 @@ def _zip_members(content: Content, wanted: Callable[[str, str | None], bool]) ->
             with zipfile.ZipFile(stream) as archive:
                 for info in archive.infolist():
                     if not info.is_dir() and wanted(info.filename, _zip_problem(info)):
-                        yield _member(content, info.filename, _opener(archive, info, content), opens_again=True)
+                        opened = partial(_opened, partial(archive.open, info), content)
+                        yield _member(content, info.filename, opened, opens_again=True)
         except (zipfile.BadZipFile, NotImplementedError) as error:
             raise _damaged(content, "zip", error) from None
 
@@ -91,24 +93,39 @@ def _zip_problem(info: zipfile.ZipInfo) -> str | None:
     return "links" if (info.external_attr >> 16) & 0o170000 == _LINK else None
 
 
-def _opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo, content: Content) -> Callable[[], BinaryIO]:
-    return lambda: metered(_ZipMember(archive.open(info)), content.allowance)
+def _opened(opened: Callable[[], IO[bytes] | None], archive: Content) -> BinaryIO:
+    return metered(_Member(opened), archive.allowance)
 
 
-class _ZipMember:
-    """A member's bytes; damage is said as other damaged files say it."""
+class _Member:
+    """A member's bytes; damage is said as that of any other file.
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
+    Args:
+        opened: opens it.
+
+    Raises:
+        OSError: when it cannot be opened.
+    """
+
+    def __init__(self, opened: Callable[[], IO[bytes] | None]) -> None:
+        with _as_os_error():
+            self._stream = opened()
 
     def read(self, size: int) -> bytes:
-        try:
-            return self._stream.read(size)
-        except (zipfile.BadZipFile, zlib.error) as error:
-            raise OSError(str(error)) from error
+        with _as_os_error():
+            return b"" if self._stream is None else self._stream.read(size)
 
     def close(self) -> None:
-        self._stream.close()
+        if self._stream is not None:
+            self._stream.close()
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, tarfile.TarError, NotImplementedError, RuntimeError) as error:
+        raise OSError(str(error)) from error
 
 
 class _CheckedTarInfo(tarfile.TarInfo):
@@ -118,8 +135,8 @@ class _CheckedTarInfo(tarfile.TarInfo):
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         try:
             return super().frombuf(buf, encoding, errors)
-        except tarfile.InvalidHeaderError as error:  # type: ignore[attr-defined]
-            raise tarfile.ReadError(str(error)) from None
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(f"damaged header ({error})") from None
 
 
 def _tar_members(content: Content, wanted: Callable[[str, str | None], bool]) -> Iterator[Content]:
@@ -130,14 +147,10 @@ def _tar_members(content: Content, wanted: Callable[[str, str | None], bool]) ->
                     archive.members.clear()  # type: ignore[attr-defined] # it keeps them all, and there may be a million
                     problem = None if info.isreg() else "links or devices"
                     if not info.isdir() and wanted(info.name, problem):
-                        member = cast("BinaryIO", archive.extractfile(info))
-                        yield _member(content, info.name, partial(_itself, member), opens_again=False)
+                        opened = partial(_opened, partial(archive.extractfile, info), content)
+                        yield _member(content, info.name, opened, opens_again=False)
         except tarfile.TarError as error:
             raise _damaged(content, "tar", error) from None
-
-
-def _itself(stream: BinaryIO) -> BinaryIO:
-    return stream
 
 
 def _damaged(content: Content, kind: str, error: Exception) -> DataError:

@@ -179,7 +179,10 @@ class _Metered(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self._stream.read(len(buffer)) or b""
+        try:
+            data = self._stream.read(len(buffer)) or b""
+        except EOFError as error:  # some libraries take it for a good end
+            raise OSError(str(error)) from error
         self._allowance.spend(len(data))
         buffer[: len(data)] = data
         return len(data)

@@ -111,18 +111,27 @@ class Decoder:
         head = stream.read(HEAD_BYTES)
         encoding = encoding_of(head)
         refuse_binary(head, self._name)
-        errors = "surrogateescape" if encoding == "utf-8" else "replace"
-        decoder = codecs.getincrementaldecoder(encoding)(errors=errors)
+        decoder = codecs.getincrementaldecoder(encoding)("strict" if encoding == "utf-8" else "replace")
         chunk, seen = head + stream.read(CHUNK_BYTES), 0
         while chunk:
             start = seen - len(decoder.getstate()[0])
-            text = decoder.decode(chunk)
+            try:
+                text = decoder.decode(chunk)
+            except UnicodeDecodeError:  # from here on with an eye on every character, which is slower
+                state = decoder.getstate()
+                decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+                decoder.setstate(state)
+                text = decoder.decode(chunk)
             seen += len(chunk)
-            yield self._replaced(text, start) if errors == "surrogateescape" else text
+            yield self._replaced(text, start) if decoder.errors == "surrogateescape" else text
             if self._bad_bytes > self._hopeless_ratio * seen:
                 raise self._other_encoding(head)
             chunk = stream.read(CHUNK_BYTES)
-        yield self._replaced(decoder.decode(b"", final=True), seen)
+        rest = decoder.getstate()[0]
+        if encoding == "utf-8":
+            yield self._replaced(rest.decode("utf-8", errors="surrogateescape"), seen - len(rest))
+        else:
+            yield decoder.decode(b"", final=True)
 
     def _replaced(self, text: str, start: int) -> str:
         """Put U+FFFD for each run of bytes that are not UTF-8; `start` is where `text` stands in the file."""

@@ -7,7 +7,7 @@ lines of their own when their parent has no text beside them. This file leaves o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 _INLINE = re.compile(
@@ -15,8 +15,8 @@ _INLINE = re.compile(
     "strike|strong|sub|sup|time|tt|u|var|wbr"
 )
 _UNSEEN = frozenset({"script", "style", "head", "template", "svg", "math", "rt", "rp", "noscript"})
-_BLANKS = re.compile(r"[ \t\r\f\v]*\n[ \t\r\f\v\n]*")
-_SPACE = re.compile(r"\s+")
+_SPACE = re.compile("[ \t\r\n\f]+")  # not the spaces that are signs of their own (no-break, ideographic)
+_LINE_ENDS = re.compile("[ \t]*\n(?:[ \t]*\n)*")
 
 
 def local_name(element: Any) -> str:
@@ -27,47 +27,54 @@ def local_name(element: Any) -> str:
 
 def page_text(root: Any) -> str:
     """The text of an XHTML element; one block on each line."""
-    return _tidy("".join(_pieces(root, _is_block, _UNSEEN)))
+    return _text(root, _by_name, _UNSEEN)
 
 
 def record_text(root: Any) -> str:
     """The text of an element of any XML."""
-    return _tidy("".join(_pieces(root, _is_alone, frozenset())))
+    return _text(root, _by_company, frozenset())
 
 
-def _is_block(element: Any) -> bool:
-    return not _INLINE.fullmatch(local_name(element).lower())
+def _by_name(parent: Any) -> list[bool]:
+    """Whether each child stands on lines of its own: in XHTML by its name."""
+    return [not _INLINE.fullmatch(local_name(child).lower()) for child in parent]
 
 
-def _is_alone(element: Any) -> bool:
-    parent = element.getparent()
-    if parent is None:
-        return True
-    return not (parent.text and parent.text.strip()) and not any(one.tail and one.tail.strip() for one in parent)
+def _by_company(parent: Any) -> list[bool]:
+    """Likewise where names mean nothing: when no text stands beside the children."""
+    texts = [parent.text, *(child.tail for child in parent)]
+    return [not any(text and text.strip() for text in texts)] * len(parent)
 
 
-def _pieces(root: Any, is_block: Callable[[Any], bool], unseen: frozenset[str]) -> Iterator[str]:
-    """Text in order, a line end around each block. An own stack: a tree may be deeper than Python calls."""
-    stack: list[Any] = [root]
+def _text(root: Any, are_blocks: Callable[[Any], list[bool]], unseen: frozenset[str]) -> str:
+    """The text in order, a line end around each block; blanks count as in HTML: one for many, but for `pre`."""
+    pieces = ["\n"]
+
+    def add(text: str | None, as_it_is: bool) -> None:
+        if text and not as_it_is:
+            text = _SPACE.sub(" ", text)
+            if pieces[-1][-1] in " \n":
+                text = text.lstrip(" ")
+        if text:
+            pieces.append(text)
+
+    stack: list[tuple[Any, bool, bool]] = [(root, True, False)]  # a tree may be deeper than Python calls
     while stack:
-        here = stack.pop()
+        here, is_block, as_it_is = stack.pop()
         if isinstance(here, str):
-            yield here
+            add(here, as_it_is)
             continue
-        name = local_name(here)
-        tail = _SPACE.sub(" ", here.tail) if here.tail and here is not root else ""
-        if not name or name.lower() in unseen:
-            yield tail
+        name = local_name(here).lower()
+        if here is not root:
+            stack.append((here.tail or "", False, as_it_is))
+        if not name or name in unseen:
             continue
-        end = "\n" if is_block(here) else ""
-        yield end
-        if here.text and name.lower() != "pre":
-            yield _SPACE.sub(" ", here.text)
-        elif here.text:
-            yield here.text
-        stack.append(end + tail)
-        stack.extend(reversed(here))
-
-
-def _tidy(text: str) -> str:
-    return _BLANKS.sub("\n", text).strip()
+        if is_block:
+            pieces.append("\n")
+            stack.append(("\n", False, True))
+        as_it_is = as_it_is or name == "pre"
+        add(here.text, as_it_is)
+        stack.extend(
+            (child, block, as_it_is) for child, block in reversed(list(zip(here, are_blocks(here), strict=True)))
+        )
+    return _LINE_ENDS.sub("\n", "".join(pieces)).strip("\n ")

@@ -16,9 +16,10 @@ from stepwell.data.inputs.html import decoded
 from stepwell.data.inputs.reading import Reading, Text
 from stepwell.data.inputs.rows import check_columns
 from stepwell.data.inputs.worker import parse
-from stepwell.errors import DataError
+from stepwell.errors import DataError, StepwellError
 
 COLUMNS = ("url", "date", "content_type", "status")
+_WITH_PAGES = ("response", "resource", "conversion")
 _HTML = ("text/html", "application/xhtml+xml")
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
 
@@ -45,6 +46,8 @@ def read_warc(content: Content, reading: Reading) -> Iterator[Text]:
             text = _text_of(record, kind, said, reading, passed)
             if text:
                 yield Text((text,), is_row=True, columns=_columns_of(record, kind, reading.columns))
+    if not pages:
+        reading.report(f"{content.name}: an archive without pages")
     if passed:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in passed.most_common())
         reading.report(f"{content.name}: {passed.total():,} of {pages:,} pages were passed over ({reasons})")
@@ -54,20 +57,33 @@ def _records(stream: Any, name: str) -> Iterator[Any]:
     """Records that may hold a page."""
     try:
         from warcio.archiveiterator import ArchiveIterator
-        from warcio.exceptions import ArchiveLoadFailed
-        from warcio.statusandheaders import StatusAndHeadersParserException
     except ImportError as error:
         raise DataError(
             f"{name}: WARC needs the library warcio", got=str(error), do="pip install 'stepwell[data]'"
         ) from None
     try:
         for record in ArchiveIterator(stream, arc2warc=True):
-            if record.rec_type in ("response", "resource", "conversion"):
+            if record.rec_type in _WITH_PAGES:
                 yield record
-    except (ArchiveLoadFailed, StatusAndHeadersParserException) as error:
-        raise DataError(
-            f"{name}: cannot be read as WARC", got=str(error).strip().splitlines()[0][:200], wanted="a whole WARC file"
-        ) from None
+            while record.raw_stream.read(1 << 16):
+                pass
+            no_length = record.format == "warc" and record.rec_headers.get_header("Content-Length") is None
+            if no_length or getattr(record.raw_stream, "limit", 0) > 0:
+                raise _damaged(name, "the end inside of a record")
+    except (StepwellError, OSError, EOFError):
+        raise
+    except Exception as error:  # warcio has errors of its own, and stumbles over a few things
+        is_told = type(error).__module__.startswith("warcio") and str(error).strip()
+        raise _damaged(name, str(error).strip() if is_told else "a record that is not whole") from None
+
+
+def _damaged(name: str, got: str) -> DataError:
+    return DataError(
+        f"{name}: cannot be read as WARC",
+        got=got.splitlines()[0][:200],
+        wanted="a whole WARC file",
+        do="fetch it again",
+    )
 
 
 def _kind_of(record: Any) -> tuple[str, str | None]:

@@ -67,10 +67,10 @@ class ParserProcess:
             seconds: for each part of it.
         """
         with self._lock:
-            process = self._process
-            if process is None or process.poll() is not None:
-                process = self._process = self._started()
-            finished = False
+            if self._process is None or self._process.poll() is not None:
+                self._end()
+                self._process = self._started()
+            process, finished = self._process, False
             try:
                 _send(process.stdin, _PART, kind.encode())
                 _send(process.stdin, _PART, data)

@@ -16,12 +16,12 @@ from stepwell.data.inputs.content import Content
 from stepwell.data.inputs.decoding import at_line_ends
 from stepwell.data.inputs.markup import local_name, record_text
 from stepwell.data.inputs.parsed import need_parser
-from stepwell.data.inputs.reading import Limits, Reading, Text
+from stepwell.data.inputs.reading import Reading, Text
 from stepwell.data.inputs.rows import TEXT_COLUMNS, check_columns, read_rows
 from stepwell.data.inputs.worker import parse
 from stepwell.errors import DataError
 
-PEEKED_BYTES = 1 << 20
+PEEKED_BYTES = 1 << 22
 FED_BYTES = 1 << 16
 WIKI_COLUMNS = ("title", "id", "timestamp")
 _PROSE = re.compile("p|para|l|lg|ab|s|seg|w|pc|head|title|br|lb|pb|hi|note|i|b|em|emph|li|tr|td", re.IGNORECASE)
@@ -204,7 +204,7 @@ def _rows_of(records: Iterator[Any], reading: Reading) -> Iterator[Mapping[str, 
 def _one_text(stream: BinaryIO, head: bytes, content: Content, reading: Reading) -> Iterator[Text]:
     from lxml import etree
 
-    most_bytes = Limits().document_bytes
+    most_bytes = content.limits.document_bytes
     parser = _parser(("start",))
     size, chunk = 0, head
     try:
