@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from stepwell.data.steps.annotate import Annotate, AnnotateConfig
 from stepwell.data.steps.boilerplate import Boilerplate, BoilerplateConfig
 from stepwell.data.steps.clean import Clean, CleanConfig
 from stepwell.data.steps.decontaminate import Decontaminate, DecontaminateConfig
@@ -30,6 +31,7 @@ AnyStepConfig = Annotated[
     CleanConfig
     | BoilerplateConfig
     | LanguageConfig
+    | AnnotateConfig
     | SelectionConfig
     | PerplexityConfig
     | QualityConfig
@@ -60,6 +62,7 @@ STEPS: dict[str, type[Step[Any]]] = {
     "resample": Resample,
     "mix": Mix,
     "order": Order,
+    "annotate": Annotate,
 }
 """Kind -> class, in the order that fits most corpora."""
 
