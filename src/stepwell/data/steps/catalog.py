@@ -15,6 +15,7 @@ from stepwell.data.steps.boilerplate import Boilerplate, BoilerplateConfig
 from stepwell.data.steps.clean import Clean, CleanConfig
 from stepwell.data.steps.decontaminate import Decontaminate, DecontaminateConfig
 from stepwell.data.steps.duplicates import Duplicates, DuplicatesConfig
+from stepwell.data.steps.judge import Judge, JudgeConfig
 from stepwell.data.steps.labels import Labels, LabelsConfig
 from stepwell.data.steps.language import Language, LanguageConfig
 from stepwell.data.steps.mix import Mix, MixConfig
@@ -29,6 +30,7 @@ from stepwell.data.steps.step import Step, StepConfig, Surroundings
 
 AnyStepConfig = Annotated[
     CleanConfig
+    | JudgeConfig
     | BoilerplateConfig
     | LanguageConfig
     | AnnotateConfig
@@ -53,6 +55,7 @@ STEPS: dict[str, type[Step[Any]]] = {
     "language": Language,
     "protect": Protect,  # early: what a later step shows of a text it drops has masks in it
     "quality": Quality,
+    "judge": Judge,
     "duplicates": Duplicates,
     "near_duplicates": NearDuplicates,
     "perplexity": Perplexity,

@@ -5,11 +5,11 @@ This file leaves out the rules (`rules.py`, `lines.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import get_args
 
-from stepwell.data.documents import Document, cut
+from stepwell.data.documents import Document
+from stepwell.data.steps.passages import passages_of, sort_out
 from stepwell.data.steps.quality.config import LineRuleName, QualityConfig
 from stepwell.data.steps.quality.lines import without_bad_lines
 from stepwell.data.steps.quality.page import Page, is_chinese
@@ -33,32 +33,14 @@ class Quality(Step[QualityConfig]):
         """Findings: passages judged as Chinese and as other text, and rows too short to be judged."""
         outcome = Outcome()
         for document in documents:
-            passages = list(self._passages(document))
+            passages = passages_of(document, self.config.passage_bytes)
+            several = len(passages) > 1
             if self._line_rules:
                 passages = [self._without_lines(passage, outcome) for passage in passages]
-            several = len(passages) > 1
-            reasons = [self._reason(one, is_page=not several and self._is_page(one), out=outcome) for one in passages]
-            bad = [(one, reason) for one, reason in zip(passages, reasons, strict=True) if reason is not None]
-            outcome.dropped += bad
-            if several and not bad and not self._line_rules:
-                outcome.kept.append(document)
-            else:
-                outcome.kept += (one for one, reason in zip(passages, reasons, strict=True) if reason is None)
+            is_page = not several and (self.config.rows == "pages" or not document.is_row)
+            reasons = [self._reason(one, is_page, outcome) for one in passages]
+            sort_out(document, passages, reasons, outcome)
         return outcome
-
-    def _is_page(self, document: Document) -> bool:
-        return self.config.rows == "pages" or not document.is_row
-
-    def _passages(self, document: Document) -> Iterator[Document]:
-        """A text, or its passages where it is long."""
-        size = self.config.passage_bytes
-        if size is None or len(document.text) * 4 <= size or document.num_bytes <= size:
-            yield document
-            return
-        texts = [text for text in cut((document.text,), size) if not text.isspace()]
-        for number, text in enumerate(texts):
-            last = number == len(texts) - 1
-            yield replace(document, text=text, part=document.part + number, ends=last and document.ends)
 
     def _without_lines(self, document: Document, outcome: Outcome) -> Document:
         text, broken = without_bad_lines(document.text, is_chinese(document.text), self._line_rules, self.config)
