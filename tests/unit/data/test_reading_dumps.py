@@ -235,7 +235,7 @@ def test_a_web_archive_that_is_damaged(tmp_path: Path) -> None:
     last = plain.rindex(b"WARC/1.0")
     cases = [("a.warc.gz", packed[:cut]) for cut in (len(packed) // 2, len(packed) - 3, len(packed) - 100)]
     cases += [("a.warc", plain[:cut]) for cut in (len(plain) // 2, len(plain) - 10, last + 5, last + 100)]
-    cases += [("a.warc", plain[:cut]) for cut in range(last + 1, last + 420, 20)]
+    cases += [("a.warc", plain[:cut]) for cut in range(last + 1, len(plain) - 4, 20)]
     cases += [("a.warc", b"no archive\r\n\r\n" * 9)]
     for name, data in cases:
         with pytest.raises(DataError, match="cannot be read") as caught:
@@ -260,6 +260,23 @@ def test_a_body_that_is_packed_and_unpacks_to_too_much(tmp_path: Path) -> None:
     texts, reports = read(tmp_path, "a.warc.gz", data, limits=Limits(page_bytes=100_000))
     assert texts == [("small", {})]
     assert reports == ["1 of 2 pages were passed over (1 too large)"]
+
+
+def test_servers_that_speak_oddly(tmp_path: Path) -> None:
+    pages = [(f"http://x/{n}", "200 OK", "text/plain", b"words of some length") for n in range(3)]
+    data = made_files.warc(pages, packed=False).replace(b"HTTP/1.1 200 OK", b"HTTP/2   200   ", 2)
+    assert len(read(tmp_path, "a.warc", data)[0]) == 3
+
+
+def test_a_record_that_is_longer_than_it_says(tmp_path: Path, capfd) -> None:
+    pages = [(f"http://x/{n}", "200 OK", "text/plain", b"words of some length") for n in range(3)]
+    data = made_files.warc(pages, packed=False)
+    at = data.index(b"Content-Length: ", data.index(b"WARC-Type: response")) + 16
+    end = data.index(b"\r", at)
+    data = data[:at] + str(int(data[at:end]) - 6).encode() + data[end:]
+    with pytest.raises(DataError, match="cannot be read as WARC"):
+        read(tmp_path, "a.warc", data)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_column_that_a_web_archive_has_not(tmp_path: Path) -> None:

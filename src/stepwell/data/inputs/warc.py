@@ -37,14 +37,11 @@ def read_warc(content: Content, reading: Reading) -> Iterator[Text]:
         for record in _records(stream, content.name):
             pages += 1
             kind, said = _kind_of(record)
-            if not (record.http_headers is None or str(record.http_headers.get_statuscode()).startswith("2")):
+            if not (_status(record) or "200").startswith("2"):
                 passed["not found or moved"] += 1
-                continue
-            if kind not in (*_HTML, "text/plain"):
+            elif kind not in (*_HTML, "text/plain"):
                 passed["no text or HTML"] += 1
-                continue
-            text = _text_of(record, kind, said, reading, passed)
-            if text:
+            elif text := _text_of(record, kind, said, reading, passed):
                 yield Text((text,), is_row=True, columns=_columns_of(record, kind, reading.columns))
     if not pages:
         reading.report(f"{content.name}: an archive without pages")
@@ -54,27 +51,39 @@ def read_warc(content: Content, reading: Reading) -> Iterator[Text]:
 
 
 def _records(stream: Any, name: str) -> Iterator[Any]:
-    """Records that may hold a page."""
+    """Records that hold a page, with what its server said of it."""
     try:
         from warcio.archiveiterator import ArchiveIterator
+        from warcio.statusandheaders import StatusAndHeadersParser
     except ImportError as error:
         raise DataError(
             f"{name}: WARC needs the library warcio", got=str(error), do="pip install 'stepwell[data]'"
         ) from None
+    of_server = StatusAndHeadersParser([], verify=False)  # any version of HTTP
+    records = ArchiveIterator(stream, no_record_parse=True, arc2warc=True)
+    records.INC_RECORD = ""  # what it would print
     try:
-        for record in ArchiveIterator(stream, arc2warc=True):
+        for record in records:
+            if record.format == "warc" and record.rec_headers.get_header("Content-Length") is None:
+                raise _damaged(name, "a record that does not say how long it is")
             if record.rec_type in _WITH_PAGES:
+                if record.rec_type == "response" and record.length:
+                    record.http_headers = of_server.parse(record.raw_stream)
                 yield record
             while record.raw_stream.read(1 << 16):
                 pass
-            no_length = record.format == "warc" and record.rec_headers.get_header("Content-Length") is None
-            if no_length or getattr(record.raw_stream, "limit", 0) > 0:
+            if getattr(record.raw_stream, "limit", 0) > 0:
                 raise _damaged(name, "the end inside of a record")
-    except (StepwellError, OSError, EOFError):
+    except (StepwellError, OSError):
         raise
     except Exception as error:  # warcio has errors of its own, and stumbles over a few things
         is_told = type(error).__module__.startswith("warcio") and str(error).strip()
         raise _damaged(name, str(error).strip() if is_told else "a record that is not whole") from None
+
+
+def _status(record: Any) -> str | None:
+    """What the server answered (`200`); None where no server was asked."""
+    return None if record.http_headers is None else str(record.http_headers.get_statuscode())
 
 
 def _damaged(name: str, got: str) -> DataError:
@@ -120,7 +129,7 @@ def _text_of(record: Any, kind: str, said: str | None, reading: Reading, passed:
 def _columns_of(record: Any, kind: str, wanted: tuple[str, ...]) -> dict[str, Any]:
     if not wanted:
         return {}
-    status = None if record.http_headers is None else str(record.http_headers.get_statuscode())
+    status = _status(record)
     there = {
         "url": record.rec_headers.get_header("WARC-Target-URI"),
         "date": record.rec_headers.get_header("WARC-Date"),
