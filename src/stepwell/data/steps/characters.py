@@ -106,7 +106,7 @@ _INLINE_TAGS = (
     "|strike|strong|sub|sup|svg|tt|u|var|video|wbr"
 )
 _TAG = re.compile(rf"</?(?:{_BLOCK_TAGS}|{_INLINE_TAGS})(?:\s[^<>]*)?/?>", re.IGNORECASE)
-_BLOCK = re.compile(rf"</?(?:{_BLOCK_TAGS})(?:\s[^<>]*)?/?>[ \t]*\n?", re.IGNORECASE)
+_BLOCK = re.compile(rf"(?:</?(?:{_BLOCK_TAGS})(?:\s[^<>]*)?/?>[ \t]*)+\n?", re.IGNORECASE)
 _INLINE = re.compile(rf"</?(?:{_INLINE_TAGS})(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _OPENINGS = re.compile(r"<!--|<(script|style)(?:\s[^<>]*)?>", re.IGNORECASE)
 _FENCE = re.compile(r"^[ ]{0,3}(```|~~~).*?(?:^[ ]{0,3}\1[^\n]*$|\Z)", re.MULTILINE | re.DOTALL)

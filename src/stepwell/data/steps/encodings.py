@@ -93,8 +93,9 @@ _PAIRS = re.compile("[\xa1-\xfe]{4}")
 _HIGH = re.compile("[^\x00-\x7f]")
 _SMALLEST_EVIDENCE = 4  # Chinese characters; as many pairs of accented letters in a row are not a word
 _SMALLEST_SHARE = 0.3  # of such letters in a line
-# The most frequent characters of modern Chinese: more than half of any text, and a twelfth of all common ones.
+# Punctuation, and the most frequent characters of modern Chinese: more than half of any text, a twelfth of the common.
 _FREQUENT = frozenset(
+    "，。！？、：；“”《》（）．"
     "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种事成方多经么去法学如都同现"
     "当没动面起看定天分还进好小部其些主样理心她本前开但因只从想实日军者意无力它与长把机十民第公此已工使情明性知全三又关点正业外将两高间由问很最重"
     "并物手应战向头文体政美相见被利什二等产或新己制身果加西斯月话合回特代内信表化老给世位次度门任常先海通教儿原东声提立及比员解水名真论处走义各"
@@ -113,11 +114,12 @@ def _gbk_of_latin_1(text: str) -> str:
         return text
     lines = text.split("\n")
     candidates = {number: fixed for number, line in enumerate(lines) if (fixed := _as_gbk(line)) is not None}
-    characters = [letter for fixed in candidates.values() for letter in fixed if "\u4e00" <= letter <= "\u9fff"]
+    letters = [letter for fixed in candidates.values() for letter in fixed]
+    characters = [letter for letter in letters if "\u4e00" <= letter <= "\u9fff"]
     if len(characters) < _SMALLEST_EVIDENCE:
         return text
     common = sum(b"\xb0" <= letter.encode("gb18030")[:1] <= b"\xd7" for letter in characters)
-    frequent = sum(letter in _FREQUENT for letter in characters)
+    frequent = sum(letter in _FREQUENT for letter in letters)
     if common < 0.8 * len(characters) or frequent < max(2, 0.12 * len(characters)):
         return text
     return "\n".join(candidates.get(number, line) for number, line in enumerate(lines))
