@@ -8,8 +8,9 @@ none. This file leaves out what is almost the same (`near_duplicates.py`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -103,7 +104,7 @@ class Duplicates(Step[DuplicatesConfig]):
     def _flags(self, level: Level, count: int, known: Arrays | None) -> list[NDArray[np.bool_]]:
         if known is None:
             return [np.zeros(0, bool)] * count
-        return np.split(known[level], np.cumsum(known[f"{level}_counts"])[:-1]) if count else []
+        return parts_of(known[level], known[f"{level}_counts"])
 
     def _cut(self, document: Document, again: Mapping[Level, NDArray[np.bool_]], outcome: Outcome) -> None:
         """Keep what is left of a document without the pieces that were there before."""
@@ -128,6 +129,12 @@ class Duplicates(Step[DuplicatesConfig]):
 def rank_of(document: Document) -> int:
     """Who is kept before whom: test, validation, all others."""
     return {"test": 0, "validation": 1}.get(document.split or "", 2)
+
+
+def parts_of(flags: NDArray[np.bool_], counts: Iterable[int]) -> list[NDArray[np.bool_]]:
+    """Flags cut to parts of so many."""
+    ends = np.cumsum([0, *counts])
+    return [flags[begin:end] for begin, end in pairwise(ends)]
 
 
 def without(text: str, spans: Sequence[Span]) -> str:
@@ -165,4 +172,4 @@ def _seen_before(looks: Sequence[Arrays], level: Level) -> list[tuple[NDArray[np
         alike = np.argsort(ordered, kind="stable")
         repeats = alike[1:][ordered[alike][1:] == ordered[alike][:-1]]
         again[np.concatenate(places)[first_to_last[repeats]]] = True
-    return list(zip(counts, np.split(again, ends[:-1]), strict=True))
+    return list(zip(counts, parts_of(again, [len(look[level]) for look in looks]), strict=True))

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from stepwell.data.documents import Document
 from stepwell.data.steps.clusters import clusters_of
-from stepwell.data.steps.duplicates import rank_of
+from stepwell.data.steps.duplicates import parts_of, rank_of
 from stepwell.data.steps.shingles import Hashes, batches, shingles_of
 from stepwell.data.steps.sketches import PERMUTATIONS, Sketches, bands_of, rows_of_a_band, sketches_of
 from stepwell.data.steps.step import Arrays, Joined, Outcome, Step, StepConfig
@@ -83,8 +83,7 @@ class NearDuplicates(Step[NearDuplicatesConfig]):
         again = np.empty(len(roots), bool)
         again[spilled.order] = roots != np.arange(len(roots))
         findings = _findings(roots, spilled, looks) | ({"not_compared_in_crowds": left_out} if left_out else {})
-        borders = np.cumsum(spilled.counts)[:-1]
-        return Joined([{"again": part} for part in np.split(again, borders)], findings)
+        return Joined([{"again": part} for part in parts_of(again, spilled.counts)], findings)
 
     def apply(self, documents: Sequence[Document], known: Arrays | None = None) -> Outcome:
         outcome = Outcome()
