@@ -97,9 +97,9 @@ def lengths_of(sizes: NDArray[np.int64]) -> Lengths | None:
     parts = next((parts for parts in (1, 2, 4, 8) if octaves * parts >= 12), 8)
     first = int(np.floor(np.log2(sizes.min()) * parts))
     last = int(np.floor(np.log2(sizes.max()) * parts)) + 1
-    edges = np.unique(np.round(2.0 ** (np.arange(first, last + 1) / parts)).astype(np.int64))
-    edges[0], edges[-1] = min(edges[0], sizes.min()), max(edges[-1], sizes.max() + 1)
-    counts, _ = np.histogram(sizes, np.append(edges[:-1], edges[-1]) - 0.5)
+    edges = np.round(2.0 ** (np.arange(first, last) / parts)).astype(np.int64)
+    edges = np.unique(np.append(np.clip(edges, sizes.min(), sizes.max()), sizes.max() + 1))
+    counts, _ = np.histogram(sizes, edges - 0.5)
     low, median, high = np.percentile(sizes, (5, 50, 95))
     bars = [(int(a), int(b), int(n)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]
     return Lengths(bars, parts, float(median), float(low), float(high), int(sizes.max()))

@@ -15,11 +15,11 @@ from markupsafe import Markup
 
 from stepwell.studies.report import figures
 from stepwell.studies.report.corpus.pictures import share_bar
-from stepwell.studies.report.corpus.words import named
+from stepwell.studies.report.corpus.words import clip, named
 from stepwell.studies.report.figures import number
 from stepwell.studies.report.words import Words
 
-MOST_ROWS, MOST_COLUMNS, MOST_LETTERS = 50, 8, 400
+MOST_ROWS, MOST_COLUMNS = 50, 8
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def counts_of(counts: Mapping[str, Any], name: Words | None = None) -> Counts:
     else:
         pairs.sort(key=lambda pair: (-pair[1], pair[0]))
     most = max((abs(value) for _, value in pairs), default=0.0) or 1.0
-    rows = [(named(clip(key)), show(value), share_bar(abs(value) / most)) for key, value in pairs[:MOST_ROWS]]
+    rows = [(named(key), show(value), share_bar(abs(value) / most)) for key, value in pairs[:MOST_ROWS]]
     return Counts(name, rows, max(0, len(pairs) - MOST_ROWS))
 
 
@@ -123,8 +123,3 @@ def short(value: Any) -> str:
 def show(value: float) -> str:
     """A count, or a number with a few digits."""
     return figures.show_count(value) if value == int(value) else figures.show_number(value)
-
-
-def clip(text: str) -> str:
-    """A text of bearable length."""
-    return text if len(text) <= MOST_LETTERS else text[:MOST_LETTERS] + " …"

@@ -18,7 +18,7 @@ from stepwell.studies.report import sections as run_sections
 from stepwell.studies.report.corpus import sections
 from stepwell.studies.report.corpus.counts import SPLITS, count_labels, count_tokens, count_words, lengths_of, sample_of
 from stepwell.studies.report.corpus.pictures import draw_lengths
-from stepwell.studies.report.corpus.words import say
+from stepwell.studies.report.corpus.words import clip, say
 from stepwell.studies.report.figures import show_bytes, show_number, show_ratio
 from stepwell.studies.report.page import packaged, render
 from stepwell.studies.report.words import Words, paragraph, same
@@ -61,7 +61,7 @@ def render_data_report(
         "frequent": sections.frequent(count_words(samples["train"].texts), samples["train"]),
         "fit": sections.fit(tokens) if tokens else None,
         "labels": [sections.balance(one) for one in count_labels(prepared, label_column)],
-        "problems": list(facts.problems)[: run_sections.MOST_PROBLEMS],
+        "problems": [clip(one, 1000) for one in facts.problems[: run_sections.MOST_PROBLEMS]],
         "more_problems": max(0, len(facts.problems) - run_sections.MOST_PROBLEMS),
         "recipe": recipe,
     }

@@ -17,11 +17,11 @@ from stepwell.studies.report import figures
 from stepwell.studies.report.corpus.counts import SPLITS, Labels, Sample, TokenCounts, WordCounts
 from stepwell.studies.report.corpus.findings import Counts, Findings, counts_of, view_of
 from stepwell.studies.report.corpus.pictures import share_bar
-from stepwell.studies.report.corpus.words import named, say, step_words
+from stepwell.studies.report.corpus.words import clip, named, say, step_words
 from stepwell.studies.report.figures import show_bytes, show_count, show_ratio
 from stepwell.studies.report.words import LANGUAGES, Words, joined, same
 
-MOST_SOURCES, MOST_CLASSES = 40, 40
+MOST_SOURCES, MOST_CLASSES, MOST_LETTERS = 40, 40, 1200
 SHOWN_LANGUAGES = 8
 DUPLICATES = ("duplicates", "near_duplicates", "same_pieces")
 LEAKAGE = ("decontaminate",)
@@ -74,7 +74,7 @@ def _sentences(facts: CorpusFacts) -> list[Words]:
 
 
 def _language(code: str) -> Words:
-    return LANGUAGES.get(code, same(code))
+    return LANGUAGES.get(code, same(clip(code, 40)))
 
 
 def _key_figures(facts: CorpusFacts) -> list[tuple[Words, str, Words | None]]:
@@ -154,7 +154,7 @@ def reasons(facts: CorpusFacts) -> list[Reasons]:
     for step in facts.steps:
         examples = []
         for reason, count in _by_size(step.dropped):
-            shown = [(one.source, one.text) for one in step.examples if one.reason == reason]
+            shown = [(clip(one.source), clip(one.text, MOST_LETTERS)) for one in step.examples if one.reason == reason]
             if shown:
                 number = say("examples", {"n": show_count(len(shown)), "count": show_count(count)})
                 examples.append((named(reason), number, shown))
@@ -193,7 +193,7 @@ def sizes(prepared: PreparedText, tokens: TokenCounts | None) -> Sizes:
         ],
         sources=[
             (
-                facts.sources[n].source,
+                clip(facts.sources[n].source),
                 show_count(facts.sources[n].documents),
                 show_bytes(facts.sources[n].bytes),
                 share_bar(facts.sources[n].bytes / whole),
@@ -255,8 +255,8 @@ def frequent(counts: WordCounts, sample: Sample) -> FrequentWords:
     return FrequentWords(
         show_bytes(sample.bytes),
         sample.whole,
-        [(name, [(word, share(n / total)) for word, n in words]) for name, words, total in lists if words],
-        [(line if len(line) <= 160 else line[:160] + " …", show_count(count)) for line, count in counts.lines],
+        [(name, [(clip(word, 80), share(n / total)) for word, n in words]) for name, words, total in lists if words],
+        [(clip(line, 160), show_count(count)) for line, count in counts.lines],
     )
 
 
@@ -295,7 +295,7 @@ def fit(tokens: TokenCounts) -> Fit:
             (say("rare"), show_ratio(tokens.rare / entries)),
             (say("half"), show_count(tokens.half)),
         ],
-        [(_drawn(token), share(count / tokens.total)) for token, count in tokens.most],
+        [(_drawn(token)[:80], share(count / tokens.total)) for token, count in tokens.most],
         [_drawn(token)[:80] for token in tokens.longest],
     )
 
@@ -321,7 +321,7 @@ def balance(labels: Labels) -> Balance:
     most, least = order[0], order[-1]
     ratio = figures.show_number(sizes[most] / sizes[least], 2)
     return Balance(
-        say("label column", {"name": labels.column}),
+        say("label column", {"name": clip(labels.column, 80)}),
         say("classes", {"n": len(order), "most": most[:60], "least": least[:60], "ratio": ratio}),
         [
             (

@@ -24,7 +24,12 @@ def step_words(kind: str) -> Words:
 
 def named(name: str) -> Words:
     """A reason, a change or a finding as a person would call it."""
-    return NAMES.get(name) or same(name.replace("_", " "))
+    return NAMES.get(name) or same(clip(name.replace("_", " "), 200))
+
+
+def clip(text: str, letters: int = 400) -> str:
+    """A text of bearable length."""
+    return text if len(text) <= letters else text[:letters] + " …"
 
 
 STEPS = {
