@@ -67,6 +67,19 @@ def test_too_few_examples(tmp_path):
     assert "noise: false" in told
 
 
+def test_a_column_of_numbers_is_no_column_of_classes(tmp_path):
+    told = message(tmp_path, [{**row, "label": number / 7} for number, row in enumerate(rows("a"))])
+    assert "no classes" in told
+    assert "column: ..." in told
+
+
+def test_too_many_to_judge(tmp_path, monkeypatch):
+    monkeypatch.setattr("stepwell.data.steps.labels.JUDGED_CELLS", 500)
+    assert "300 documents times 2 classes" in message(tmp_path, rows("a", "b"))
+    monkeypatch.undo()
+    prepared(tmp_path, rows("a", "b"), noise=False)
+
+
 def test_several_labels_of_one_document(tmp_path):
     told = message(tmp_path, rows(["a", "b"]))
     assert "not one label" in told

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
@@ -166,13 +167,15 @@ class Repeating(Step[GroupedConfigT], Generic[GroupedConfigT]):
         codes = np.concatenate([np.zeros(0, np.int64), *parts])
         sizes = np.concatenate([np.zeros(0, np.int64), *(look["size"] for look in held)])
         draws = np.concatenate([np.zeros(0, np.uint64), *(look["draw"] for look in held)])
-        before = {name: int(sizes[codes == code].sum()) for code, name in enumerate(names)}
+        order = np.argsort(codes, kind="stable")
+        borders = np.searchsorted(codes[order], np.arange(len(names) + 1))
+        members = {name: order[start:end] for name, (start, end) in zip(names, pairwise(borders), strict=True)}
+        before = {name: int(sizes[own].sum()) for name, own in members.items()}
         epochs = self.plan(before)
         times = np.ones(len(codes), np.int64)
-        for code, name in enumerate(names):
-            own = codes == code
+        for name, own in members.items():
             times[own] = times_of(sizes[own], draws[own], epochs[name])
-        after = {name: int((sizes * times)[codes == code].sum()) for code, name in enumerate(names)}
+        after = {name: int((sizes[own] * times[own]).sum()) for name, own in members.items()}
         ends = np.cumsum([len(part) for part in parts])
         known = [{"times": times[end - len(part) : end]} for part, end in zip(parts, ends, strict=True)]
         ungrouped = int(sum(look["ungrouped"] for look in held))

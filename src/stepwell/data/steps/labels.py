@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from stepwell.data.active import Uncertainty, choose_to_label
+from stepwell.data.active import POOL_FACTOR, Uncertainty, choose_to_label
 from stepwell.data.documents import SPLITS, Document
 from stepwell.data.labels import (
     LABEL_COLUMNS,
@@ -35,6 +35,10 @@ from stepwell.errors import DataError
 FITTED_TEXTS = 30_000
 """Training documents that the models learn from, at most; all are judged."""
 
+JUDGED_CELLS = 100_000_000
+"""Documents times classes that are judged, at most: 800 MB of probabilities."""
+
+FEW_CLASSES = 20
 SHOWN_CHARACTERS = 400
 SHOWN_CONFUSIONS = 50
 
@@ -152,10 +156,19 @@ class Labels(Step[LabelsConfig]):
                 f"{_beginning(looks, example, 60)!r}",
                 do="label them, or say what becomes of them: missing: drop or missing: keep",
             )
-        if len(corpus.counts("train")) < 2:
+        counts = corpus.counts("train")
+        if len(counts) > max(FEW_CLASSES, sum(counts.values()) // 2):
+            raise DataError(
+                "labels: the column has no classes",
+                got=f"{len(counts):,} different values in {sum(counts.values()):,} training documents, such as "
+                f"{', '.join(name[:40] for name in list(counts)[:4])}",
+                wanted="a few classes with several documents each",
+                do="name the column with the labels: {kind: labels, column: ...}",
+            )
+        if len(counts) < 2:
             raise DataError(
                 "labels: fewer than two classes in training",
-                got=", ".join(f"{name} ({count:,})" for name, count in corpus.counts("train").items()) or "none",
+                got=", ".join(f"{name} ({count:,})" for name, count in counts.items()) or "none",
                 wanted="two classes or more",
                 do="check that the column has the labels, or leave the step out",
             )
@@ -283,9 +296,16 @@ class _Judge:
             names = self._corpus.names
             raise DataError(
                 "labels: too few examples to judge labels",
-                got=", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True)),
+                got=", ".join(f"{name[:40]} {count:,}" for name, count in [*zip(names, counts, strict=True)][:9]),
                 wanted=f"two classes with {FOLDS} different training documents each",
                 do="add examples, or only count the labels: noise: false",
+            )
+        if len(learnable) * len(self._corpus.label) > JUDGED_CELLS:
+            raise DataError(
+                "labels: too many to judge at once",
+                got=f"{len(self._corpus.label):,} documents times {len(learnable):,} classes",
+                wanted=f"at most {JUDGED_CELLS:,} of their product",
+                do="only count the labels (noise: false), or judge a part of the sources",
             )
         return learnable
 
@@ -351,8 +371,9 @@ class _Judge:
         """Training documents without a label that are worth labelling, the most uncertain of each kind."""
         corpus = self._corpus
         wanted = (corpus.label < 0) & (corpus.split == 0)
-        places = np.flatnonzero(wanted)
         found = self.probabilities(wanted)
+        pool = choose_to_label(found, count * POOL_FACTOR, by=by)  # only these need vectors
+        places, found = np.flatnonzero(wanted)[pool], found[pool]
         texts = _texts_at(self._looks, places, corpus.sizes)
         rows = choose_to_label(found, count, by=by, vectors=self._models.vectors(texts))
         return [
