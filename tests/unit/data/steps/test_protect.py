@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from stepwell.config import build
+from stepwell.data import DataConfig, prepare_text
 from stepwell.data.documents import Document
 from stepwell.data.steps.protect.protecting import Protect, ProtectConfig
 from stepwell.data.steps.step import Surroundings
@@ -99,3 +103,61 @@ def test_a_shard_without_anything() -> None:
     assert look["document"].shape == (0,)
     assert all(value.dtype != np.object_ for value in look.values())
     assert protect().apply([], look).kept == []
+
+
+def ends_of_sentences(texts):
+    """A function of a user's: every full stop is a name."""
+    return [[(at, at + 1) for at, one in enumerate(text) if one in ".。"] for text in texts]
+
+
+def test_names_come_from_a_list(tmp_path) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text("Ann\n王小明\n王小\n\nAnn Lee\n", encoding="utf-8")
+    names = {"kind": "list", "path": str(path)}
+    assert (
+        masked("Ann Lee met Ann, not Annie; 请找王小明或王小二。", names=names)
+        == "<NAME> met <NAME>, not Annie; 请找<NAME>或<NAME>二。"
+    )
+    assert masked("Ann, 王小明, Ann", names=names, pseudonyms=True, masks={"name": "[P]"}) == "[P_1], [P_2], [P_1]"
+
+
+def test_names_come_from_a_function_and_give_way_to_other_kinds(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "my_names", sys.modules[__name__])
+    names = {"kind": "function", "function": "my_names:ends_of_sentences"}
+    assert masked("Write to a@b.com. Or not.", names=names) == "Write to <EMAIL><NAME> Or not<NAME>"
+
+
+def test_names_come_from_spacy(monkeypatch) -> None:
+    class Entity:
+        def __init__(self, text: str, name: str, label: str) -> None:
+            self.start_char, self.label_ = text.index(name), label
+            self.end_char = self.start_char + len(name)
+
+    class Model:
+        def pipe(self, texts):
+            return [SimpleNamespace(ents=[Entity(one, "Ann", "PERSON"), Entity(one, "Rome", "GPE")]) for one in texts]
+
+    monkeypatch.setitem(sys.modules, "spacy", SimpleNamespace(load=lambda model: Model()))
+    assert masked("Ann is in Rome", names={"kind": "spacy", "model": "tiny"}) == "<NAME> is in Rome"
+
+
+def test_a_prepared_corpus_tells_no_value_anywhere(tmp_path, small_text) -> None:
+    values = ["zhang.san@163.com", "13800138000", "11010519491231002X", "ghp_16C7e42F292c6912E7710c838347Ae178B4a"]
+    filler = [small_text("mixed", 600, seed=number) for number in range(120)]
+    rows = [{"text": f"{text} {values[n % 4]} {text[:50]}", "by": values[0]} for n, text in enumerate(filler)]
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    steps = [{"kind": "protect", "pseudonyms": True, "listed": 50}]
+    config = build(DataConfig, {"sources": str(source), "columns": ["by"], "steps": steps}, where="test")
+    prepared = prepare_text(config, tmp_path / "out")
+    told = [path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not any(value.encode() in data for data in told for value in values)
+    facts = next(one for one in prepared.facts.steps if one.kind == "protect")
+    assert facts.findings["phone"] == 30
+    assert facts.findings["email"] == 30 + 120
+    assert facts.changed == {"email": 120, "phone": 30, "id_card": 30, "secret": 30}
+    assert len(facts.findings["masked"]) == 50
+    first = facts.findings["masked"][0]
+    assert rows[first["text"]]["text"][first["offset"] :].startswith(values[0])
+    assert {column["by"] for column in prepared.columns("train")} == {"<EMAIL_1>"}
+    assert "<PHONE_1>" in "".join(prepared.texts("train"))

@@ -12,7 +12,8 @@ import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
-from stepwell.data.steps.protect.clues import Span, is_version, label_of
+from stepwell.data.steps.protect.clues import Span
+from stepwell.data.steps.protect.labels import is_version, label_of
 from stepwell.data.steps.step import needed
 
 _LOCAL = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._%+-'")

@@ -5,12 +5,12 @@ Kinds stand in the order in which they win where two overlap. This file leaves o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from stepwell.data.steps.protect.addresses import find_emails, find_ips
-from stepwell.data.steps.protect.clues import Clue, Span, ats, colons, long_numbers, long_runs, narrow, whole
+from stepwell.data.steps.protect.clues import Clue, Span, ats, colons, key_blocks, long_numbers, long_runs, narrow
 from stepwell.data.steps.protect.keys import find_key_blocks, find_keys, find_passwords_in_addresses
 from stepwell.data.steps.protect.numbers import find_bank_cards, find_ibans, find_id_cards, find_old_id_cards, find_ssns
 from stepwell.data.steps.protect.phones import find_phones
@@ -46,13 +46,13 @@ def detectors(kinds: Sequence[Kind], phone_regions: Sequence[str], private_addre
         private_addresses: whether IP addresses of private networks count.
     """
     table = (
-        Detector("secret", whole, find_key_blocks),
+        Detector("secret", key_blocks, find_key_blocks),
         Detector("secret", ats, find_passwords_in_addresses),
         Detector("secret", long_runs, find_keys),
         Detector("email", ats, find_emails),
         Detector("id_card", long_numbers, find_id_cards),
-        Detector("bank_card", long_numbers, find_bank_cards),
         Detector("iban", long_numbers, find_ibans),
+        Detector("bank_card", long_numbers, find_bank_cards),
         Detector("ip", long_numbers, find_ips(private_addresses)),
         Detector("ip", colons, find_ips(private_addresses)),
         Detector("old_id_card", long_numbers, find_old_id_cards),
@@ -77,13 +77,13 @@ class Found:
     kind: str
 
 
-def find_all(text: str, several: Sequence[Detector], more: Mapping[str, Sequence[Span]] | None = None) -> list[Found]:
+def find_all(text: str, several: Sequence[Detector], more: Sequence[Found] = ()) -> list[Found]:
     """Everything that detectors find, in order, apart from each other.
 
     Args:
         text: any.
         several: of two that overlap, the earlier one wins.
-        more: what was found elsewhere, by kind; wins over nothing.
+        more: what was found elsewhere; gives way to all others.
     """
     text = narrow(text)
     windows: dict[Clue, Sequence[Span]] = {}
@@ -91,10 +91,11 @@ def find_all(text: str, several: Sequence[Detector], more: Mapping[str, Sequence
     for detector in several:
         if detector.clue not in windows:
             windows[detector.clue] = detector.clue(text)
+        if not windows[detector.clue]:
+            continue
         places = {span for window in windows[detector.clue] for span in detector.find(text, window)}
         found += (Found(*span, detector.kind) for span in sorted(places, key=_longest_first))
-    for kind, spans in (more or {}).items():
-        found += (Found(start, end, kind) for start, end in spans)
+    found += more
     return _apart(found, len(text)) if found else found
 
 

@@ -11,6 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 from stepwell.data.steps.protect.clues import Span
 
@@ -43,6 +44,7 @@ _NAMED = re.compile(
 _VALUE = re.compile(r"(?<![0-9A-Za-z_+/\-])[0-9A-Za-z_+/\-.]{16,255}+={0,2}(?![0-9A-Za-z_+/\-.(\[])")
 _NAME_CHARACTERS = 48
 _SMALLEST_ENTROPY = 3.0
+_SMALLEST_CHANGES = 0.2  # for each character; random letters and digits have 0.5, names in code less than 0.15
 _SMALLEST_ENTROPY_ISSUED = 2.5  # there are keys of 20 letters; it leaves out AKIAXXXXXXXXXXXXXXXX
 _KEY_BLOCK = re.compile(
     r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
@@ -69,8 +71,6 @@ def find_keys(text: str, window: Span) -> Iterator[Span]:
 
 def find_key_blocks(text: str, window: Span) -> Iterator[Span]:
     """Private keys in the armour of PEM (RFC 7468) or OpenPGP, whole or cut off at the end."""
-    if "PRIVATE KEY" not in text:
-        return
     for match in _KEY_BLOCK.finditer(text, *window):
         if match["end"]:
             yield match.span()
@@ -92,16 +92,11 @@ def entropy(text: str) -> float:
 
 
 def _is_disordered(value: str) -> bool:
-    return any(map(str.isdigit, value)) and entropy(value) >= _SMALLEST_ENTROPY and not _is_a_name(value)
+    """Whether nobody would write this as words: its characters differ, and capitals, small letters and digits mix."""
+    plain = _PARTS.sub("", value)
+    kinds = ["0" if one.isdigit() else one.isupper() for one in plain]
+    changes = sum(one != after for one, after in pairwise(kinds))
+    return changes >= _SMALLEST_CHANGES * len(plain) and entropy(plain or " ") >= _SMALLEST_ENTROPY
 
 
-_NAME_PARTS = re.compile(r"[A-Z]?[a-z]{2,}|[A-Z]{2,}|[0-9]+|.")
-
-
-def _is_a_name(value: str) -> bool:
-    """Whether this reads as words: a name in code, a path, a date with time."""
-    parts = _NAME_PARTS.findall(value)
-    words = sum(len(part) for part in parts if len(part) >= 4 and part.isalpha())
-    if words >= 0.6 * len(value):
-        return True
-    return value.replace("-", "").replace(".", "").replace("/", "").isdigit()
+_PARTS = re.compile(r"[_\-./+=]")

@@ -75,6 +75,35 @@ def open_names(config: ListedNames | SpacyNames | FunctionNames) -> FindNames:
     return _called(config.function)
 
 
+def names_in(texts: Sequence[str], find: FindNames) -> list[list[Span]]:
+    """Where names are.
+
+    Raises:
+        DataError: when the answer is not one for each text, or is not made of pairs within the text.
+    """
+    answers = find(texts)
+    try:
+        spans = [[(int(start), int(end)) for start, end in answer] for answer in answers]
+    except (TypeError, ValueError):  # its message would have the text in it
+        spans = None
+    whole = spans is not None and len(spans) == len(texts)
+    if (
+        spans is None
+        or not whole
+        or any(
+            not 0 <= start < end <= len(text)
+            for text, several in zip(texts, spans, strict=True)
+            for start, end in several
+        )
+    ):
+        raise DataError(
+            "protect: the names that were found cannot be used",
+            got=f"something else for {len(texts):,} texts",
+            wanted="one list for each text, of pairs (start, end) in characters within the text",
+        )
+    return spans
+
+
 def _listed(path: Path) -> FindNames:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

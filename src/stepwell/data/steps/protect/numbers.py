@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 from datetime import date
 
-from stepwell.data.steps.protect.clues import Span, apart, label_of
+from stepwell.data.steps.protect.clues import Span
+from stepwell.data.steps.protect.labels import apart, label_of
 
 # -- resident ID cards of China (GB 11643-1999) -----------------------------------------------------------------------
 

@@ -11,22 +11,22 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from stepwell.data.steps.protect.clues import Span, apart, label_of
+from stepwell.data.steps.protect.clues import Span
+from stepwell.data.steps.protect.labels import apart, label_of
 from stepwell.data.steps.step import needed
 
-_S = r"[ \u00a0\-\u2010-\u2014]"
-_END = r"(?![0-9A-Za-z_]|[.,][0-9]|[%％])"
-_CHINA = rf"(?:[(（](?:\+|00)?86[)）]{_S}?|(?:\+|00)?86{_S}?)?"
+_S = r"[ \u00a0\-\u2010-\u2014－]"
+_END = r"(?![0-9A-Za-z_]|[.,][0-9]|[%％]|\.(?:html?|jpe?g|png|gif|webp|pdf|txt|mp[34]|zip|docx?|xlsx?)\b)"
+_CODE = rf"(?:[(（](?:\+|00)?86[)）]|(?:\+|00)?86){_S}?"
 _EXTENSION = rf"(?:(?:{_S}|转|{_S}?(?:ext\.?|x|分机)[ :：]?)[0-9]{{1,5}}(?![0-9\-]))?"
 
 _MOBILE = re.compile(
-    rf"(?<![0-9]){_CHINA}1[3-9][0-9](?:[0-9]{{8}}|(?P<gap>{_S})(?:[0-9]{{4}}(?P=gap)[0-9]{{4}}|[0-9]{{8}}|[0-9]{{3}}(?P=gap)[0-9]{{5}}))"
+    rf"(?<![0-9])(?:{_CODE})?1[3-9][0-9](?:[0-9]{{8}}|(?P<gap>{_S})(?:[0-9]{{4}}(?P=gap)[0-9]{{4}}|[0-9]{{8}}|[0-9]{{3}}(?P=gap)[0-9]{{5}}))"
     rf"(?!{_S}[0-9]{{4}}(?![0-9])){_END}"
 )
-_AREA = r"(?:10|2[0-9]|[3-9][0-9]{2})"
 _FIXED = re.compile(
-    rf"(?<![0-9])(?:(?:{_CHINA}[(（]?0?|[(（]?0){_AREA}(?P<gap>[)）]{_S}?|{_S}{{1,3}}+)|(?P<bare>0{_AREA}))"
-    rf"[1-9][0-9]{{2,3}}(?:{_S}?[0-9]{{4}}){_EXTENSION}{_END}"
+    rf"(?<![0-9])(?:(?P<code>{_CODE})[(（]?0?|[(（]?0)(?:(?P<city>10|2[0-9])|[3-9][0-9]{{2}})(?P<gap>[)）]{_S}?|{_S}{{1,3}}+)?"
+    rf"(?(city)[1-9][0-9]{{3}}|[1-9][0-9]{{2,3}}){_S}?[0-9]{{4}}{_EXTENSION}{_END}"
 )
 _SERVICE = re.compile(
     rf"(?<![0-9])[48]00(?P<gap>{_S}?)(?:[0-9]{{3}}{_S}?[0-9]{{4}}|[0-9]{{4}}{_S}?[0-9]{{3}}){_EXTENSION}{_END}"
@@ -43,6 +43,9 @@ _BARE = re.compile(rf"(?<![0-9A-Za-z_.,-])(?:[0-9]{{3}}-[0-9]{{4}}|[2-9][0-9]{{6
 _MONEY = re.compile(
     r"\s?(?:元(?!旦|宵)|万|亿|美元|港元|日元|円|人民币|块|吨|公里|字节|千米|dollars|euros|yen|yuan|bytes|km|ms)"
 )
+_UNCLOSED = re.compile(r"[(（][^)）]*\Z")
+_ELSEWHERE = re.compile(r"(?:://|\bwww\.|\.(?:com|cn|net|org)/)[!-~]*[/=?&_\-]\Z|(?:\A|[\s=(*/+])-\Z")
+"""Within the address of a page, and after a minus."""
 _LONE_PRICE = re.compile(r"[$¥￥€£]\s?\Z")
 
 
@@ -62,6 +65,7 @@ def find_phones(regions: Sequence[str]) -> Callable[[str, Span], Iterator[Span]]
     def find(text: str, window: Span) -> Iterator[Span]:
         for shape in (*shapes, _bare):
             for start, end in shape(text, window):
+                start += _UNCLOSED.match(text, start, end) is not None  # it opens what goes on after the number
                 if _is_alone(text, start, end):
                     yield start, end
         for region in others:
@@ -78,15 +82,14 @@ def _mobile(text: str, window: Span) -> Iterator[Span]:
 
 def _fixed(text: str, window: Span) -> Iterator[Span]:
     for match in _FIXED.finditer(text, *window):
-        found, start = match.group(), match.start()
-        digits = re.sub("[^0-9]", "", found)
-        if match["bare"]:
-            plausible = _is_valid(found, "CN") or label_of(text, start) == "phone"
-        elif "86" in digits[:4] and not digits.startswith("0"):
-            plausible = found.lstrip("(（").startswith("+") or label_of(text, start) == "phone"
+        start = match.start()
+        if match["code"]:
+            plausible = not match["code"][0].isdigit() or match["code"].startswith("00") or match["gap"] is not None
+        elif match["gap"]:
+            plausible = not _goes_on_before(text, start)
         else:
-            plausible = not _goes_on_before(text, start) and digits.startswith(("0", "860", "00860"))
-        if plausible:
+            plausible = _is_valid(match.group(), "CN")
+        if plausible or label_of(text, start) == "phone":
             yield match.span()
 
 
@@ -100,8 +103,6 @@ def _america(text: str, window: Span) -> Iterator[Span]:
     for match in _AMERICA.finditer(text, *window):
         start, found = match.start(), match.group()
         if _goes_on_before(text, start):
-            continue
-        if match["gap"] == " " and re.match(" [0-9]", text[match.end() : match.end() + 2]):
             continue
         if match["gap"] in (" ", ".") and not _is_valid(found, "US") and label_of(text, start) != "phone":
             continue
@@ -157,7 +158,11 @@ def _is_alone(text: str, start: int, end: int) -> bool:
         return False
     if _MONEY.match(text, end) or _LONE_PRICE.search(text[max(0, start - 2) : start]):
         return False
-    return apart(text, start) and label_of(text, start) != "other"
+    if " " in text[start:end] and text[start] != "+" and re.match(" [0-9]", text[end : end + 2]):
+        return False  # a row of numbers
+    label = label_of(text, start)
+    elsewhere = label != "phone" and _ELSEWHERE.search(text[max(0, start - 100) : start])
+    return apart(text, start) and label != "other" and not elsewhere
 
 
 def _goes_on_before(text: str, start: int) -> bool:

@@ -7,6 +7,7 @@ for the report and to the pass that puts masks in. This file leaves out what is 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -15,10 +16,10 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from stepwell.data.documents import Document
+from stepwell.data.steps.protect.clues import suspects
 from stepwell.data.steps.protect.detectors import Detector, Found, Kind, detectors, find_all
-from stepwell.data.steps.protect.names import FindNames, NamesConfig, open_names
+from stepwell.data.steps.protect.names import FindNames, NamesConfig, names_in, open_names
 from stepwell.data.steps.step import Arrays, Joined, Outcome, Step, StepConfig, Surroundings, needed
-from stepwell.errors import DataError
 
 KINDS = ("secret", "email", "id_card", "bank_card", "iban", "ip", "old_id_card", "ssn", "phone", "name")
 """Everything there is a mask for."""
@@ -93,12 +94,14 @@ class Protect(Step[ProtectConfig]):
             `document`, `field`, `start`, `length` (characters), `kind` (of `KINDS`), `number` (within document and
             kind), each (N,) int32; `source_of` (documents,) int32 and the names of the `sources`.
         """
+        texts = [_texts_of(document, self.config.columns) for document in documents]
+        found = self._find([text for several in texts for text in several])
         rows: list[tuple[int, ...]] = []
-        for index, document in enumerate(documents):
-            texts = _texts_of(document, self.config.columns)
-            several = self._find(texts)
-            if any(several):
-                rows += _numbered(index, texts, several)
+        first = 0
+        for index, several in enumerate(texts):
+            own = [(field, text, found[first + field]) for field, text in enumerate(several) if first + field in found]
+            rows += _numbered(index, own)
+            first += len(several)
         table = np.array(rows, np.int32).reshape(-1, len(_ROW))
         sources = {source: place for place, source in enumerate(dict.fromkeys(one.source for one in documents))}
         return {
@@ -133,16 +136,15 @@ class Protect(Step[ProtectConfig]):
             outcome.findings.update(kinds)
         return outcome
 
-    def _find(self, texts: Sequence[str]) -> list[list[Found]]:
-        names = self._names(texts) if self._names is not None else [()] * len(texts)
-        if len(names) != len(texts):
-            raise DataError("protect: who finds names", got=f"{len(names)} answers", wanted=f"{len(texts)}, one a text")
-        return [
-            find_all(
-                text, self._detectors, {"name": [(start, end) for start, end in spans if 0 <= start < end <= len(text)]}
-            )
-            for text, spans in zip(texts, names, strict=True)
-        ]
+    def _find(self, texts: Sequence[str]) -> dict[int, list[Found]]:
+        """Place of a text -> what is in it; texts with nothing are left out."""
+        if self._names is None:
+            found = {place: find_all(texts[place], self._detectors) for place in suspects(texts)}
+            return {place: several for place, several in found.items() if several}
+        return {
+            place: find_all(text, self._detectors, [Found(start, end, "name") for start, end in own])
+            for place, (text, own) in enumerate(zip(texts, names_in(texts, self._names), strict=True))
+        }
 
     def _masked(self, document: Document, rows: Sequence[tuple[int, ...]]) -> Document:
         texts = _texts_of(document, self.config.columns)
@@ -164,14 +166,16 @@ _ROW = ("document", "field", "start", "length", "kind", "number")
 _KIND = _ROW.index("kind")
 
 
-def _numbered(index: int, texts: Sequence[str], several: Sequence[Sequence[Found]]) -> Iterator[tuple[int, ...]]:
+def _numbered(index: int, several: Sequence[tuple[int, str, Sequence[Found]]]) -> Iterator[tuple[int, ...]]:
+    """Rows of one document, of what was found in each field; the same value gets the same number."""
     numbers: dict[tuple[str, str], int] = {}
-    counts: dict[str, int] = {}
-    for field, found in enumerate(several):
+    counts: Counter[str] = Counter()
+    for field, text, found in several:
         for one in found:
-            value = (one.kind, _plain(texts[field][one.start : one.end], one.kind))
+            value = (one.kind, _plain(text[one.start : one.end], one.kind))
             if value not in numbers:
-                numbers[value] = counts[one.kind] = counts.get(one.kind, 0) + 1
+                counts[one.kind] += 1
+                numbers[value] = counts[one.kind]
             yield index, field, one.start, one.end - one.start, KINDS.index(one.kind), numbers[value]
 
 
