@@ -73,8 +73,8 @@ class Balance:
     counts: Mapping[str, int]
 
     @property
-    def imbalance_ratio(self) -> float:
-        """The largest class over the smallest; 1 where all are the same size."""
+    def imbalance_factor(self) -> float:
+        """The largest class over the smallest (the imbalance ratio); 1 where all are the same size."""
         return max(self.counts.values()) / min(self.counts.values())
 
     @property

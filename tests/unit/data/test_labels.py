@@ -43,7 +43,7 @@ def test_a_label_is_one_value():
 
 def test_balance():
     even, uneven = Balance({"a": 5, "b": 5, "c": 5}), Balance({"a": 90, "b": 10})
-    assert (even.imbalance_ratio, uneven.imbalance_ratio) == (1, 9)
+    assert (even.imbalance_factor, uneven.imbalance_factor) == (1, 9)
     assert even.effective_classes == pytest.approx(3)
     assert uneven.effective_classes == pytest.approx(0.9**-0.9 * 0.1**-0.1)
     assert Balance({"a": 7}).effective_classes == pytest.approx(1)

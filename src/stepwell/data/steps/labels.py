@@ -174,11 +174,13 @@ class Labels(Step[LabelsConfig]):
             )
 
     def _balance(self, corpus: _Corpus) -> dict[str, Any]:
-        train = Balance(corpus.counts("train"))
+        counts = {split: corpus.counts(split) for split in SPLITS}
+        named = dict.fromkeys(name for split in SPLITS for name in counts[split])
+        train = Balance(counts["train"])
         return {
             "column": self.config.column or next(iter(corpus.columns)),
-            "labels": {split: corpus.counts(split) for split in SPLITS},
-            "imbalance_ratio": round(train.imbalance_ratio, 4),
+            "labels": {name: {split: counts[split].get(name, 0) for split in SPLITS} for name in named},
+            "imbalance_factor": round(train.imbalance_factor, 4),
             "effective_classes": round(train.effective_classes, 4),
             "alike_names": names_alike(corpus.names),
             "no_label": int((corpus.label < 0).sum()),
@@ -340,14 +342,14 @@ class _Judge:
             "too_few_to_judge": few,
         }
 
-    def _confusions(self, noise: LabelNoise, places: NDArray[np.int64]) -> list[list[Any]]:
-        """[given, likely, suspects] of each pair of labels, the most frequent first."""
+    def _confusions(self, noise: LabelNoise, places: NDArray[np.int64]) -> list[dict[str, Any]]:
+        """How many suspects each pair of labels has, the most frequent first."""
         names, given = self._corpus.names, self._corpus.label[places]
         pairs = Counter(
             (names[given[row]], names[self._classes[noise.likely[row]]]) for row in np.flatnonzero(noise.suspect)
         )
         shown = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:SHOWN_CONFUSIONS]
-        return [[one, other, count] for (one, other), count in shown]
+        return [{"given": one, "likely": other, "suspects": count} for (one, other), count in shown]
 
     def _worst(
         self, noise: LabelNoise, found: NDArray[np.float64], places: NDArray[np.int64], count: int

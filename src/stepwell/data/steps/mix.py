@@ -91,11 +91,11 @@ class Mix(Repeating[MixConfig]):
         return {
             "sources": {
                 name: {
-                    "bytes_before": before[name],
-                    "bytes_after": after[name],
-                    "share_before": _share(before, name),
-                    "share_wanted": round(float(share), 4),
-                    "share_after": _share(after, name),
+                    "before_bytes": before[name],
+                    "after_bytes": after[name],
+                    "before_ratio": _share(before, name),
+                    "wanted_ratio": round(float(share), 4),
+                    "after_ratio": _share(after, name),
                     "epochs": round(epochs[name], 4),
                 }
                 for name, share in zip(before, wanted, strict=True)

@@ -74,8 +74,8 @@ class Resample(Repeating[ResampleConfig]):
                 name: {"before": before[name], "after": after[name], "epochs": round(epochs[name], 4)}
                 for name in before
             },
-            "imbalance_ratio_before": round(Balance(before).imbalance_ratio, 4),
-            "imbalance_ratio_after": round(Balance(left).imbalance_ratio, 4),
+            "imbalance_factor_before": round(Balance(before).imbalance_factor, 4),
+            "imbalance_factor_after": round(Balance(left).imbalance_factor, 4),
         }
 
     def join(self, looks: Sequence[Arrays]) -> Joined:
@@ -96,7 +96,7 @@ class Resample(Repeating[ResampleConfig]):
             for look in held
         ]
         classes = {name: {"before": counts[name], "weight": round(of_class[name], 4)} for name in counts}
-        return Joined(known, {"classes": classes, "imbalance_ratio_before": Balance(counts).imbalance_ratio})
+        return Joined(known, {"classes": classes, "imbalance_factor_before": Balance(counts).imbalance_factor})
 
     def apply(self, documents: Sequence[Document], known: Arrays | None = None) -> Outcome:
         if self.config.method != "weights":

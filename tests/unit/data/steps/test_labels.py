@@ -69,12 +69,13 @@ def test_what_is_reported():
     json.dumps(findings)
     train = [one for one in documents if one.split == "train"]
     counts = {name: sum(one.columns["label"] == name for one in train) for name in SUBJECTS}
-    assert findings["labels"]["train"] == counts
-    assert findings["imbalance_ratio"] == pytest.approx(max(counts.values()) / min(counts.values()), abs=1e-4)
+    assert {name: one["train"] for name, one in findings["labels"].items()} == counts
+    assert sum(sum(one.values()) for one in findings["labels"].values()) == len(documents)
+    assert findings["imbalance_factor"] == pytest.approx(max(counts.values()) / min(counts.values()), abs=1e-4)
     assert 3.5 < findings["effective_classes"] <= 4
     suspects = [one for one in kept if one.columns["label_suspect"]]
     assert sum(findings["suspects"].values()) == len(suspects) == outcomes[0].changed["marked_label_suspect"]
-    assert sum(count for _, _, count in findings["confusions"]) == len(suspects)
+    assert sum(one["suspects"] for one in findings["confusions"]) == len(suspects)
     worst = findings["worst"]
     assert len(worst) == 5
     lowest = sorted(one.columns["label_confidence"] for one in suspects)[:5]
@@ -127,7 +128,9 @@ def test_only_counted():
     kept, joined, _ = through(documents, noise=False)
     assert kept == documents
     assert "worst" not in joined.findings
-    assert sum(joined.findings["labels"]["train"].values()) == sum(one.split == "train" for one in documents)
+    assert sum(one["train"] for one in joined.findings["labels"].values()) == sum(
+        one.split == "train" for one in documents
+    )
 
 
 def test_rare_classes_are_counted_and_not_judged():
@@ -135,7 +138,7 @@ def test_rare_classes_are_counted_and_not_judged():
     rare = [Document(f"rare {n}", "made", split="train", columns={"label": "rare"}) for n in range(3)]
     kept, joined, _ = through([*documents, *rare])
     assert joined.findings["too_few_to_judge"] == ["rare"]
-    assert joined.findings["labels"]["train"]["rare"] == 3
+    assert joined.findings["labels"]["rare"] == {"train": 3, "validation": 0, "test": 0}
     assert kept[-3:] == rare
 
 
@@ -143,7 +146,7 @@ def test_a_class_that_is_only_held_out_is_counted_and_not_judged():
     documents = labelled(200)
     only = Document("only here", "made", split="test", columns={"label": "new"})
     kept, joined, _ = through([*documents, only])
-    assert joined.findings["labels"]["test"]["new"] == 1
+    assert joined.findings["labels"]["new"] == {"train": 0, "validation": 0, "test": 1}
     assert kept[-1] == only
 
 
@@ -175,7 +178,7 @@ def test_labels_that_are_spelled_in_two_ways_are_told():
 def test_numbers_are_labels_too():
     documents = [one.with_columns({"label": int(one.columns["label"] in ("sport", "体育"))}) for one in labelled(200)]
     _, joined, _ = through(documents)
-    assert set(joined.findings["labels"]["train"]) == {"0", "1"}
+    assert set(joined.findings["labels"]) == {"0", "1"}
 
 
 def test_a_large_corpus_is_learned_from_in_part_and_judged_whole(monkeypatch):

@@ -45,7 +45,7 @@ def test_weights_are_shares_of_the_bytes():
     assert not outcome.dropped
     assert outcome.findings["repeats"] == 135
     books, web = joined.findings["sources"].values()
-    assert (books["share_before"], books["share_wanted"], books["share_after"]) == (0.25, 0.6667, 0.6667)
+    assert (books["before_ratio"], books["wanted_ratio"], books["after_ratio"]) == (0.25, 0.6667, 0.6667)
     assert (books["epochs"], web["epochs"]) == (6, 1)
     assert joined.findings["capped"] == []
     json.dumps(joined.findings)
@@ -56,7 +56,7 @@ def test_repeats_are_whole_marked_and_capped():
     times = Counter(one.text for one in kept if one.split == "train" and one.source == "books")
     assert set(times.values()) == {4}
     assert joined.findings["capped"] == ["books"]
-    assert joined.findings["sources"]["books"]["share_after"] == pytest.approx(108 / 189, abs=1e-4)
+    assert joined.findings["sources"]["books"]["after_ratio"] == pytest.approx(108 / 189, abs=1e-4)
     copies = [one.columns.get("repeat") for one in kept if one.text.startswith("books 0000")]
     assert copies == [None, 1, 2, 3]
 
@@ -73,13 +73,13 @@ def test_a_temperature_on_sizes():
     wanted = {"books": 27**0.5, "web/a.txt": 54**0.5, "web/b.txt": 27**0.5}
     total = sum(wanted.values())
     for name, one in joined.findings["sources"].items():
-        assert one["share_wanted"] == pytest.approx(wanted[name] / total, abs=1e-4)
-        assert one["share_after"] == pytest.approx(wanted[name] / total, abs=0.01)
+        assert one["wanted_ratio"] == pytest.approx(wanted[name] / total, abs=1e-4)
+        assert one["after_ratio"] == pytest.approx(wanted[name] / total, abs=0.01)
     assert joined.findings["sources"]["web/a.txt"]["epochs"] == 1
     as_it_was, _, _ = mixed(corpus())
     assert as_it_was == corpus()
     _, joined, _ = mixed(corpus(), temperature=None)
-    assert {one["bytes_after"] for one in joined.findings["sources"].values()} == {54_000}
+    assert {one["after_bytes"] for one in joined.findings["sources"].values()} == {54_000}
 
 
 def test_a_fixed_size_leaves_out_what_is_too_much():
@@ -105,7 +105,7 @@ def test_shards_play_no_part_and_the_seed_does():
 
 def test_a_source_as_written_goes_before_patterns():
     _, joined, _ = mixed(corpus(), weights={"*": 1, "web/a.txt": 1}, max_epochs=99)
-    assert {name: one["bytes_before"] for name, one in joined.findings["sources"].items()} == {
+    assert {name: one["before_bytes"] for name, one in joined.findings["sources"].items()} == {
         "*": 54_000,
         "web/a.txt": 54_000,
     }
@@ -144,5 +144,5 @@ def test_in_a_recipe(tmp_path, small_text):
     assert list(made.texts("test")) == list(plain.texts("test"))
     assert set(made.texts("train")) == set(plain.texts("train"))
     found = made.facts.steps[-1].findings["sources"]
-    assert [one["share_after"] for one in found.values()] == pytest.approx([0.5, 0.5], abs=0.01)
-    assert made.facts.splits["train"].bytes == sum(one["bytes_after"] for one in found.values())
+    assert [one["after_ratio"] for one in found.values()] == pytest.approx([0.5, 0.5], abs=0.01)
+    assert made.facts.splits["train"].bytes == sum(one["after_bytes"] for one in found.values())

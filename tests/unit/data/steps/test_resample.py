@@ -36,8 +36,8 @@ def test_small_classes_are_repeated_up_to_the_cap():
     assert counts(kept) == {"good": 80, "bad": 80, "不知道": 16}
     assert not outcome.dropped
     assert joined.findings["classes"]["bad"] == {"before": 20, "after": 80, "epochs": 4}
-    assert joined.findings["imbalance_ratio_before"] == 20
-    assert joined.findings["imbalance_ratio_after"] == 5
+    assert joined.findings["imbalance_factor_before"] == 20
+    assert joined.findings["imbalance_factor_after"] == 5
     assert counts(resampled(corpus(), max_epochs=100)[0]) == {"good": 80, "bad": 80, "不知道": 80}
 
 
