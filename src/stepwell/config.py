@@ -169,6 +169,11 @@ def _explain(cls: type[Config], error: ValidationError, where: str, skip: Collec
         return ConfigError(
             f"{where}: {path}: unknown field{more}", got=name, wanted=f"one of {', '.join(known)}", do=do
         )
+    if fault["type"] == "union_tag_invalid":
+        kinds, kind = re.findall(r"'([^']+)'", fault["ctx"]["expected_tags"]), str(fault["ctx"]["tag"])
+        nearest = difflib.get_close_matches(kind, kinds, n=1, cutoff=0.7)
+        do = f"did you mean {nearest[0]}?" if nearest else None
+        return ConfigError(f"{where}: {path}: unknown kind{more}", got=kind, wanted=f"one of {', '.join(kinds)}", do=do)
     if fault["type"] == "value_error" and isinstance(fault["input"], Mapping):  # fields that do not fit each other
         return ConfigError(f"{where}: {path or 'values'}: do not fit together{more}", wanted=_wanted(fault["msg"]))
     got = None if fault["type"] == "missing" else repr(fault["input"])
@@ -177,7 +182,8 @@ def _explain(cls: type[Config], error: ValidationError, where: str, skip: Collec
 
 def _wanted(message: str) -> str:
     message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return re.sub(r"^Input should be ", "", message)
+    message = re.sub(r"^Input should be ", "", message)
+    return {"a valid tuple": "a list", "a valid dictionary": "a mapping"}.get(message, message)
 
 
 def _classes(annotation: Any) -> list[type[BaseModel]]:

@@ -18,6 +18,8 @@ from stepwell.data.steps.step import Sources
 
 def _as_steps(value: object) -> object:
     """A step may be written as its kind alone; several as a mapping from kinds to settings."""
+    if isinstance(value, str):
+        return [{"kind": value}]
     if isinstance(value, dict) and all(isinstance(settings or {}, dict) for settings in value.values()):
         return [{"kind": kind, **(settings or {})} for kind, settings in value.items()]
     return [{"kind": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value

@@ -64,7 +64,8 @@ WRONG = {
     "type": ({**ROUND, "name": 3}, ["file: name: wrong value", "got: 3", "wanted: a valid string"]),
     "range": ({"shape": {"kind": "round", "radius": -1}}, ["file: shape.radius: ", "got: -1", "greater than 0"]),
     "missing": ({"shape": {"kind": "round"}}, ["file: shape.radius: wrong value"]),
-    "kind": ({"shape": {"kind": "star"}}, ["file: shape: wrong value", "star", "'round', 'square'"]),
+    "kind": ({"shape": {"kind": "star"}}, ["file: shape: unknown kind", "got: star\nwanted: one of round, square"]),
+    "kind, near": ({"shape": {"kind": "rond"}}, ["got: rond", "did you mean round?"]),
     "several": ({**ROUND, "name": 3, "depth": "deep"}, ["(and 1 more)"]),
     "not a mapping": ({"shape": 3}, ["file: shape: wrong value"]),
 }

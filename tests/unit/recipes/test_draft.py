@@ -216,9 +216,10 @@ def test_steps_are_named_by_their_kind(tmp_path: Path) -> None:
     assert [step.model_dump()["control_characters"] for step in draft.data.steps] == [False]
     mapping = begin_draft(flags=FLAGS, assignments=["data.steps.clean.enabled=false"])
     assert [(step.kind, step.enabled) for step in mapping.data.steps] == [("clean", False)]
+    assert [step.kind for step in begin_draft(flags=FLAGS, assignments=["data.steps=clean"]).data.steps] == ["clean"]
     with pytest.raises(ConfigError, match="each step once"):
         begin_draft(recipe_file(tmp_path, "data:\n  sources: a\n  steps: [clean, clean]\n"))
-    with pytest.raises(ConfigError, match="cleen"):
+    with pytest.raises(ConfigError, match=r"steps\.0: unknown kind\n.*cleen\n.*one of clean, .*\n.*did you mean clean"):
         begin_draft(recipe_file(tmp_path, "data:\n  sources: a\n  steps: [cleen]\n"))
 
 
