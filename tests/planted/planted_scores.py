@@ -12,6 +12,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -122,9 +123,18 @@ class Bench:
                 texts[str(columns["id"])] = text
         return Outcome(texts, prepared)
 
+    @cached_property
+    def before(self) -> dict[str, str]:
+        """What comes out without any step: id -> text; copies of held-out documents are gone already."""
+        return self.through().texts
+
     def cases(self, language: str, *families: str) -> list[Case]:
         """Cases of a language and some families."""
         return [case for case in self.planted.of(*families) if case.language == language]
+
+    def taken(self, cases: Iterable[Case], out: Outcome) -> int:
+        """How many of these a step took that would be there without it."""
+        return sum(case.id in self.before and case.id not in out.texts for case in cases)
 
 
 def copies(bench: Bench, out: Outcome, score: Score, chosen: Callable[[Case], bool]) -> Score:
@@ -179,12 +189,12 @@ def duplicates(bench: Bench) -> list[Score]:
     return scores + [page_lines(bench, lines, Score("duplicates", "lines of pages", one)) for one in LANGUAGES]
 
 
-def page_lines(bench: Bench, out: Outcome, score: Score) -> Score:
-    """Lines that stand on every page: each occurrence but the first must go, and nothing else of these texts."""
+def page_lines(bench: Bench, out: Outcome, score: Score, kept: int = 1) -> Score:
+    """Lines that stand on every page: each occurrence but the first `kept` must go, and nothing else of these texts."""
     cases = bench.cases(score.language, "page")
     places = sum(len(case.values) for case in cases)
     left = sum(out.texts.get(case.id, "").count(line) for case in cases for _, line in case.values)
-    kinds = len({line for case in cases for _, line in case.values})
+    kinds = kept * len({line for case in cases for _, line in case.values})
     score.right, score.missed = places - max(left, kinds), max(0, left - kinds)
     for case in cases:
         text = out.texts.get(case.id, "")
@@ -192,6 +202,12 @@ def page_lines(bench: Bench, out: Outcome, score: Score) -> Score:
             text = text.replace(line, "")
         score.wrong = (score.wrong or 0) + (text.split() != (case.truth or "").split())
     return score
+
+
+def boilerplate(bench: Bench) -> list[Score]:
+    """Lines that stand on every page, taken out everywhere."""
+    out = bench.through({"kind": "boilerplate", "min_ratio": 0.005})
+    return [page_lines(bench, out, Score("boilerplate", "lines of pages", one), kept=0) for one in LANGUAGES]
 
 
 def _is_exact(case: Case) -> bool:
@@ -244,7 +260,7 @@ def by_variety(cases: Sequence[Case], found: Callable[[Case], bool], row: str) -
 
 def clean(bench: Bench) -> list[Score]:
     """Broken encodings brought back, and good text left as it is."""
-    before, out = bench.through(), bench.through({"kind": "clean"})
+    out = bench.through({"kind": "clean"})
     scores = []
     for language in LANGUAGES:
         cases = bench.cases(language, "mojibake")
@@ -253,7 +269,7 @@ def clean(bench: Bench) -> list[Score]:
             good = restored(out.texts.get(case.id, ""), case.truth or "")
             score.right, score.missed = score.right + good, score.missed + (not good)
         good_ones = bench.cases(language, *GOOD, "exact", "near")
-        score.wrong = sum(out.texts.get(one.id) != before.texts.get(one.id) for one in good_ones)
+        score.wrong = sum(out.texts.get(one.id) != bench.before.get(one.id) for one in good_ones)
         scores.append(score)
         scores += by_variety(cases, lambda case: restored(out.texts.get(case.id, ""), case.truth or ""), "clean")
     return scores
@@ -277,7 +293,7 @@ def language(bench: Bench) -> list[Score]:
     gone = sum(case.id not in out.texts for case in cases)
     good = [one for tongue in LANGUAGES for one in bench.cases(tongue, *GOOD, "exact", "near")]
     score.right, score.missed = gone, len(cases) - gone
-    score.wrong = sum(one.id not in out.texts for one in good)
+    score.wrong = bench.taken(good, out)
     varieties = by_variety(cases, lambda case: case.id not in out.texts, "language")
     return [score, *sorted(varieties, key=lambda one: one.what)]
 
@@ -292,9 +308,9 @@ def junk(row: str, *steps: dict[str, Any]) -> Callable[[Bench], list[Score]]:
             cases = bench.cases(tongue, "junk")
             gone = sum(case.id not in out.texts for case in cases)
             good = bench.cases(tongue, *GOOD, "exact")
-            wrong = [one.id for one in good if one.id not in out.texts]
-            scores.append(Score(row, "junk documents", tongue, gone, len(wrong), len(cases) - gone,
-                                note=f"{len(wrong)} of {len(good)} good documents taken"))  # fmt: skip
+            wrong = bench.taken(good, out)
+            scores.append(Score(row, "junk documents", tongue, gone, wrong, len(cases) - gone,
+                                note=f"{wrong} of {len(good)} good documents taken"))  # fmt: skip
             scores += by_variety(cases, lambda case: case.id not in out.texts, row)
         return scores
 
@@ -318,7 +334,7 @@ def judge(bench: Bench) -> list[Score]:
         cases = [case for case in bench.cases(tongue, "junk") if case.id not in known]
         good = [case for case in bench.cases(tongue, *GOOD) if case.id not in known]
         gone = sum(case.id not in out.texts for case in cases)
-        wrong = sum(case.id not in out.texts for case in good)
+        wrong = bench.taken(good, out)
         scores.append(Score("judge", "junk documents not shown to it", tongue, gone, wrong, len(cases) - gone))
     return scores
 
@@ -329,7 +345,7 @@ MASK = re.compile(r"<[A-Z][A-Z_]*>")
 
 def protect(bench: Bench) -> list[Score]:
     """Values found by kind, and what was masked though it is nothing of the kind."""
-    before, out = bench.through(), bench.through({"kind": "protect"})
+    before, out = bench.before, bench.through({"kind": "protect"})
     scores = []
     for tongue in LANGUAGES:
         for kind in dict.fromkeys(case.variety for case in bench.planted.of("personal")):
@@ -340,10 +356,10 @@ def protect(bench: Bench) -> list[Score]:
                 text = out.texts[case.id]
                 found = sum(value not in text for _, value in case.values)
                 score.right, score.missed = score.right + found, score.missed + len(case.values) - found
-                score.wrong = (score.wrong or 0) + max(0, masks(text) - masks(before.texts[case.id]) - found)
+                score.wrong = (score.wrong or 0) + max(0, masks(text) - masks(before[case.id]) - found)
             scores.append(score)
         others = bench.cases(tongue, "plain", "harmless", "exact", "leak", "page")
-        wrong = sum(masks(out.texts[one.id]) > masks(before.texts[one.id]) for one in others if one.id in before.texts)
+        wrong = sum(masks(out.texts[one.id]) > masks(before[one.id]) for one in others if one.id in before)
         good = len(others) - wrong
         scores.append(Score("protect", "texts without any left alone", tongue, good, None, wrong,
                             counts=True, note=f"{wrong} of {len(others)} texts masked for nothing"))  # fmt: skip
@@ -365,11 +381,8 @@ def decontaminate(bench: Bench) -> list[Score]:
         gone = sum(case.id not in out.texts for case in leaked)
         clear = bench.cases(tongue, "plain", "personal", "harmless", "page", "mojibake")
         clear += [case for case in bench.cases(tongue, "exact", "near") if case.origin not in held]
-        wrong = sum(case.id not in out.texts for case in clear)
+        wrong = bench.taken(clear, out)
         scores.append(Score("decontaminate", "leaked passages", tongue, gone, wrong, len(leaked) - gone, counts=True))
-        whole = [case for case in bench.cases(tongue, "exact") if case.origin in held]
-        gone = sum(case.id not in out.texts for case in whole)
-        scores.append(Score("decontaminate", "whole held-out documents", tongue, gone, None, len(whole) - gone, True))
     return scores
 
 
@@ -378,6 +391,7 @@ ROWS: dict[str, tuple[tuple[str, ...], Callable[[Bench], list[Score]]]] = {
     "duplicates": (("duplicates",), duplicates),
     "near_duplicates": (("near_duplicates",), near_duplicates),
     "clean": (("clean",), clean),
+    "boilerplate": (("boilerplate",), boilerplate),
     "language": (("language",), language),
     "quality": (("quality",), junk("quality", {"kind": "quality"})),
     "quality_pages": (("quality",), junk("quality, as pages", {"kind": "quality", "rows": "pages"})),
