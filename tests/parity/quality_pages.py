@@ -1,8 +1,8 @@
 """English pages, good and bad, that quality is judged on, and how datatrove judges them.
 
 The good ones are real text; the bad ones are real text damaged in ways that the rules are made for. What datatrove
-0.10.1 (with spaCy 3.8) said of each is in `quality_datatrove.json`, which this file writes when it is run where datatrove
-is installed: `python tests/parity/quality_pages.py FOLDER_OF_REAL_DATA`.
+0.10.1 (with spaCy 3.8) said of each is in `quality_datatrove.json`, which this file writes when it is run where
+datatrove is installed: `python tests/parity/quality_pages.py FOLDER_OF_REAL_DATA`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """A judge that learned from examples of good and of bad text what the user wants (as for GPT-3; Brown et al., 2020).
 
-Logistic regression on hashed words and pairs of words, in Chinese on characters; the same in every
-run. How often it is right is told of examples that it did not learn from, and one that cannot tell good from bad is an
-error. This file leaves out how it learns (`hashed_regression.py`).
+Logistic regression on hashed words and pairs of words, in Chinese on characters; the same in every run. How often it is
+right is told of examples that it did not learn from, and one that cannot tell good from bad is an error. This file leaves out how it learns (`hashed_regression.py`).
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from stepwell.data.steps.quality.config import LineRuleName, QualityConfig
 from stepwell.data.steps.quality.page import CHINESE_ENDS, longest_word, words_of_line
 
 _CITATIONS = re.compile(r"\[\d*]|\[edit]|\[citation needed]|\[编辑]|\[編輯]|\[来源请求]|\[來源請求]")
+_EMPTY_LINES = re.compile(r"\n{3,}")
 _ENGLISH_ENDS = (".", "?", "!", '"', "'")
 _POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 _CHINESE_POLICY = (
@@ -26,7 +27,7 @@ _CHINESE_POLICY = (
 def without_bad_lines(
     text: str, chinese: bool, names: Collection[LineRuleName], config: QualityConfig
 ) -> tuple[str, Counter[str]]:
-    """Take out the lines that break a rule, and what is cited in the others.
+    """Take out the lines that break a rule, and what is cited in the others; empty lines stay between paragraphs.
 
     Args:
         text: of one document.
@@ -45,21 +46,23 @@ def without_bad_lines(
             broken[name] += 1
         if rest is not None:
             kept.append(rest)
-    return "\n".join(kept).strip(), broken
+    return _EMPTY_LINES.sub("\n\n", "\n".join(kept)).strip(), broken
 
 
 def _judge(
     line: str, chinese: bool, names: Collection[LineRuleName], config: QualityConfig
 ) -> tuple[LineRuleName | None, str | None]:
     """The rule that a line breaks, and what is left of it; None where it goes."""
+    if not line:
+        return None, line
     if "word_too_long" in names and not chinese and longest_word(line.split()) > config.max_word_characters:
         return "word_too_long", None
     rest = _CITATIONS.sub("", line) if "citations" in names else line
     cited: LineRuleName | None = "citations" if rest != line else None
     if "not_ended" in names and not _ends(rest, chinese):
-        return ("not_ended" if line else None), None
+        return "not_ended", None
     if "short" in names and words_of_line(line, chinese) < config.min_line_words:
-        return ("short" if line else None), None  # an empty line is no loss
+        return "short", None
     lowered = rest.lower()
     if "javascript" in names and "javascript" in lowered:
         return "javascript", None
