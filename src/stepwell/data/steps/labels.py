@@ -126,7 +126,6 @@ class Labels(Step[LabelsConfig]):
                 }
                 if suspect:
                     verdict["label_likely"] = str(known["names"][known["likely"][number]])
-                    outcome.changed["marked_label_suspect"] += 1
                 document = document.with_columns(verdict)
             outcome.kept.append(document)
         return outcome
