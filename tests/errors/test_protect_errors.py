@@ -51,7 +51,7 @@ def test_names_that_cannot_be_found(tmp_path: Path) -> None:
         ({"kind": "function", "function": "json"}, "package.module:name"),
         ({"kind": "function", "function": "json:nothing"}, "no function json:nothing"),
         ({"kind": "function", "function": "no_such_module:f"}, "no_such_module"),
-        ({"kind": "function", "function": "json:__name__"}, "no function"),
+        ({"kind": "function", "function": "json:__name__"}, "is no function"),
     ):
         with pytest.raises(DataError, match=words):
             protect(names=names)

@@ -1,4 +1,4 @@
-"""Names of persons, when they are asked for: from a list, from spaCy, or from a function of the user's.
+"""Names of persons, when they are asked for: from a list, spaCy, rjieba, or a function of the user's.
 
 A name has no shape of its own, so something that knows the language must say where the names are. This file leaves out
 training such a model.
@@ -6,7 +6,6 @@ training such a model.
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,10 +16,11 @@ from pydantic import Field
 from stepwell.config import Config
 from stepwell.data.steps.protect.clues import Span
 from stepwell.data.steps.step import needed
+from stepwell.data.steps.taggers import by_rjieba, function_of, spacy_model
 from stepwell.errors import DataError
 
-FindNames = Callable[[Sequence[str]], Sequence[Sequence[Span]]]
-"""Texts -> for each of them where the names are, in characters."""
+FindNames = Callable[[Sequence[str]], Sequence[Sequence[Any]]]
+"""Texts -> for each of them (start, end) of the names, in characters; what follows these two is not used."""
 
 
 class ListedNames(Config):
@@ -47,6 +47,12 @@ class SpacyNames(Config):
     labels: tuple[str, ...] = ("PERSON", "PER")
 
 
+class RjiebaNames(Config):
+    """Names of persons in Chinese text, by the dictionary and the hidden Markov model of jieba; it misses some."""
+
+    kind: Literal["rjieba"] = "rjieba"
+
+
 class FunctionNames(Config):
     """Names that a function of the user's finds.
 
@@ -58,11 +64,11 @@ class FunctionNames(Config):
     function: str
 
 
-NamesConfig = Annotated[ListedNames | SpacyNames | FunctionNames, Field(discriminator="kind")]
+NamesConfig = Annotated[ListedNames | SpacyNames | RjiebaNames | FunctionNames, Field(discriminator="kind")]
 """Who finds names."""
 
 
-def open_names(config: ListedNames | SpacyNames | FunctionNames) -> FindNames:
+def open_names(config: ListedNames | SpacyNames | RjiebaNames | FunctionNames) -> FindNames:
     """What finds names.
 
     Raises:
@@ -72,7 +78,10 @@ def open_names(config: ListedNames | SpacyNames | FunctionNames) -> FindNames:
         return _listed(Path(config.path))
     if isinstance(config, SpacyNames):
         return _by_spacy(config)
-    return _called(config.function)
+    if isinstance(config, RjiebaNames):
+        needed("rjieba", "data", "protect: Chinese names")
+        return _by_rjieba
+    return function_of(config.function, "protect")
 
 
 def names_in(texts: Sequence[str], find: FindNames) -> list[list[Span]]:
@@ -83,7 +92,7 @@ def names_in(texts: Sequence[str], find: FindNames) -> list[list[Span]]:
     """
     answers = find(texts)
     try:
-        spans = [[(int(start), int(end)) for start, end in answer] for answer in answers]
+        spans = [[(int(start), int(end)) for start, end, *_ in answer] for answer in answers]
     except (TypeError, ValueError):  # its message would have the text in it
         spans = None
     whole = spans is not None and len(spans) == len(texts)
@@ -121,32 +130,25 @@ def _listed(path: Path) -> FindNames:
 
 
 def _by_spacy(config: SpacyNames) -> FindNames:
-    spacy: Any = needed("spacy", "data", "protect")
-    try:
-        model = spacy.load(config.model)
-    except OSError as error:
-        raise DataError(
-            f"protect: spaCy has no model {config.model}",
-            got=str(error).splitlines()[0],
-            do="install the model's package, or name the folder it is in",
-        ) from None
+    model = spacy_model(config.model, "protect")
 
     def find(texts: Sequence[str]) -> list[list[Span]]:
         return [
-            [(entity.start_char, entity.end_char) for entity in parsed.ents if entity.label_ in config.labels]
+            [(one.start_char, one.end_char) for one in parsed.ents if one.label_ in config.labels]
             for parsed in model.pipe(texts)
         ]
 
     return find
 
 
-def _called(function: str) -> FindNames:
-    module, colon, name = function.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name) if colon else None
-    except (ImportError, AttributeError) as error:
-        raise DataError(f"protect: no function {function}", got=str(error), wanted="package.module:name") from None
-    if not callable(found):
-        raise DataError(f"protect: {function} is no function", wanted="package.module:name")
-    call: FindNames = found
-    return call
+def _by_rjieba(texts: Sequence[str]) -> list[list[Span]]:
+    found = []
+    for tagged in by_rjieba(texts, tags=True):
+        spans: list[Span] = []
+        for start, end, kind in tagged.entities or ():
+            if kind == "PERSON" and spans and spans[-1][1] == start:  # family name and given name
+                spans[-1] = (spans[-1][0], end)
+            elif kind == "PERSON":
+                spans.append((start, end))
+        found.append(spans)
+    return found

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from stepwell.data.documents import Document
 from stepwell.data.steps.protect.clues import suspects
 from stepwell.data.steps.protect.detectors import Detector, Found, Kind, detectors, find_all
-from stepwell.data.steps.protect.names import FindNames, NamesConfig, names_in, open_names
+from stepwell.data.steps.protect.names import FindNames, ListedNames, NamesConfig, names_in, open_names
 from stepwell.data.steps.step import Arrays, Joined, Outcome, Step, StepConfig, Surroundings, needed
 
 KINDS = ("secret", "email", "id_card", "bank_card", "iban", "ip", "old_id_card", "ssn", "phone", "name")
@@ -50,6 +50,10 @@ class ProtectConfig(StepConfig):
     names: NamesConfig | None = None
     columns: bool = True
     listed: int = Field(default=1000, ge=0)
+
+    def reads(self) -> Sequence[str]:
+        """The list of names."""
+        return (self.names.path,) if isinstance(self.names, ListedNames) else ()
 
     @field_validator("phone_regions")
     @classmethod
