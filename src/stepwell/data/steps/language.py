@@ -8,7 +8,6 @@ is only left out where it is surely in another language. This file leaves out ho
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
@@ -18,7 +17,7 @@ from stepwell.data.documents import Document
 from stepwell.data.languages import language_scores, passages_of
 from stepwell.data.steps.step import Arrays, Outcome, Step, StepConfig
 
-JUDGED_PASSAGES = 6
+JUDGED_PASSAGES = 4
 """Of one document, evenly spaced; more of them change nothing but the time."""
 
 
@@ -116,19 +115,21 @@ def languages_of(text: str) -> dict[str, float]:
     """How likely each language is, by the size of the passages in it; the likeliest first, empty without letters.
 
     Args:
-        text: any; of a long one six passages are judged.
+        text: any; of a long one four passages are judged.
     """
     passages = list(passages_of(text))
     if len(passages) > JUDGED_PASSAGES:
         passages = [passages[n * len(passages) // JUDGED_PASSAGES] for n in range(JUDGED_PASSAGES)]
-    sums: Counter[str] = Counter()
+    sums: dict[str, float] = {}
     size = 0
     for passage in passages:
         if scores := language_scores(passage):
-            size += len(passage)
+            weight = len(passage.encode())
+            size += weight
             for language, score in scores.items():
-                sums[language] += score * len(passage)  # type: ignore[assignment]
-    return {language: total / size for language, total in sums.most_common()}
+                sums[language] = sums.get(language, 0.0) + score * weight
+    several = sorted(sums.items(), key=lambda item: (-item[1], item[0]))
+    return {language: total / size for language, total in several}
 
 
 _LETTER = re.compile(r"[^\W\d_]")
