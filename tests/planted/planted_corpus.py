@@ -105,7 +105,7 @@ def real_texts(data: Path, language: str) -> Iterator[str]:
         yield from (row["target"] for row in rows_of(data / "translation" / "captions.en-fr.train.jsonl.gz"))
 
 
-_NUMBERS = re.compile(r"\d{7}|@|&\w+;|\d[\d .()-]{8}\d|\d+\.\d+\.\d+\.\d+")
+_NUMBERS = re.compile(r"\d{7}|@|&#?\w+;|[\u200b-\u200f\ufeff\xad]|\d[\d .()-]{8}\d|\d+\.\d+\.\d+\.\d+")
 
 
 def fitting(text: str, language: str) -> bool:

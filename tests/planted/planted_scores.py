@@ -276,13 +276,12 @@ def clean(bench: Bench) -> list[Score]:
 
 
 def restored(text: str, truth: str) -> bool:
-    """Whether a text is the true one again, but for at most one letter of fifteen (GBK loses some for good)."""
-    there, wanted = Counter(text.split()), Counter(truth.split())
-    if there == wanted:
+    """Whether a text is the true one again, but for letters that were lost for good and are marked so (U+FFFD)."""
+    if text.split() == truth.split():
         return True
-    lost = Counter(truth) - Counter(text)
-    more = Counter(text) - Counter(truth) - Counter({"\ufffd": len(text), "?": len(text)})
-    return lost.total() <= len(truth) / 15 and more.total() <= len(truth) / 100
+    marked = text.count("\ufffd")
+    lost, more = Counter(truth) - Counter(text), Counter(text) - Counter(truth)
+    return marked <= len(truth) / 5 and max(lost.total(), more.total()) <= 2 * marked + len(truth) / 100
 
 
 def language(bench: Bench) -> list[Score]:
@@ -395,7 +394,7 @@ ROWS: dict[str, tuple[tuple[str, ...], Callable[[Bench], list[Score]]]] = {
     "language": (("language",), language),
     "quality": (("quality",), junk("quality", {"kind": "quality"})),
     "quality_pages": (("quality",), junk("quality, as pages", {"kind": "quality", "rows": "pages"})),
-    "perplexity": (("perplexity",), junk("perplexity", {"kind": "perplexity"})),
+    "perplexity": (("perplexity",), junk("perplexity", {"kind": "perplexity", "drop_lowest_ratio": 0.05})),
     "judge": (("judge",), judge),
     "protect": (("protect",), protect),
     "decontaminate": (("decontaminate",), decontaminate),
