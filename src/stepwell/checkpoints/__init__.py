@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from stepwell.doors import open_late
 
 if TYPE_CHECKING:
+    from stepwell.checkpoints.extending import extend_checkpoint
     from stepwell.checkpoints.foreign import ForeignModel, ForeignTensors, read_foreign
     from stepwell.checkpoints.huggingface.encoder_decoders import TARGETS
     from stepwell.checkpoints.huggingface.families import FAMILIES
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from stepwell.checkpoints.writing import Writer
 
 _FILES = {
+    "extending": ("extend_checkpoint",),
     "foreign": ("ForeignModel", "ForeignTensors", "read_foreign"),
     "huggingface.encoder_decoders": ("TARGETS",),
     "huggingface.families": ("FAMILIES",),
@@ -98,6 +100,7 @@ __all__ = [
     "auto_class",
     "build_reference",
     "checkpoint_step",
+    "extend_checkpoint",
     "import_model",
     "import_weights",
     "load_checkpoint",

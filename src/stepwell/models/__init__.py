@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stepwell.models.recurrent import RecurrentLanguageModel
     from stepwell.models.recurrent_encoder_decoder import RecurrentEncoderDecoder
     from stepwell.models.stack import Stack
+    from stepwell.models.vocabulary import load_extended
     from stepwell.models.word_vectors import fill_embeddings
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "encoder_sized",
     "feed_forward_sized",
     "fill_embeddings",
+    "load_extended",
     "lstm_textbook",
     "ngram_sized",
     "recurrent_encoder_decoder_sized",
@@ -79,5 +81,6 @@ __getattr__ = open_late(
         "RecurrentLanguageModel": "recurrent",
         "RecurrentEncoderDecoder": "recurrent_encoder_decoder",
         "fill_embeddings": "word_vectors",
+        "load_extended": "vocabulary",
     },
 )

@@ -164,15 +164,16 @@ def derive_tokenizer(train_bytes: int, *, kind: str, objective: str) -> Derived:
 
     Args:
         train_bytes: of the text it learns from.
-        kind: of the tokenizer, `byte_bpe` or `word`.
+        kind: of the tokenizer.
         objective: kind of what the model learns from; it may need tokens of its own.
     """
     size = (derive_vocab_size(train_bytes), f"{train_bytes / 1e6:,.1f} MB to learn from")
-    if kind == "word":
-        return {"tokenizer.vocab_size": (10_000, "the textbooks'")}
     values: dict[str, tuple[Any, str]] = {
-        "tokenizer.kind": ("byte_bpe", "reads any text"),
-        "tokenizer.vocab_size": size,
+        "tokenizer.kind": (kind, "reads any text"),
+        "tokenizer.vocab_size": {
+            "word": (10_000, "the textbooks'"),
+            "character": (8192, "room for the usual characters of any language"),
+        }.get(kind, size),
     }
     if objective in SPECIAL_TOKENS:
         values["tokenizer.special_tokens"] = (SPECIAL_TOKENS[objective], f"what {objective} hides text behind")
@@ -180,7 +181,13 @@ def derive_tokenizer(train_bytes: int, *, kind: str, objective: str) -> Derived:
 
 
 def derive_from_checkpoint(
-    init_from: str, path: str, model: ModelConfig, num_tokens: int, objective: str | None = None
+    init_from: str,
+    path: str,
+    model: ModelConfig,
+    num_tokens: int,
+    objective: str | None = None,
+    *,
+    extend_tokens: int = 0,
 ) -> Derived:
     """Tokenizer and model sections of a run that begins from a checkpoint.
 
@@ -190,12 +197,15 @@ def derive_from_checkpoint(
         model: its config.
         num_tokens: of its tokenizer.
         objective: kind of what it learns now, when the user chose one; it may decide what a prompt is.
+        extend_tokens: how many tokens are added to it.
     """
-    why = f"of {init_from}"
+    why = f"of {init_from}" + (f" and {extend_tokens:,} more tokens" if extend_tokens else "")
+    num_tokens += extend_tokens
     tokenizer = {"kind": "pretrained", "path": path, "vocab_size": num_tokens}
+    shape = {**model.model_dump(), "vocab_size": max(model.vocab_size, num_tokens)}
     return {
         **{f"tokenizer.{name}": (value, why) for name, value in tokenizer.items()},
-        **{path: (value, why) for path, value in flatten({"model": model.model_dump()}).items()},
+        **{path: (value, why) for path, value in flatten({"model": shape}).items()},
         **_prompt_for(model.kind, objective),
     }
 

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from stepwell.checkpoints import load_checkpoint, read_provenance, resolve_checkpoint, save_checkpoint
 from stepwell.errors import CheckpointError
-from stepwell.models import LanguageModel, NGram, build_model, fill_embeddings
+from stepwell.models import LanguageModel, NGram, build_model, fill_embeddings, load_extended
 from stepwell.progress import Evaluated, Fact, StepDone, Watcher
 from stepwell.recipes import Recipe
 from stepwell.runs import to_json, write_atomically
 from stepwell.seeding import derive_seed
 from stepwell.studies.corpus import Corpus, Tokens
+from stepwell.tokenizers import parts_of_new
 from stepwell.training import Evaluate
 
 
@@ -34,8 +35,12 @@ def begin_model(recipe: Recipe, corpus: Tokens, watch: Watcher) -> LanguageModel
     """
     if recipe.init_from is not None:
         model, loaded = build_model(recipe.model), load_checkpoint(Path(recipe.init_from))
+        new = parts_of_new(loaded.tokenizer, corpus.tokenizer)
         try:
-            model.load_tensors(loaded.model.tensors())
+            if new:
+                load_extended(model, loaded.model.tensors(), loaded.tokenizer.vocab_size, new)
+            else:
+                model.load_tensors(loaded.model.tensors())
         except ValueError as error:
             raise CheckpointError(
                 f"{loaded.path}: does not fit the recipe", got=str(error), do="leave model out of the recipe"

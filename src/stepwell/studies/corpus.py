@@ -7,6 +7,7 @@ is read and packed (`data`).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +30,9 @@ from stepwell.data import (
 from stepwell.errors import DataError, TokenizerError
 from stepwell.progress import Fact, Stage, Watcher
 from stepwell.recipes import Recipe
-from stepwell.runs import RunDirectory
+from stepwell.runs import RunDirectory, to_json
 from stepwell.studies.making import open_text_maker
-from stepwell.tokenizers import Tokenizer, TokenizerConfig, train_tokenizer
+from stepwell.tokenizers import PretrainedTokenizerConfig, Tokenizer, TokenizerConfig, extend_tokenizer, train_tokenizer
 
 TOKENIZER_BYTES = 20_000_000
 """A tokenizer learns from at most so much text, every k-th document; more changes its merges little and takes long."""
@@ -181,9 +182,13 @@ def tokenize_corpus(text: PreparedText, config: TokenizerConfig, run: RunDirecto
 
 
 def _find_tokenizer(text: PreparedText, config: TokenizerConfig, run: RunDirectory, watch: Watcher) -> Tokenizer:
-    if config.kind == "pretrained":
-        return read_tokenizer(Path(config.path))
-    path = run.tokenizers / f"{config.kind}-{config.vocab_size}-{text.key[:16]}.json"
+    """The tokenizer of a text, as it was trained or extended before; it is named by all that it is made from."""
+    base = read_tokenizer(Path(config.path)) if isinstance(config, PretrainedTokenizerConfig) else None
+    if isinstance(config, PretrainedTokenizerConfig) and base is not None and not config.extend_tokens:
+        return base
+    made_from = [config.model_dump(exclude={"path"}), text.key, base and base.fingerprint]
+    name = hashlib.sha256(to_json(made_from).encode()).hexdigest()[:16]
+    path = run.tokenizers / f"{config.kind}-{config.vocab_size}-{name}.json"
     tokenizer: Tokenizer | None = None
     if path.exists():
         try:
@@ -193,7 +198,12 @@ def _find_tokenizer(text: PreparedText, config: TokenizerConfig, run: RunDirecto
     if tokenizer is None:
         watch(Stage("tokenizer", f"{config.vocab_size:,} tokens"))
         texts = text.texts("train")
-        tokenizer = train_tokenizer(texts[:: stride_of(int(texts.offsets[-1]), TOKENIZER_BYTES)], config)
+        learned_from = texts[:: stride_of(int(texts.offsets[-1]), TOKENIZER_BYTES)]
+        if isinstance(config, PretrainedTokenizerConfig):
+            assert base is not None
+            tokenizer = extend_tokenizer(base, learned_from, config.extend_tokens)
+        else:
+            tokenizer = train_tokenizer(learned_from, config)
         tokenizer.save(path)
     return tokenizer
 

@@ -138,6 +138,7 @@ def _from_checkpoint(draft: Draft) -> Draft:
         model,
         read_tokenizer(folder).vocab_size,
         draft.get("training.objective.kind"),
+        extend_tokens=draft.get("tokenizer.extend_tokens") or 0,
     )
     return draft.with_derived(values)
 

@@ -26,6 +26,7 @@ from stepwell.tokenizers.config import (
 
 if TYPE_CHECKING:
     from stepwell.tokenizers.chat import render_chat
+    from stepwell.tokenizers.extending import extend_tokenizer, parts_of_new
     from stepwell.tokenizers.foreign import read_tokenizer
     from stepwell.tokenizers.gguf import gguf_tokenizer
     from stepwell.tokenizers.roles import Roles
@@ -40,7 +41,9 @@ else:
             "StreamDecoder": "streaming",
             "TokenIds": "tokenizer",
             "Tokenizer": "tokenizer",
+            "extend_tokenizer": "extending",
             "gguf_tokenizer": "gguf",
+            "parts_of_new": "extending",
             "read_tokenizer": "foreign",
             "render_chat": "chat",
             "train_tokenizer": "training",
@@ -62,7 +65,9 @@ __all__ = [
     "WordLevelConfig",
     "WordPieceConfig",
     "derive_vocab_size",
+    "extend_tokenizer",
     "gguf_tokenizer",
+    "parts_of_new",
     "read_tokenizer",
     "render_chat",
     "train_tokenizer",
