@@ -151,7 +151,10 @@ def without(text: str, spans: Sequence[Span]) -> str:
 
 def _hash(piece: str) -> bytes:
     """8 bytes that stand for a piece of text; blanks and case do not count."""
-    return blake2b("".join(piece.lower().split()).encode(), digest_size=8).digest()
+    folded = piece.lower()
+    if not piece.isascii():
+        folded = folded.replace("\u3000", "").replace("\u00a0", "")
+    return blake2b(folded.encode().translate(None, b" \t\n\r\v\f"), digest_size=8).digest()
 
 
 def _seen_before(looks: Sequence[Arrays], level: Level) -> list[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
