@@ -115,13 +115,13 @@ class KneserNey:
         return np.concatenate([*done, self._totals(held)]) if held else np.concatenate([np.empty(0), *done])
 
     def _totals(self, sequences: Sequence[IntArray]) -> FloatArray:
-        # No n-gram reaches over a begin symbol, so sequences one after another do not see each other.
+        # No n-gram reaches over a begin symbol, so sequences one after another do not see each other; and each sum is
+        # of its own sequence alone, so that it is the same to the bit whatever stands beside it.
         symbols = np.concatenate(sequences)
-        sums = np.concatenate(
-            [[0.0, 0.0], np.cumsum(np.where(symbols[1:] < self.vocab_size, self._logprobs(symbols), 0))]
-        )
+        logprobs = np.concatenate([[0.0], np.where(symbols[1:] < self.vocab_size, self._logprobs(symbols), 0)])
         ends = np.cumsum([len(sequence) for sequence in sequences])
-        return np.diff(sums[ends], prepend=0.0)
+        totals: FloatArray = np.add.reduceat(logprobs, np.concatenate([[0], ends[:-1]]))
+        return totals
 
     def _logprobs(self, symbols: IntArray) -> FloatArray:
         """(T,) log-probability of each of (T + 1,) symbols but the first, which is a begin symbol."""
@@ -142,7 +142,8 @@ class KneserNey:
             backoff = np.where(histories >= 0, table.backoff[histories], 1.0)
             probabilities[ends] = np.where(hits >= 0, table.probabilities[hits], backoff * probabilities[ends])
             prefixes = found
-        return np.log(probabilities)
+        logprobs: FloatArray = np.log(probabilities)
+        return logprobs
 
     def predict(self, contexts: IntArray) -> Float32Array:
         """Log-probabilities of every symbol after each of many contexts.
@@ -172,7 +173,8 @@ class KneserNey:
             rows, ngrams = _continuations(table.keys, histories[length], self.vocab_size)
             symbols = table.keys[ngrams] % (self.vocab_size + 1)
             probabilities[rows, symbols] = table.probabilities[ngrams] * left[length + 1, rows]
-        return np.log(probabilities, out=probabilities)
+        logprobs: Float32Array = np.log(probabilities, out=probabilities)
+        return logprobs
 
     def _histories(self, contexts: IntArray) -> list[IntArray]:
         """Numbers of the last 0, 1, ..., order - 1 symbols of each context as n-grams: (N,) each, -1 where unseen."""

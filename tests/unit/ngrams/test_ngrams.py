@@ -173,3 +173,21 @@ def test_what_cannot_be_is_refused():
         KneserNey(4).predict(np.zeros((1, 4), np.int64))
     with pytest.raises(ValueError, match="at least 1"):
         KneserNey(4, 0)
+
+
+@given(
+    train=SEQUENCES, held_out=st.lists(st.lists(st.integers(0, 4), max_size=12), max_size=6), order=st.integers(1, 5)
+)
+def test_totals_are_sums_of_logprobs(train, held_out, order):
+    """Sequences that are scored together do not see each other."""
+    model = KneserNey(5, order).fit(train)
+    plain = [model.logprobs(sequence).sum() for sequence in held_out]
+    np.testing.assert_allclose(model.totals(held_out), plain, atol=1e-9)
+
+
+def test_totals_of_many_sequences(small_text, monkeypatch):
+    monkeypatch.setattr("stepwell.ngrams.TOGETHER_SYMBOLS", 700)
+    model = KneserNey(257, 4).fit([text(small_text, 1)])
+    several = [text(small_text, seed, num_bytes=200) for seed in range(12)]
+    np.testing.assert_allclose(model.totals(iter(several)), [model.logprobs(one).sum() for one in several], atol=1e-8)
+    assert model.totals([]).shape == (0,)

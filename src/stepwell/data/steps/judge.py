@@ -1,16 +1,17 @@
 """A judge that learned from examples of good and of bad text what the user wants (as for GPT-3; Brown et al., 2020).
 
 Logistic regression on hashed words and pairs of words, in Chinese on characters; the same in every run. How often it is
-right is told of examples that it did not learn from, and one that cannot tell good from bad is an error. This file leaves out how it learns (`hashed_regression.py`).
+right is told of examples that it did not learn from, and one that cannot tell good from bad is an error. This file
+leaves out how it learns (`hashed_regression.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import repeat
 from typing import ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from stepwell.data.documents import Document
@@ -48,6 +49,10 @@ class JudgeConfig(StepConfig):
     passage_bytes: int | None = Field(default=1 << 16, ge=4096)
     column: str | None = None
 
+    def sides(self) -> dict[str, Sequence[str]]:
+        """Sources of good and of bad examples."""
+        return {"good": self.good, "bad": self.bad}
+
     def reads(self) -> Sequence[str]:
         return (*self.good, *self.bad)
 
@@ -68,10 +73,7 @@ class Judge(Step[JudgeConfig]):
             DataError: when there are too few examples, or good and bad cannot be told apart.
         """
         config = self.config
-        good, bad = (self._examples(name) for name in ("good", "bad"))
-        both = set(good) & set(bad)
-        texts = [text for text in (*good, *bad) if text not in both]
-        is_good = np.array([text not in set(bad) for text in texts], bool)
+        texts, is_good, num_both = self._examples()
         features = features_of(texts)
         probabilities = cross_validated(features, is_good, folds=[_fold_of(text) for text in texts])
         right_good = float((probabilities[is_good] >= CHANCE).mean())
@@ -88,12 +90,12 @@ class Judge(Step[JudgeConfig]):
         findings = {
             "good_examples": int(is_good.sum()),
             "bad_examples": int((~is_good).sum()),
-            "examples_in_both": len(both),
+            "examples_in_both": num_both,
             "held_out_accuracy": round(accuracy, 4),
             "held_out_good_right": round(right_good, 4),
             "held_out_bad_right": round(right_bad, 4),
         }
-        return Joined(repeat({"weights": learned.weights, "bias": np.array(learned.bias)}, len(looks)), findings)
+        return Joined([{"weights": learned.weights, "bias": np.array(learned.bias)}] * len(looks), findings)
 
     def apply(self, documents: Sequence[Document], known: Arrays | None = None) -> Outcome:
         outcome, told = Outcome(), known or {}
@@ -113,16 +115,23 @@ class Judge(Step[JudgeConfig]):
             sort_out(document, passages, reasons, outcome)
         return outcome
 
-    def _examples(self, name: Literal["good", "bad"]) -> list[str]:
-        sources = self.config.good if name == "good" else self.config.bad
-        found = sample_of_documents(read_examples(sources, f"judge: {name}"), self.config.example_bytes).texts
-        if len(found) < FEWEST_EXAMPLES:
-            raise DataError(
-                f"judge: too few {name} examples",
-                got=f"{len(found)} in {', '.join(sources)}",
-                wanted=f"{FEWEST_EXAMPLES} or more; better some hundreds",
-            )
-        return found
+    def _examples(self) -> tuple[list[str], NDArray[np.bool_], int]:
+        """Texts, whether each is good, and how many are left out because they are given as both."""
+        config = self.config
+        read = {name: read_examples(sources, f"judge: {name}") for name, sources in config.sides().items()}
+        texts = {name: sample_of_documents(found, config.example_bytes).texts for name, found in read.items()}
+        both = set(texts["good"]) & set(texts["bad"])
+        chosen = {name: [text for text in several if text not in both] for name, several in texts.items()}
+        for name, several in chosen.items():
+            if len(several) < FEWEST_EXAMPLES:
+                more = f", and {len(both)} that are given as good and as bad" if both else ""
+                raise DataError(
+                    f"judge: too few {name} examples",
+                    got=f"{len(several)} in {', '.join(config.sides()[name])}{more}",
+                    wanted=f"{FEWEST_EXAMPLES} or more; better some hundreds",
+                )
+        is_good = np.repeat([True, False], [len(chosen["good"]), len(chosen["bad"])])
+        return [*chosen["good"], *chosen["bad"]], is_good, len(both)
 
 
 FOLDS = 5

@@ -8,7 +8,6 @@ English, not better or worse. This file leaves out how the models are made (`tex
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import repeat
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -102,7 +101,7 @@ class Perplexity(Step[PerplexityConfig]):
             for name, limit in zip(("min_bits_per_byte", "max_bits_per_byte"), both, strict=True)
             if np.isfinite(limit)
         }
-        return Joined(repeat(known | {"limits": limits}, len(looks)), findings)
+        return Joined([known | {"limits": limits}] * len(looks), findings)
 
     def _limits(self, scores: NDArray[np.float64]) -> tuple[float, float]:
         """What is kept of a script: from the first to the second."""

@@ -8,7 +8,6 @@ model. This file leaves out how the models are made (`text_models.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import repeat
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -73,7 +72,7 @@ class Selection(Step[SelectionConfig]):
         if config.keep_ratio == 1:
             limit = np.inf
         findings = {"target_bytes": size, **({"max_distance": round(limit, 4)} if np.isfinite(limit) else {})}
-        return Joined(repeat(known | {"limit": np.array(limit)}, len(looks)), findings)
+        return Joined([known | {"limit": np.array(limit)}] * len(looks), findings)
 
     def apply(self, documents: Sequence[Document], known: Arrays | None = None) -> Outcome:
         outcome, told = Outcome(), known or {}

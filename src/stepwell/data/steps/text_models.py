@@ -197,4 +197,4 @@ def _symbols(text: str) -> NDArray[np.uint32]:
 def _bits_per_byte(model: KneserNey, texts: Sequence[str]) -> NDArray[np.float64]:
     sizes = np.array([len(text.encode()) for text in texts], np.float64)
     bits: NDArray[np.float64] = model.totals(map(_symbols, texts)) / -np.log(2)
-    return bits / np.maximum(sizes, 1)
+    return np.round(bits / np.maximum(sizes, 1), 6)  # what is kept must not hang on the last bit of a sum
