@@ -178,12 +178,15 @@ class Recipe(Config):
     def value(self, path: str) -> Any:
         """The value at a dotted path; None where the kinds of this recipe have no such field.
 
-        One of several steps is named by its kind: `data.steps.quality.enabled`.
+        One of several steps is named by its kind: `data.steps.quality.enabled`; one value of a mapping by its key:
+        `data.steps.mix.weights.books`.
         """
         value: Any = self
         for name in path.split("."):
             if isinstance(value, tuple):
                 value = next((one for one in value if getattr(one, "kind", None) == name), None)
+            elif isinstance(value, Mapping):
+                value = value.get(name)
             else:
                 value = getattr(value, name, None)
         return value

@@ -59,7 +59,7 @@ def feed_forward(recipe: Recipe, corpus: Corpus, machine: Machine, seconds: floa
     )
     model = build_model(config, derive_seed(recipe.seed, "baseline")).to(machine.device)
     objective = build_objective(training.objective, corpus.tokenizer)
-    packer = Packer(corpus.train, row, derive_seed(recipe.seed, "data"))
+    packer = Packer(corpus.train.shuffled, row, derive_seed(recipe.seed, "data"))
     updater = Updater(model, packer, training, objective, seed=recipe.seed)
     began, step = time.monotonic(), 0
     while (spent := time.monotonic() - began) < seconds or not step:

@@ -74,7 +74,7 @@ def try_rates(
     row_tokens = recipe.training.row_length(recipe.model.max_seq_len)
     found = find_rate(
         begin_model(recipe, corpus, watch).to(machine.device),
-        Packer(corpus.train, row_tokens, derive_seed(recipe.seed, "data")),
+        Packer(corpus.train.shuffled, row_tokens, derive_seed(recipe.seed, "data")),
         recipe.training,
         build_objective(recipe.training.objective, corpus.tokenizer),
         seed=recipe.seed,

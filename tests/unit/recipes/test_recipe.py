@@ -34,6 +34,16 @@ def test_a_change_by_path_leaves_the_rest() -> None:
     assert after.changed({"model.dropout": 0.0, "training.optimizer.learning_rate": 0.02}) == before
 
 
+def test_the_weight_of_a_source_is_a_lever() -> None:
+    steps = [{"kind": "mix", "weights": {"books": 1, "web": 3}}]
+    before = recipe(data={"steps": steps}, study={"levers": {"data.steps.mix.weights.books": [2.0, 4.0]}})
+    after = before.changed({"data.steps.mix.weights.books": 4.0})
+    assert after.value("data.steps.mix.weights") == {"books": 4, "web": 3}
+    assert before.value("data.steps.mix.weights.books") == 1
+    with pytest.raises(ConfigError, match=r"weights\.book"):
+        recipe(data={"steps": steps}, study={"levers": {"data.steps.mix.weights.book": [2.0]}})
+
+
 @pytest.mark.parametrize("values", [{"model.depth": 2}, {"model.num_layers": 0}, {"nothing": 1}, {"model.head_dim": 3}])
 def test_a_change_that_does_not_fit_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,11 @@ class TokenSplit:
     def num_tokens(self) -> int:
         """How many tokens there are, special tokens included."""
         return int(self.offsets[-1])
+
+    @property
+    def shuffled(self) -> TokenSplit:
+        """The same without an order: for what is tried on some of the rows only."""
+        return replace(self, order=None)
 
     def document(self, index: int) -> NDArray[Any]:
         """(T,) the tokens of one document.
