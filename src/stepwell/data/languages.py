@@ -25,6 +25,17 @@ SMALLEST_SHARE = 0.005
 JUDGED_CHARACTERS = 240
 """Of a longer passage only so much is looked at."""
 
+LANGUAGES = frozenset(
+    """
+    af als am an ar arz as ast av az azb ba bar bcl be bg bh bn bo bpy br bs bxr ca cbk ce ceb ckb co cs cv cy da de diq
+    dsb dty dv el eml en eo es et eu fa fi fr frr fy ga gd gl gn gom gu gv he hi hif hr hsb ht hu hy ia id ie ilo io is
+    it ja jbo jv ka kk km kn ko krc ku kv kw ky la lb lez li lmo lo lrc lt lv mai mg mhr min mk ml mn mr mrj ms mt mwl
+    my myv mzn nah nap nds ne new nl nn no oc or os pa pam pfl pl pms pnb ps pt qu rm ro ru rue sa sah sc scn sco sd sh
+    si sk sl so sq sr su sv sw ta te tg th tk tl tr tt tyv ug uk ur uz vec vep vi vls vo wa war xal xmf yi yo zh
+    """.split()  # noqa: SIM905 - a list of so many strings is not read by anybody
+)
+"""Codes of ISO 639 of the languages that are told apart: those of fastText's lid.176, with all of Chinese as one."""
+
 _NO_WORDS = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\w+")
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
 _KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa\uff66-\uff9d]")
@@ -70,7 +81,8 @@ def language_scores(passage: str) -> Mapping[str, float]:
         return {east_asian: share} if share else {}
     if 2 * len(_CAPITAL.findall(others)) > len(others):
         others = others.lower()  # the detector takes capitals for Japanese
-    scores = {str(one["lang"]): float(one["score"]) * (1 - share) for one in _detector().detect(others, k=5)}
+    found = {str(one["lang"]): float(one["score"]) for one in _detector().detect(others, k=5)}
+    scores = {language: score * (1 - share) for language, score in found.items() if language in LANGUAGES}
     if share:
         scores[east_asian] = share
     return dict(sorted(scores.items(), key=lambda item: (-item[1], item[0])))

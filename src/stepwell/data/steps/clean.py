@@ -11,10 +11,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any, Literal
+from unicodedata import is_normalized
 
 from pydantic import Field
 
-from stepwell.data.documents import Document
+from stepwell.data.documents import Document, normalize
+from stepwell.data.inputs.worker import parse
 from stepwell.data.steps import characters, encodings
 from stepwell.data.steps.step import Arrays, Outcome, Step, StepConfig, needed
 
@@ -25,7 +27,9 @@ class CleanConfig(StepConfig):
     """What is repaired, in this order.
 
     Attributes:
-        html: what remains of HTML: kept; entities (`&amp;`) replaced in texts without a `<`; or tags taken out too.
+        html: what remains of HTML: kept; entities (`&amp;`) replaced in texts without a `<`; tags taken out too; or of
+            whole pages in rows the main text, as of a file, and of other texts the tags.
+        page_seconds: a page that takes longer is dropped.
         mojibake: bring back text that was read in the wrong encoding.
         control_characters: take out what is not text; page breaks and the like become line ends.
         invisible_characters: take out soft hyphens, zero-width blanks and direction marks where no script needs them.
@@ -39,7 +43,8 @@ class CleanConfig(StepConfig):
     """
 
     kind: Literal["clean"] = "clean"
-    html: Literal["keep", "entities", "tags"] = "entities"
+    html: Literal["keep", "entities", "tags", "main_text"] = "entities"
+    page_seconds: float = Field(default=20.0, gt=0)
     mojibake: bool = True
     control_characters: bool = True
     invisible_characters: bool = True
@@ -61,7 +66,10 @@ class Clean(Step[CleanConfig]):
         outcome = Outcome()
         repairs = list(self._repairs())
         for document in documents:
-            text = document.text
+            text = self._main_text(document.text, outcome)
+            if text is None:
+                outcome.dropped.append((document, "page_not_readable"))
+                continue
             for name, repair in repairs:
                 fixed = repair(text)
                 if fixed != text:
@@ -72,10 +80,20 @@ class Clean(Step[CleanConfig]):
                 continue
             if "\ufffd" in text:
                 outcome.findings["documents_with_lost_characters"] += 1
-            if self.config.html != "tags" and characters.has_tags(text):
+            if self.config.html in ("keep", "entities") and characters.has_tags(text):
                 outcome.findings["documents_with_tags"] += 1
             outcome.kept.append(document.with_text(text))
         return outcome
+
+    def _main_text(self, text: str, outcome: Outcome) -> str | None:
+        """The main text of a page, other texts as they are; None when it cannot be had."""
+        if self.config.html != "main_text" or not _PAGE.search(text[:_HEAD_CHARACTERS]):
+            return text
+        parsed = parse("html", text.encode(), self.config.page_seconds)
+        if parsed.problem:
+            return None
+        outcome.changed["main_text"] += 1
+        return normalize("\n".join(parsed.parts), "NFC" if is_normalized("NFC", text) else "none")
 
     def _repairs(self) -> Iterator[tuple[str, Repair]]:
         """The names of the repairs that are on, and how they are done, in order.
@@ -85,7 +103,7 @@ class Clean(Step[CleanConfig]):
         """
         settings = self.config
         if settings.html != "keep":
-            yield "html", characters.without_tags if settings.html == "tags" else characters.without_entities
+            yield "html", characters.without_entities if settings.html == "entities" else characters.without_tags
         if settings.mojibake:
             yield "mojibake", encodings.repaired
         if settings.control_characters:
@@ -106,6 +124,8 @@ class Clean(Step[CleanConfig]):
             yield "blank_lines", partial(with_fewer_blank_lines, lines=settings.blank_lines)
 
 
+_PAGE = re.compile(r"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_HEAD_CHARACTERS = 4096
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
 _KANA_OR_HANGUL = re.compile("[\u3041-\u3096\u30a1-\u30fa\uac00-\ud7a3]")
 

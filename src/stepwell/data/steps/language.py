@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from stepwell.data.documents import Document
-from stepwell.data.languages import language_scores, passages_of
+from stepwell.data.languages import LANGUAGES, language_scores, passages_of
 from stepwell.data.steps.step import Arrays, Outcome, Step, StepConfig
 
 JUDGED_PASSAGES = 4
@@ -51,6 +52,18 @@ class LanguageConfig(StepConfig):
     short: Literal["judge", "keep", "drop"] = "judge"
     paragraphs: bool = False
     columns: bool = True
+
+    @field_validator("keep")
+    @classmethod
+    def _are_told_apart(cls, keep: tuple[str, ...]) -> tuple[str, ...]:
+        for code in keep:
+            if code not in LANGUAGES:
+                meant = _MEANT.get(code) or next(iter(get_close_matches(code, LANGUAGES, 1)), None)
+                raise ValueError(f"a code of ISO 639, such as en or zh{f'; perhaps {meant}' if meant else ''}")
+        return keep
+
+
+_MEANT = {"cn": "zh", "chinese": "zh", "yue": "zh", "wuu": "zh", "jp": "ja", "kr": "ko", "english": "en", "gb": "en"}
 
 
 class Language(Step[LanguageConfig]):

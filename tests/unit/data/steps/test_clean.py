@@ -227,6 +227,22 @@ def test_tags() -> None:
     assert do("<p>x</p>").findings["documents_with_tags"] == 1
 
 
+@pytest.mark.slow
+def test_main_text_of_pages_in_rows() -> None:
+    body = "".join(
+        f"<p>The well of village {word} is deep and its water is cold.</p>" for word in ("one", "two", "three")
+    )
+    page = f"<!DOCTYPE html><html><head><title>t</title></head><body><nav><a>Home</a></nav>{body}</body></html>"
+    outcome = do(page, "plain <b>text</b>", "<html></html>", html="main_text")
+    assert outcome.kept[0].text.count("village") == 3
+    assert "<" not in outcome.kept[0].text
+    assert outcome.kept[1].text == "plain text"
+    assert outcome.changed == {"main_text": 2, "html": 1}
+    assert [reason for _, reason in outcome.dropped] == ["empty"]
+    late = do(page, html="main_text", page_seconds=1e-9)
+    assert [reason for _, reason in late.dropped] == ["page_not_readable"]
+
+
 @pytest.mark.parametrize("piece", ["<", "<!--", "<script>", "<b x", "&", " \t", "```\n", "\n \n", "ÖÐ", "”Ã", "浣"])
 def test_odd_text_costs_no_more_than_its_length(piece: str) -> None:
     do("x<" + piece * 100_000, html="tags", line_repeats=2, blank_lines=1)  # what is quadratic would not end

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stepwell.data import languages
 from stepwell.data.documents import Document
 from stepwell.data.languages import language_scores
 from stepwell.data.steps.language import Language, LanguageConfig, languages_of, letters_of, paragraphs_of
@@ -105,6 +106,29 @@ def test_scripts_decide_for_east_asia() -> None:
     assert next(iter(language_scores("see https://zh.example.cn/a-b 中文网站"))) == "zh"
     assert next(iter(language_scores("THE PEOPLE OF THE VILLAGE CAME TO THE WELL"))) == "en"
     assert language_scores("123 -- !") == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("cn", "perhaps zh"),
+        ("english", "perhaps en"),
+        ("yue", "perhaps zh"),
+        ("jp", "perhaps ja"),
+        ("klingon", "ISO 639"),
+    ],
+)
+def test_unknown_codes_are_errors(code: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LanguageConfig(keep=(code,))
+
+
+def test_every_language_of_the_detector_can_be_kept() -> None:
+    texts = (ENGLISH, FRENCH, GERMAN, "Привет, мир", "שלום", "ไทย", "हिन्दी")
+    labels = {str(one["lang"]) for text in texts for one in languages._detector().detect(text, k=-1)}
+    assert len(labels) > 120
+    assert labels - languages.LANGUAGES <= {"wuu", "yue"}
+    assert len(languages.LANGUAGES) == 174
 
 
 def rows(path: Path, name: str) -> list[str]:
