@@ -68,7 +68,7 @@ def test_all_of_it(corpus, small_text, tmp_path: Path):
 
 
 def test_news_among_other_real_text(real_data, tmp_path: Path):
-    """Articles of one subject are nearer to other articles of that subject: more than three times as many as by chance."""
+    """Articles of one subject are nearer to others of that subject: three times as many as by chance."""
     with gzip.open(real_data("classification/news.en.jsonl.gz"), "rt", encoding="utf-8") as file:
         rows = list(map(json.loads, file))
     sport = [row["text"][:1500] for row in rows if row["label"] == "sports"]
