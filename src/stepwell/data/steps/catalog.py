@@ -11,6 +11,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from stepwell.data.steps.annotate import Annotate, AnnotateConfig
+from stepwell.data.steps.augment import Augment
+from stepwell.data.steps.augment_config import AugmentConfig
 from stepwell.data.steps.boilerplate import Boilerplate, BoilerplateConfig
 from stepwell.data.steps.clean import Clean, CleanConfig
 from stepwell.data.steps.decontaminate import Decontaminate, DecontaminateConfig
@@ -40,6 +42,7 @@ AnyStepConfig = Annotated[
     | ProtectConfig
     | DuplicatesConfig
     | NearDuplicatesConfig
+    | AugmentConfig
     | DecontaminateConfig
     | LabelsConfig
     | ResampleConfig
@@ -60,7 +63,8 @@ STEPS: dict[str, type[Step[Any]]] = {
     "near_duplicates": NearDuplicates,
     "perplexity": Perplexity,
     "selection": Selection,
-    "decontaminate": Decontaminate,
+    "augment": Augment,
+    "decontaminate": Decontaminate,  # what was made is looked at too
     "labels": Labels,
     "resample": Resample,
     "mix": Mix,
