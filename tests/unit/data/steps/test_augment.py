@@ -180,7 +180,7 @@ def test_a_model_goes_on_from_a_beginning_or_follows_a_prompt() -> None:
     on = {"kind": "generation", "checkpoint": "m/more"}
     assert augment([on]).apply([document]).kept[1].text == "One two three and so on"
     asked = {"kind": "generation", "checkpoint": "m/upper", "prompt": "{label} {{x}}: {text}", "stop": None}
-    assert augment([asked]).apply([document]).kept[1].text == f"GOOD {{X}}: {text.upper()}"
+    assert augment([asked]).apply([document]).kept[1].text == f"GOOD {{X}}: {document.text.upper()}"
 
 
 def test_a_prepared_corpus_has_made_documents_in_training_only(tmp_path: Path, small_text) -> None:
