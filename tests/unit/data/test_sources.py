@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,62 @@ def test_a_dataset_with_one_split_needs_no_name(dataset: Path, monkeypatch) -> N
     monkeypatch.chdir(dataset.parent)
     one = HubInput("hf://./dataset")
     assert next(one.read(reading([]))).blocks == ("test row 0 井",)
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """A folder with links of every sort, beside a secret."""
+    folder, secret = tmp_path / "corpus", tmp_path / "secret"
+    (folder / "deep").mkdir(parents=True)
+    secret.mkdir()
+    (secret / "secret.txt").write_text("SECRET", encoding="utf-8")
+    (folder / "deep" / "a.txt").write_text("text", encoding="utf-8")
+    (folder / "inside.txt").symlink_to("deep/a.txt")
+    (folder / "outside.txt").symlink_to(secret / "secret.txt")
+    (folder / "out").symlink_to(secret)
+    (folder / "broken.txt").symlink_to("nowhere.txt")
+    (folder / "deep" / "loop").symlink_to(folder)
+    (folder / "deep" / "loop2").symlink_to("..")
+    (folder / "to-itself.txt").symlink_to("to-itself.txt")
+    return folder
+
+
+TOLD = {
+    "outside.txt: a link that leaves": 1,
+    "out: a link that leaves": 1,
+    "broken.txt: a link to what is not there": 1,
+    "to-itself.txt: a link to what is not there": 1,
+}
+
+
+@pytest.mark.parametrize("pattern", ["", "/**", "/**/*.txt", "/*"])
+def test_links_that_leave_the_folder_are_told_and_not_followed(linked: Path, pattern: str) -> None:
+    reports: list[str] = []
+    found = find_inputs([f"{linked}{pattern}"], reports.append)
+    texts = {"".join(text.blocks) for one in found for text in one.read(reading(reports))}
+    assert texts == {"text"}
+    assert len(found) == 1  # the link inside is the same file
+    for told, count in TOLD.items():
+        if pattern != "/**/*.txt" or not told.startswith("out:"):
+            assert sum(f"/{told}" in report for report in reports) == count, (told, reports)
+
+
+def test_a_link_that_is_named_is_followed(linked: Path, tmp_path: Path) -> None:
+    for source in (linked / "outside.txt", linked / "out"):
+        (found,) = find_inputs([str(source)], print)
+        assert ["".join(text.blocks) for text in found.read(reading([]))] == ["SECRET"]
+
+
+def test_what_never_ends_is_passed_over(notes: Path) -> None:
+    os.mkfifo(notes / "pipe.txt")
+    found, reports = names(notes, str(notes))
+    assert found == ["a.txt", "b.md", "deep/er/c.jsonl.gz"]
+    assert f"{notes}/pipe.txt: no regular file; passed over" in reports
+
+
+def test_patterns_find_what_the_shell_would(notes: Path, monkeypatch) -> None:
+    monkeypatch.chdir(notes)
+    found = find_inputs(["*.txt", "./deep/*/c.*", "*/*/*.gz"], print)
+    assert [one.name for one in found] == ["a.txt", "deep/er/c.jsonl.gz"]
+    assert [one.name for one in find_inputs([".*.txt"], print)] == [".hidden.txt"]
+    assert [one.name for one in find_inputs(["[ab].*"], print)] == ["a.txt", "b.md"]

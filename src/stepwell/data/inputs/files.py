@@ -7,13 +7,14 @@ would be named by text that it does not hold. This file leaves out what is in th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from stepwell.data.inputs.content import Allowance, Content, split_suffixes
 from stepwell.data.inputs.kinds import read_content
-from stepwell.data.inputs.reading import Limits, Reading, Text
+from stepwell.data.inputs.reading import Limits, Reading, Text, with_care
 from stepwell.data.packages import file_checksum
 from stepwell.errors import DataError
 
@@ -69,11 +70,7 @@ class FileInput:
                 text, when its blocks are taken.
         """
         self._see_that_it_is_the_same()
-        try:
-            yield from read_content(self.content(reading.limits), reading)
-        except DataError:
-            self._see_that_it_is_the_same()  # what is being written looks damaged
-            raise
+        yield from with_care(read_content(self.content(reading.limits), reading), self._care)
         self._see_that_it_is_the_same()
 
     def content(self, limits: Limits) -> Content:
@@ -83,6 +80,14 @@ class FileInput:
 
     def _open(self) -> BinaryIO:
         return cast("BinaryIO", self.path.open("rb"))
+
+    @contextmanager
+    def _care(self) -> Iterator[None]:
+        try:
+            yield
+        except DataError:
+            self._see_that_it_is_the_same()  # what is being written looks damaged
+            raise
 
     def _see_that_it_is_the_same(self) -> None:
         now = _look(self.path)

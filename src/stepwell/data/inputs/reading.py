@@ -7,7 +7,8 @@ read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 
@@ -70,6 +71,24 @@ class Reading:
     report: Callable[[str], None]
     columns: tuple[str, ...] = ()
     limits: Limits = Limits()
+
+
+def with_care(texts: Iterable[Text], care: Callable[[], AbstractContextManager[None]]) -> Iterator[Text]:
+    """Texts that are read inside of `care`, and so are their blocks, which are taken later.
+
+    Args:
+        texts: as they come.
+        care: gives a context that may turn errors into others.
+    """
+    with care():
+        for text in texts:
+            in_hand = isinstance(text.blocks, tuple | list)
+            yield text if in_hand else replace(text, blocks=_with_care(text.blocks, care))
+
+
+def _with_care(blocks: Iterable[str], care: Callable[[], AbstractContextManager[None]]) -> Iterator[str]:
+    with care():
+        yield from blocks
 
 
 class Input(Protocol):

@@ -12,7 +12,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from stepwell.data.inputs.decoding import HEAD_BYTES
 from stepwell.data.inputs.files import FileInput
@@ -52,7 +52,7 @@ def _inputs_of(source: str, report: Callable[[str], None]) -> Sequence[Input]:
     if "://" in source and not source.startswith("file://"):
         objects, is_one = find_objects(source)
         if is_one and not is_known(objects[0].name):
-            raise _unknown_kind(PurePosixPath(objects[0].name))
+            raise _unknown_kind(source)
         known = _known(source, [one.name for one in objects], report)
         return [one for one in objects if one.name in known]
     path = Path(source.removeprefix("file://")).expanduser()
@@ -60,7 +60,8 @@ def _inputs_of(source: str, report: Callable[[str], None]) -> Sequence[Input]:
         return _known_files(source, _walk(path, path.resolve(), report), report)
     if path.is_file():
         if not is_known(path.name):
-            raise _unknown_kind(path)
+            with path.open("rb") as file:
+                raise _unknown_kind(str(path), file.read(HEAD_BYTES))
         return [FileInput.found(source, path)]
     if glob.has_magic(str(path)):
         return _known_files(source, _matches(source, path, report), report)
@@ -135,16 +136,15 @@ def _known(source: str, names: Sequence[str], report: Callable[[str], None]) -> 
     return known
 
 
-def _unknown_kind(path: PurePath) -> DataError:
-    if isinstance(path, Path):
-        with path.open("rb") as file:
-            if b"\0" in file.read(HEAD_BYTES):
-                return DataError(
-                    f"{path}: binary, not text", wanted=f"a file that ends in {KINDS}", do="convert it to text first"
-                )
+def _unknown_kind(name: str, head: bytes = b"") -> DataError:
+    if b"\0" in head:
+        return DataError(
+            f"{name}: binary, not text", wanted=f"a file that ends in {KINDS}", do="convert it to text first"
+        )
+    suffix = PurePosixPath(name).suffix
     return DataError(
-        f"{path}: unknown kind of file",
-        got=f"a name that ends in {path.suffix}" if path.suffix else "a name without an ending",
+        f"{name}: unknown kind of file",
+        got=f"a name that ends in {suffix}" if suffix else "a name without an ending",
         wanted=KINDS,
         do="if it is plain text, give it a name that ends in .txt",
     )

@@ -7,17 +7,20 @@ objects (`kinds.py`), and the hub of datasets (`hub.py`).
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from stepwell.data.inputs.content import Allowance, Content, split_suffixes
 from stepwell.data.inputs.kinds import read_content
-from stepwell.data.inputs.reading import Reading, Text
+from stepwell.data.inputs.reading import Reading, Text, with_care
 from stepwell.errors import DataError, StepwellError
 
 _CONTENT_HASHES = ("ETag", "etag", "md5Hash", "crc32c", "content_md5")
 """What stores call a hash of an object's bytes."""
+_MAGIC = "*?["
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modify", "created")
 """What stores call the time of its last change."""
 
@@ -65,17 +68,21 @@ class ObjectInput:
         """
         allowance = Allowance(self.name, self.num_bytes, reading.limits)
         content = Content(self.name, self._open, allowance, split_suffixes(self.name)[1])
+        yield from with_care(read_content(content, reading), self._care)
+        self._see_that_it_is_the_same()
+
+    def _open(self) -> BinaryIO:
+        return cast("BinaryIO", self.store.open(self.path, "rb"))
+
+    @contextmanager
+    def _care(self) -> Iterator[None]:
         try:
-            yield from read_content(content, reading)
+            yield
         except StepwellError:
             self._see_that_it_is_the_same()
             raise
         except Exception as error:
             raise cannot_reach(self.name, error) from error
-        self._see_that_it_is_the_same()
-
-    def _open(self) -> BinaryIO:
-        return cast("BinaryIO", self.store.open(self.path, "rb"))
 
     def _see_that_it_is_the_same(self) -> None:
         try:
@@ -111,13 +118,7 @@ def find_objects(source: str) -> tuple[list[ObjectInput], bool]:
         store, path = url_to_fs(source)
         store.invalidate_cache()
         is_one = bool(store.isfile(path))
-        if is_one:
-            paths = [path]
-        elif store.isdir(path):
-            paths = store.find(path)
-        else:
-            matches = store.glob(path) if any(sign in path for sign in "*?[") else []
-            paths = [one for match in matches for one in (store.find(match) if store.isdir(match) else [match])]
+        paths = [path] if is_one else [one for one in _under(store, path) if not _is_hidden(one, path)]
         if not paths:
             raise DataError(f"{source}: no such object", do="check the address, and who may read it")
         return [_object(source, store, one) for one in sorted(set(paths))], is_one
@@ -129,6 +130,21 @@ def find_objects(source: str) -> tuple[list[ObjectInput], bool]:
         ) from None
     except Exception as error:
         raise cannot_reach(source, error) from error
+
+
+def _under(store: Any, path: str) -> Iterator[str]:
+    """All under a folder, or under the folders and objects that a pattern matches."""
+    if store.isdir(path):
+        yield from store.find(path)
+    elif any(sign in path for sign in _MAGIC):
+        for match in store.glob(path):
+            yield from store.find(match) if store.isdir(match) else [match]
+
+
+def _is_hidden(path: str, source: str) -> bool:
+    """Whether a part of a path begins with a dot that the source did not ask for."""
+    fixed = re.split(r"[*?\[]", source)[0]
+    return any(part.startswith(".") for part in path.removeprefix(fixed).split("/"))
 
 
 def _object(source: str, store: Any, path: str) -> ObjectInput:

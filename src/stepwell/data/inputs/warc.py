@@ -34,7 +34,7 @@ def read_warc(content: Content, reading: Reading) -> Iterator[Text]:
     passed: Counter[str] = Counter()
     pages = 0
     with content.whole(), content.open() as stream:
-        for record in _records(stream, content.name):
+        for record in _records(stream, content.name, reading):
             pages += 1
             kind, said = _kind_of(record)
             if not (_status(record) or "200").startswith("2"):
@@ -50,7 +50,7 @@ def read_warc(content: Content, reading: Reading) -> Iterator[Text]:
         reading.report(f"{content.name}: {passed.total():,} of {pages:,} pages were passed over ({reasons})")
 
 
-def _records(stream: Any, name: str) -> Iterator[Any]:
+def _records(stream: Any, name: str, reading: Reading) -> Iterator[Any]:
     """Records that hold a page, with what its server said of it."""
     try:
         from warcio.archiveiterator import ArchiveIterator
@@ -79,6 +79,8 @@ def _records(stream: Any, name: str) -> Iterator[Any]:
     except Exception as error:  # warcio has errors of its own, and stumbles over a few things
         is_told = type(error).__module__.startswith("warcio") and str(error).strip()
         raise _damaged(name, str(error).strip() if is_told else "a record that is not whole") from None
+    if records.err_count:
+        reading.report(f"{name}: {records.err_count:,} records are longer than they say; what is too much was skipped")
 
 
 def _status(record: Any) -> str | None:
