@@ -215,6 +215,8 @@ def plan_run(
     if seconds is not None and MODELS[kind].learns == "gradient":
         speed = measure_speed(recipe.model, recipe.training, corpus, machine)
     watch(Fact(_words(recipe, plan, speed)))
+    if MODELS[kind].learns == "gradient" and (unseen := never_seen(recipe, corpus)):
+        watch(Fact(unseen, warning=True))
     return Planned(recipe, draft.origins, corpus, speed, plan)
 
 
@@ -235,6 +237,17 @@ def _words(recipe: Recipe, plan: Plan, speed: Speed | None) -> str:
     rate = f", {speed.train_tokens_per_second:,.0f} tokens/s" if speed else ""
     passes = f"about {plan.epochs:.1f} passes over the text"
     return f"plan: {shape_words(model)}, vocabulary {model.vocab_size:,}, {passes}{rate}"
+
+
+def never_seen(recipe: Recipe, corpus: Corpus) -> str | None:
+    """What to say where an order leaves documents for a time after the end of training; None where it does not."""
+    tokens, epoch = recipe.training.steps * recipe.training.global_batch_tokens, corpus.train.num_tokens
+    if corpus.train.order is None or tokens >= epoch:
+        return None
+    return (
+        f"order: training takes {tokens:,} tokens and an epoch in order has {epoch:,}, so the last "
+        f"{1 - tokens / epoch:.0%} are never seen; train longer, or leave the step order out"
+    )
 
 
 def shape_words(model: ModelConfig) -> str:
