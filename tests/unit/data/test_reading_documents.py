@@ -11,12 +11,12 @@ import made_files
 import pypdf
 import pytest
 
-from stepwell.data.inputs import office_zip
-from stepwell.data.inputs.docx import docx_text
-from stepwell.data.inputs.epub import chapters
 from stepwell.data.inputs.files import FileInput
 from stepwell.data.inputs.reading import Limits, Reading
-from stepwell.data.inputs.worker import CannotBeParsed
+from stepwell.parsers import office_zip
+from stepwell.parsers.docx import docx_text
+from stepwell.parsers.epub import chapters
+from stepwell.parsers.process import CannotBeParsed
 
 
 def read(folder: Path, name: str, data: bytes, limits: Limits | None = None) -> tuple[list[str], list[str]]:
@@ -153,7 +153,7 @@ def test_word_files_that_are_locked_or_old(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("parser", [docx_text, chapters])
 def test_documents_that_unpack_to_too_much(parser: Callable[[bytes], Iterator[str]], monkeypatch) -> None:
-    monkeypatch.setattr(office_zip, "Limits", lambda: Limits(free_bytes=1 << 20))
+    monkeypatch.setattr(office_zip, "FREE_BYTES", 1 << 20)
     data = made_files.zipped({"a.xml": bytes(1 << 21)})
     with pytest.raises(CannotBeParsed, match="it unpacks to 2,097,152 bytes"):
         list(parser(data))

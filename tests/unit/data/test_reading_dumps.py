@@ -14,9 +14,9 @@ from stepwell.data.inputs import warc, xml_dumps
 from stepwell.data.inputs.content import split_suffixes
 from stepwell.data.inputs.files import FileInput
 from stepwell.data.inputs.reading import Limits, Reading
-from stepwell.data.inputs.wikitext import plain_text
-from stepwell.data.inputs.worker import Parsed
 from stepwell.errors import DataError
+from stepwell.parsers.process import Parsed
+from stepwell.parsers.wikitext import plain_text
 
 Row = tuple[str, dict[str, object]]
 

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import codecs
 import io
-import logging
 import re
 from collections.abc import Iterator
 
 from stepwell.data.inputs.content import Content
 from stepwell.data.inputs.decoding import HEAD_BYTES, Decoder, encoding_of, refuse_binary
 from stepwell.data.inputs.reading import Reading, Text
-from stepwell.data.inputs.worker import parse
+from stepwell.parsers import parse
 
-_BEGINS = re.compile("<(html|body)", re.IGNORECASE)
 _DECLARED = re.compile(
     rb"<(?:meta|\?xml)[^>]{0,200}?(?:charset|encoding)\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE
 )
-_TAG = re.compile("<[A-Za-z!?/]")
 
 
 def read_html(content: Content, reading: Reading) -> Iterator[Text]:
@@ -80,16 +77,3 @@ def decoded(data: bytes, name: str, said: str | None = None) -> tuple[str, str |
     decoder = Decoder(name)
     text = "".join(decoder.decode(io.BytesIO(data)))
     return text, f"{decoder.problem}" if decoder.problem else None
-
-
-def main_text(data: bytes) -> Iterator[str]:
-    """The text of a page in UTF-8, if it has any."""
-    import trafilatura
-
-    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # what matters is said once, by who asked
-    page = data.decode("utf-8", errors="replace")
-    if not _BEGINS.search(page):
-        page = f"<html><body>{page}</body></html>"  # a fragment
-    text = trafilatura.extract(page, include_comments=False, favor_recall=True) or trafilatura.html2txt(page)
-    if text:
-        yield text

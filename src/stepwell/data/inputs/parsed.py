@@ -1,22 +1,19 @@
 """Files that are one document each and are taken apart as a whole: PDF, Word, EPUB.
 
 One that cannot be read is reported and passed over, for a folder of thousands always holds a few. This file leaves out
-how each is taken apart (`parsers.py`).
+how each is taken apart (`stepwell.parsers`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 from stepwell.data.inputs.content import Content, split_suffixes
 from stepwell.data.inputs.decoding import at_line_ends
 from stepwell.data.inputs.reading import Reading, Text
-from stepwell.data.inputs.worker import parse
 from stepwell.errors import DataError
-
-LIBRARIES: Mapping[str, str] = {"pdf": "pypdf", "docx": "docx", "epub": "lxml", "wikitext": "mwparserfromhell"}
-"""What parses each kind, as Python imports it."""
+from stepwell.parsers import LIBRARIES, parse
 
 
 def read_document_file(content: Content, reading: Reading) -> Iterator[Text]:

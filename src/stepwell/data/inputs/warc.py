@@ -15,8 +15,8 @@ from stepwell.data.inputs.content import Content
 from stepwell.data.inputs.html import decoded
 from stepwell.data.inputs.reading import Reading, Text
 from stepwell.data.inputs.rows import check_columns
-from stepwell.data.inputs.worker import parse
 from stepwell.errors import DataError, StepwellError
+from stepwell.parsers import parse
 
 COLUMNS = ("url", "date", "content_type", "status")
 _WITH_PAGES = ("response", "resource", "conversion")

@@ -2,7 +2,7 @@
 
 A dump of MediaWiki gives one text for each article. In other XML the element that is repeated is a row, whose columns
 are its attributes and the elements inside; a file without one is a single text. Entities are never expanded and nothing
-is fetched. This file leaves out the markup of wiki pages (`wikitext.py`).
+is fetched. This file leaves out the markup of wiki pages (`stepwell.parsers`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import Any, BinaryIO
 
 from stepwell.data.inputs.content import Content
 from stepwell.data.inputs.decoding import at_line_ends
-from stepwell.data.inputs.markup import local_name, record_text
 from stepwell.data.inputs.parsed import need_parser
 from stepwell.data.inputs.reading import Reading, Text
 from stepwell.data.inputs.rows import TEXT_COLUMNS, check_columns, read_rows
-from stepwell.data.inputs.worker import parse
 from stepwell.errors import DataError
+from stepwell.parsers import local_name, parse, record_text
 
 PEEKED_BYTES = 1 << 22
 FED_BYTES = 1 << 16

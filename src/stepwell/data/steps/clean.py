@@ -16,7 +16,7 @@ from unicodedata import is_normalized
 from pydantic import Field
 
 from stepwell.data.documents import Document, normalize
-from stepwell.data.inputs.worker import parse
+from stepwell.parsers import parse
 from stepwell.data.steps import characters, encodings
 from stepwell.data.steps.step import Arrays, Outcome, Step, StepConfig, needed
 

@@ -1,7 +1,7 @@
 """The prose of a wiki page: its markup read by mwparserfromhell.
 
 Templates, tables, references, pictures and categories are left out; links and headings leave their words. This file
-leaves out the dumps that hold the pages (`xml_dumps.py`).
+leaves out the dumps that hold the pages.
 """
 
 from __future__ import annotations

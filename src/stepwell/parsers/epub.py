@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
-from stepwell.data.inputs.markup import local_name, page_text
-from stepwell.data.inputs.office_zip import check_zip
-from stepwell.data.inputs.worker import CannotBeParsed
+from stepwell.parsers.markup import local_name, page_text
+from stepwell.parsers.office_zip import check_zip
+from stepwell.parsers.process import CannotBeParsed
 
 _NAMED = re.compile(rb"&([A-Za-z][A-Za-z0-9]*);")
 _OF_XML = frozenset({b"amp", b"lt", b"gt", b"quot", b"apos"})

@@ -2,7 +2,7 @@
 
 Parsers of other people's formats run for ever on a few files in a million, in C code that no signal interrupts. So they
 run in one child, which is asked and answers through pipes; a part that takes too long ends it, and the next question
-starts a new one. This file leaves out the parsers (`parsers.py`).
+starts a new one. This file leaves out the parsers (`catalog.py`).
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class ParserProcess:
             self._end()
 
     def _started(self) -> subprocess.Popen[bytes]:
-        serve = "import sys; sys.path[:] = sys.argv[2:]; from stepwell.data.inputs.worker import serve; serve()"
+        serve = "import sys; sys.path[:] = sys.argv[2:]; from stepwell.parsers.process import serve; serve()"
         return subprocess.Popen(
             [sys.executable, "-c", serve, self._table, *sys.path],
             stdin=subprocess.PIPE,
@@ -111,7 +111,7 @@ class ParserProcess:
 
 @lru_cache(maxsize=1)
 def _parser_process(process_id: int) -> ParserProcess:
-    started = ParserProcess("stepwell.data.inputs.parsers")
+    started = ParserProcess("stepwell.parsers.catalog")
     atexit.register(started.close)
     return started
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from stepwell.data.inputs.worker import CannotBeParsed
+from stepwell.parsers.process import CannotBeParsed
 
 
 def echo(data: bytes) -> Iterator[str]:

@@ -10,7 +10,7 @@ import io
 import logging
 from collections.abc import Iterator
 
-from stepwell.data.inputs.worker import CannotBeParsed
+from stepwell.parsers.process import CannotBeParsed
 
 
 def pages(data: bytes) -> Iterator[str]:

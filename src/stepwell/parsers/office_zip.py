@@ -1,6 +1,6 @@
 """A document that is a zip of parts: opened only when it does not unpack to far more than it is.
 
-This file leaves out archives that people make themselves (`archives.py`).
+This file leaves out archives that people make themselves.
 """
 
 from __future__ import annotations
@@ -8,8 +8,12 @@ from __future__ import annotations
 import io
 import zipfile
 
-from stepwell.data.inputs.reading import Limits
-from stepwell.data.inputs.worker import CannotBeParsed
+from stepwell.parsers.process import CannotBeParsed
+
+FREE_BYTES = 1 << 28
+"""That a document may unpack to, whatever its size."""
+EXPANSION_RATIO = 200
+"""Unpacked bytes for each byte of a larger one, at most."""
 
 
 def check_zip(data: bytes) -> zipfile.ZipFile:
@@ -18,12 +22,11 @@ def check_zip(data: bytes) -> zipfile.ZipFile:
     Raises:
         CannotBeParsed: when it is damaged, or unpacks to too much.
     """
-    limits = Limits()
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except (zipfile.BadZipFile, ValueError, OSError) as error:
         raise CannotBeParsed(f"it is damaged ({error})") from None
     total = sum(info.file_size for info in archive.infolist())
-    if total > max(limits.free_bytes, limits.expansion_ratio * len(data)):
+    if total > max(FREE_BYTES, EXPANSION_RATIO * len(data)):
         raise CannotBeParsed(f"it unpacks to {total:,} bytes")
     return archive

@@ -10,8 +10,8 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from stepwell.data.inputs.office_zip import check_zip
-from stepwell.data.inputs.worker import CannotBeParsed
+from stepwell.parsers.office_zip import check_zip
+from stepwell.parsers.process import CannotBeParsed
 
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0"
 _WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"

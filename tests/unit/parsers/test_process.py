@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from stepwell.data.inputs import worker
-from stepwell.data.inputs.worker import Parsed, ParserProcess
+from stepwell.parsers import process as worker
+from stepwell.parsers.process import Parsed, ParserProcess
 
 LONG = 60.0
 
