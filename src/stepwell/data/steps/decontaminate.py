@@ -15,7 +15,7 @@ from pydantic import Field
 
 from stepwell.data.documents import Document, normalize
 from stepwell.data.steps.leaks import TRAINING, Leaks, NGram, find_leaks, seen_of, worst_leaks
-from stepwell.data.steps.step import Arrays, Joined, Outcome, Step, StepConfig
+from stepwell.data.steps.step import Arrays, Joined, Outcome, Sources, Step, StepConfig
 from stepwell.errors import DataError
 
 SHOWN = 10
@@ -40,7 +40,7 @@ class DecontaminateConfig(StepConfig):
     kind: Literal["decontaminate"] = "decontaminate"
     words: int = Field(default=13, ge=2, le=100)
     characters: int = Field(default=18, ge=2, le=200)
-    benchmarks: tuple[str, ...] = ()
+    benchmarks: Sources = ()
     benchmark_column: str | None = None
     least_ngrams: int = Field(default=1, ge=1)
     common_documents: int | None = Field(default=None, ge=1)

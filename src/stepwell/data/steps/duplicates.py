@@ -29,7 +29,9 @@ Level = Literal["documents", "paragraphs", "lines"]
 _LEVELS: tuple[Level, ...] = ("documents", "paragraphs", "lines")
 _ENDS = {"paragraphs": re.compile(r"\n[^\S\n]*\n\s*|\Z"), "lines": re.compile(r"\n|\Z")}
 _BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)+")
-_ENDS_BLANK = re.compile(r"(?:\A|\n)[^\S\n]*\n?\Z")
+_ENDS_BLANK = re.compile(r"(?:\A|\n[^\S\n]*\n)[^\S\n]*\Z")
+TAIL_CHARACTERS = 80
+"""Of what is kept, looked at for blank lines."""
 
 
 class DuplicatesConfig(StepConfig):
@@ -139,14 +141,16 @@ def parts_of(flags: NDArray[np.bool_], counts: Iterable[int]) -> list[NDArray[np
 
 def without(text: str, spans: Sequence[Span]) -> str:
     """A text without some spans, which may overlap; where one is cut out, no blank lines pile up."""
-    rest, place = "", 0
+    parts: list[str] = []
+    tail, place = "", 0
     for start, end in [*sorted(spans), (len(text), len(text))]:
         gap = text[place:start]
-        if place and _ENDS_BLANK.search(rest) and (blank := _BLANK_LINES.match(gap)):
+        if place and _ENDS_BLANK.search(tail) and (blank := _BLANK_LINES.match(gap)):
             gap = gap[blank.end() :]
-        rest += gap
+        parts.append(gap)
+        tail = (tail + gap)[-TAIL_CHARACTERS:]
         place = max(place, end)
-    return rest
+    return "".join(parts)
 
 
 def _hash(piece: str) -> bytes:

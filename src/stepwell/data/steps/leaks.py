@@ -229,4 +229,5 @@ def _passage(look: Arrays, row: int, shared: _Targets, length: NGram) -> str:
 
 
 def _one_line(passage: str) -> str:
-    return " ".join(passage.split())[:PASSAGE_CHARACTERS]
+    line = " ".join(passage.split())
+    return line if len(line) <= PASSAGE_CHARACTERS else f"{line[:PASSAGE_CHARACTERS]}..."

@@ -119,6 +119,9 @@ def test_no_blank_lines_pile_up() -> None:
     assert without("ab\n\n\ncd", []) == "ab\n\n\ncd"
     assert without("ab\n\nxx\n \n\ncd", [(4, 7)]) == "ab\n\ncd"
     assert without("xx\n\ncd", [(0, 3)]) == "cd"
+    assert without("ab\nxx\n\ncd", [(3, 6)]) == "ab\n\ncd"
+    assert without("ab\n \nxx\n\n  cd", [(5, 8)]) == "ab\n \n  cd"
+    assert without("ab\nxx\nyy\ncd", [(3, 6), (6, 9)]) == "ab\ncd"
     assert without("ab xx cd", [(3, 5), (4, 6)]) == "ab cd"
 
 
