@@ -32,15 +32,16 @@ _DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _JOINING = (  # scripts whose letters change with a joiner: Arabic to Mandaic, Indic, Tibetan, Burmese, Khmer, Mongolian
     "\u0600-\u08ff\u0900-\u0dff\u0f00-\u109f\u1780-\u17ff\u1800-\u18af\ua8e0-\ua8ff\ua980-\ua9df\ufb50-\ufdff\ufe70-\ufefc"
 )
-_EMOJI = "\u200d\u20e3\u2190-\u2bff\u3030\u303d\ufe0e\ufe0f\U0001f000-\U0001faff\U000e0020-\U000e007f"
+_EMOJI = "\u20e3\u2190-\u2bff\u3030\u303d\ufe0e\ufe0f\U0001f000-\U0001faff\U000e0020-\U000e007f"
 _NO_SPACES = "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf"  # Thai to Tai Tham
 _ANY_INVISIBLE = re.compile("[\xad\u200b-\u200d\u2060-\u2064\ufeff\U000e0000-\U000e007f]")
 _INVISIBLE = re.compile(
     "[\u00ad\u2060-\u2064\ufeff]"
-    f"|(?<![{_NO_SPACES}])\u200b"
-    f"|(?<![{_JOINING}])\u200c"
-    f"|(?<![{_JOINING}{_EMOJI}])\u200d"
-    "|(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0000-\U000e007f]+"
+    f"|(?<![{_NO_SPACES}])\u200b(?![{_NO_SPACES}])"
+    f"|(?<![{_JOINING}])\u200c(?![{_JOINING}])"
+    f"|(?<![{_JOINING}{_EMOJI}])\u200d(?![{_JOINING}])"
+    "|(\U0001f3f4[\U000e0020-\U000e007e]{1,6}\U000e007f)"  # the flag of Wales
+    "|[\U000e0000-\U000e007f]+"
 )
 
 
@@ -53,7 +54,7 @@ def without_invisible(text: str) -> str:
     if text.isascii():
         return text
     if _ANY_INVISIBLE.search(text):
-        text = _INVISIBLE.sub("", text)
+        text = _INVISIBLE.sub(lambda match: match[1] or "", text)
     if not _DIRECTIONS.search(text):
         return text
     return "\n".join(line if _RIGHT_TO_LEFT.search(line) else _DIRECTIONS.sub("", line) for line in text.split("\n"))

@@ -33,7 +33,7 @@ GOOD = {
     "portuguese": "À SÃO PAULO, à la, às vezes, não são ÃO, Â MARGEM",
     "emoji": FAMILY,
     "code": CODE,
-    "persian": "می\u200cخواهم کتاب\u200cها را بخوانم",
+    "persian": "می\u200cخواهم کتاب\u200cها را بخوانم، PDF\u200cها",
     "hindi": "क्\u200dष र्\u200dय, राजा\u200cओं",
     "arabic": "\u200fقال (hello)\u200e مرحبا\u200f",
     "thai": "ภาษา\u200bไทย",
@@ -171,6 +171,7 @@ def test_invisible_characters() -> None:
     )
     assert clean("abc\u202edcba\u202c\u2066x\u2069") == "abcdcbax"
     assert clean("hidden\U000e0041\U000e0042 tags") == "hidden tags"
+    assert clean("🏴" + "\U000e0041" * 9 + "\U000e007f.") == "🏴."  # no flag is so long
     assert do("in\xadter").changed == {"invisible_characters": 1}
     assert clean("in\xadter", invisible_characters=False) == "in\xadter"
 
