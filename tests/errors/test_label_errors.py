@@ -74,7 +74,7 @@ def test_a_column_of_numbers_is_no_column_of_classes(tmp_path):
 
 
 def test_too_many_to_judge(tmp_path, monkeypatch):
-    monkeypatch.setattr("stepwell.data.steps.labels.JUDGED_CELLS", 500)
+    monkeypatch.setattr("stepwell.data.steps.label_judging.JUDGED_CELLS", 500)
     assert "300 documents times 2 classes" in message(tmp_path, rows("a", "b"))
     monkeypatch.undo()
     prepared(tmp_path, rows("a", "b"), noise=False)

@@ -115,30 +115,40 @@ class LabelNoise:
         """Estimated share of wrong labels. A weak classifier puts it too high."""
         return 1 - float(np.trace(self.joint)) / max(1, int(self.joint.sum()))
 
-    def ranked(self) -> NDArray[np.int64]:
-        """The suspects, the worst first."""
-        found = np.flatnonzero(self.suspect)
-        return found[np.lexsort((self.margin[found], self.self_confidence[found]))]
 
-
-def confident_joint(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count examples by given and likely true class.
-
-    An example counts for the likeliest of the classes whose threshold it reaches, which is the mean probability of the
-    class among those that are labelled with it (Northcutt et al., 2021, equations 1 and 3).
+def thresholds_of(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(K,) mean probability of each class among those labelled with it; 2, which nothing reaches, where there are none.
 
     Args:
         probabilities: (N, K) of models that did not see the example.
-        labels: (N,) given, each class at least once.
+        labels: (N,) given.
+    """
+    num_classes = probabilities.shape[1]
+    given = probabilities[np.arange(len(labels)), labels]
+    sizes = np.bincount(labels, minlength=num_classes)
+    sums = np.bincount(labels, weights=given, minlength=num_classes)
+    return np.where(sizes > 0, sums / np.maximum(sizes, 1), 2.0)
+
+
+def confident_joint(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64], thresholds: NDArray[np.float64] | None = None
+) -> NDArray[np.int64]:
+    """Count examples by given and likely true class.
+
+    An example counts for the likeliest of the classes whose threshold it reaches (Northcutt et al., 2021, equations 1
+    and 3).
+
+    Args:
+        probabilities: (N, K) of models that did not see the example.
+        labels: (N,) given.
+        thresholds: (K,) of other examples; None for those of these.
 
     Returns:
         (K, K), scaled so that each row sums to the size of its class.
     """
     num_classes = probabilities.shape[1]
     sizes = np.bincount(labels, minlength=num_classes)
-    given = probabilities[np.arange(len(labels)), labels]
-    thresholds = np.bincount(labels, weights=given, minlength=num_classes) / np.maximum(sizes, 1)
-    reached = probabilities >= thresholds - 1e-6
+    reached = probabilities >= (thresholds_of(probabilities, labels) if thresholds is None else thresholds) - 1e-6
     confident = reached.any(axis=1)
     likely = np.where(reached, probabilities, -1.0).argmax(axis=1)
     joint = np.zeros((num_classes, num_classes))
@@ -155,7 +165,9 @@ def _rounded(rows: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.asarray(whole + (places < missing[:, None]), np.int64)
 
 
-def confident_learning(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> LabelNoise:
+def confident_learning(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64], thresholds: NDArray[np.float64] | None = None
+) -> LabelNoise:
     """Find labels that are likely wrong.
 
     A suspect is chosen by its class (so many of the least confident as the joint says are wrong) and by its pair of
@@ -163,10 +175,11 @@ def confident_learning(probabilities: NDArray[np.float64], labels: NDArray[np.in
 
     Args:
         probabilities: (N, K) of models that did not see the example.
-        labels: (N,) given, each class at least once.
+        labels: (N,) given.
+        thresholds: (K,) of other examples; None for those of these.
     """
     everyone = np.arange(len(labels))
-    joint = confident_joint(probabilities, labels)
+    joint = confident_joint(probabilities, labels, thresholds)
     given = probabilities[everyone, labels]
     by_class, by_pair = np.zeros(len(labels), bool), np.zeros(len(labels), bool)
     for one in range(len(joint)):

@@ -2,45 +2,29 @@
 
 Models of the training documents judge each label (`data/labels.py`), those of other folds in training and all of them
 in what is held out, so nothing that is held out decides what is learned from. Verdicts become columns; suspects of the
-training split are dropped only when asked. This file leaves out evening the classes (`resample.py`).
+training split are dropped only when asked. This file leaves out the judging (`label_judging.py`), and evening the
+classes (`resample.py`).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from stepwell.data.active import POOL_FACTOR, Uncertainty, choose_to_label
+from stepwell.data.active import Uncertainty
 from stepwell.data.documents import SPLITS, Document
-from stepwell.data.labels import (
-    LABEL_COLUMNS,
-    Balance,
-    LabelNoise,
-    confident_learning,
-    find_label_column,
-    label_of,
-    names_alike,
-)
-from stepwell.data.steps.groups import as_codes, same_codes
+from stepwell.data.labels import LABEL_COLUMNS, Balance, find_label_column, label_of, names_alike
+from stepwell.data.steps.groups import as_codes
+from stepwell.data.steps.label_judging import LabelJudge, LabelledCorpus, Verdicts, beginning_of
 from stepwell.data.steps.step import Arrays, Joined, Outcome, Step, StepConfig
-from stepwell.data.text_classifier import FOLDS, READ_CHARACTERS, FoldedClassifier, folds_of
+from stepwell.data.text_classifier import READ_CHARACTERS
 from stepwell.errors import DataError
 
-FITTED_TEXTS = 30_000
-"""Training documents that the models learn from, at most; all are judged."""
-
-JUDGED_CELLS = 100_000_000
-"""Documents times classes that are judged, at most: 800 MB of probabilities."""
-
 FEW_CLASSES = 20
-SHOWN_CHARACTERS = 400
-SHOWN_CONFUSIONS = 50
+"""So many different values are classes, however few documents there are."""
 
 
 class LabelsConfig(StepConfig):
@@ -94,12 +78,12 @@ class Labels(Step[LabelsConfig]):
 
     def join(self, looks: Sequence[Arrays]) -> Joined:
         """Each shard is told `known` (whether judged), `suspect`, `likely` (a place in `names`), `confidence`."""
-        corpus = _Corpus.of(looks)
+        corpus = LabelledCorpus.of(looks)
         self._check(corpus, looks)
         findings = self._balance(corpus)
-        verdicts = _Verdicts(len(corpus.label))
+        verdicts = Verdicts(len(corpus.label))
         if self.config.noise:
-            judge = _Judge(corpus, looks)
+            judge = LabelJudge(corpus, looks)
             findings |= judge.judge(verdicts, self.config.worst)
             if self.config.label_next:
                 findings["label_next"] = judge.label_next(self.config.label_next, self.config.uncertainty)
@@ -130,7 +114,7 @@ class Labels(Step[LabelsConfig]):
             outcome.kept.append(document)
         return outcome
 
-    def _check(self, corpus: _Corpus, looks: Sequence[Arrays]) -> None:
+    def _check(self, corpus: LabelledCorpus, looks: Sequence[Arrays]) -> None:
         """Raise where the labels cannot be used as they are."""
         if len(corpus.columns) > 1:
             raise DataError(
@@ -152,7 +136,7 @@ class Labels(Step[LabelsConfig]):
             raise DataError(
                 "labels: documents without a label",
                 got=f"{int((~labelled).sum()):,} of {len(labelled):,}, the first from {corpus.source_of(example)}: "
-                f"{_beginning(looks, example, 60)!r}",
+                f"{beginning_of(looks, example, 60)!r}",
                 do="label them, or say what becomes of them: missing: drop or missing: keep",
             )
         counts = corpus.counts("train")
@@ -172,7 +156,7 @@ class Labels(Step[LabelsConfig]):
                 do="check that the column has the labels, or leave the step out",
             )
 
-    def _balance(self, corpus: _Corpus) -> dict[str, Any]:
+    def _balance(self, corpus: LabelledCorpus) -> dict[str, Any]:
         counts = {split: corpus.counts(split) for split in SPLITS}
         named = dict.fromkeys(name for split in SPLITS for name in counts[split])
         train = Balance(counts["train"])
@@ -184,205 +168,3 @@ class Labels(Step[LabelsConfig]):
             "alike_names": names_alike(corpus.names),
             "no_label": int((corpus.label < 0).sum()),
         }
-
-
-def _texts(look: Arrays, rows: NDArray[np.int64]) -> list[str]:
-    blob, ends = look["text"], look["text_ends"]
-    return [blob[ends[row - 1] if row else 0 : ends[row]].tobytes().decode() for row in rows.tolist()]
-
-
-def _texts_at(looks: Sequence[Arrays], places: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[str]:
-    """The beginnings of some documents of the corpus, in the order of `places`; each look is read once."""
-    found: dict[int, str] = {}
-    ends = np.cumsum(sizes)
-    for number, end in enumerate(ends.tolist()):
-        rows = np.unique(places[(places >= end - sizes[number]) & (places < end)]) - (end - sizes[number])
-        if len(rows):
-            found |= zip((rows + end - sizes[number]).tolist(), _texts(looks[number], rows), strict=True)
-    return [found[place] for place in places.tolist()]
-
-
-def _beginning(looks: Sequence[Arrays], place: int, characters: int) -> str:
-    sizes = np.array([len(look["split"]) for look in looks])
-    return _texts_at(looks, np.array([place]), sizes)[0][:characters]
-
-
-@dataclass(frozen=True)
-class _Corpus:
-    """All documents, without their texts; `label` is -1 where there is none."""
-
-    label: NDArray[np.int64]
-    names: list[str]
-    split: NDArray[np.int8]
-    digests: NDArray[np.uint64]
-    sources: tuple[NDArray[np.int64], list[str]]
-    columns: list[str]
-    sizes: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, looks: Sequence[Arrays]) -> _Corpus:
-        held = [{name: look[name] for name in look if not name.startswith("text")} for look in looks]
-        label, names = _whole(held, "label")
-        return cls(
-            label,
-            names,
-            np.concatenate([np.zeros(0, np.int8), *(look["split"] for look in held)]),
-            np.concatenate([np.zeros((0, 2), np.uint64), *(look["digests"] for look in held)]),
-            _whole(held, "source"),
-            same_codes(held, "column")[1],
-            np.array([len(look["split"]) for look in held], np.int64),
-        )
-
-    def counts(self, split: Literal["train", "validation", "test"]) -> dict[str, int]:
-        """Label -> documents, the most frequent first."""
-        here = self.label[(self.split == SPLITS.index(split)) & (self.label >= 0)]
-        return dict(Counter(self.names[code] for code in np.sort(here).tolist()).most_common())
-
-    def source_of(self, place: int) -> str:
-        codes, names = self.sources
-        return names[int(codes[place])]
-
-
-def _whole(looks: Sequence[Arrays], name: str) -> tuple[NDArray[np.int64], list[str]]:
-    """The codes of all shards in one array, and what they stand for."""
-    parts, names = same_codes(looks, name)
-    return np.concatenate([np.zeros(0, np.int64), *parts]), names
-
-
-class _Verdicts:
-    """What is said of each document's label."""
-
-    def __init__(self, count: int) -> None:
-        self.judged, self.suspect = np.zeros(count, bool), np.zeros(count, bool)
-        self.likely, self.confidence = np.zeros(count, np.int64), np.zeros(count)
-
-    def parts(self, ends: NDArray[np.int64]) -> Iterator[dict[str, NDArray[Any]]]:
-        """The same by shard."""
-        for start, end in zip([0, *ends[:-1]], ends, strict=True):
-            yield {name: values[start:end] for name, values in vars(self).items()}
-
-
-class _Judge:
-    """Models of the training documents, and what they say."""
-
-    def __init__(self, corpus: _Corpus, looks: Sequence[Arrays]) -> None:
-        self._corpus, self._looks = corpus, looks
-        train = np.flatnonzero((corpus.split == 0) & (corpus.label >= 0))
-        by_digest = train[np.lexsort((corpus.digests[train, 1], corpus.digests[train, 0]))]
-        fitted = by_digest[:FITTED_TEXTS]
-        folds = np.full(len(corpus.label), -1, np.int64)
-        folds[train] = folds_of(corpus.digests[train], corpus.label[train])
-        self._classes = self._learnable(corpus.label[fitted], folds[fitted])
-        self._code = np.full(len(corpus.names) + 1, -1)  # code among the judged; the last is for no label
-        self._code[self._classes] = np.arange(len(self._classes))
-        self.labels = labels = self._code[corpus.label]
-        self._folds = np.where(labels >= 0, folds, -1)
-        fitted = fitted[labels[fitted] >= 0]
-        texts = _texts_at(looks, fitted, corpus.sizes)
-        self._models = FoldedClassifier(
-            texts, labels[fitted], self._folds[fitted], corpus.digests[fitted], len(self._classes)
-        )
-
-    def _learnable(self, labels: NDArray[np.int64], folds: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The classes with enough examples, in more than one fold.
-
-        Raises:
-            DataError: when there are not two of them.
-        """
-        table = np.zeros((len(self._corpus.names), FOLDS), np.int64)
-        np.add.at(table, (labels, folds), 1)
-        counts = table.sum(axis=1)
-        learnable = np.flatnonzero((counts >= FOLDS) & ((table > 0).sum(axis=1) > 1))
-        if len(learnable) < 2:
-            names = self._corpus.names
-            raise DataError(
-                "labels: too few examples to judge labels",
-                got=", ".join(f"{name[:40]} {count:,}" for name, count in [*zip(names, counts, strict=True)][:9]),
-                wanted=f"two classes with {FOLDS} different training documents each",
-                do="add examples, or only count the labels: noise: false",
-            )
-        if len(learnable) * len(self._corpus.label) > JUDGED_CELLS:
-            raise DataError(
-                "labels: too many to judge at once",
-                got=f"{len(self._corpus.label):,} documents times {len(learnable):,} classes",
-                wanted=f"at most {JUDGED_CELLS:,} of their product",
-                do="only count the labels (noise: false), or judge a part of the sources",
-            )
-        return learnable
-
-    def probabilities(self, wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """(M, K) of the documents that are wanted, in order."""
-        parts = [np.zeros((0, len(self._classes)))]
-        start = 0
-        for look, size in zip(self._looks, self._corpus.sizes.tolist(), strict=True):
-            rows = np.flatnonzero(wanted[start : start + size])
-            parts.append(self._models.probabilities(_texts(look, rows), self._folds[start + rows]))
-            start += size
-        return np.concatenate(parts)
-
-    def judge(self, verdicts: _Verdicts, worst: int) -> dict[str, Any]:
-        """Fill the verdicts; returns findings."""
-        corpus, judged = self._corpus, self.labels >= 0
-        found = self.probabilities(judged)
-        places = np.flatnonzero(judged)
-        noise = confident_learning(found, self.labels[places])
-        verdicts.judged[:] = judged
-        verdicts.suspect[places] = noise.suspect
-        verdicts.likely[places] = self._classes[noise.likely]
-        verdicts.confidence[places] = noise.self_confidence
-        few = sorted({corpus.names[code] for code in np.unique(corpus.label) if code >= 0 and self._code[code] < 0})
-        suspects = Counter(SPLITS[corpus.split[place]] for place in places[noise.suspect])
-        return {
-            "noise_ratio": round(noise.noise_ratio, 4),
-            "agreement_ratio": round(float((noise.likely == self.labels[places]).mean()), 4),
-            "suspects": {split: suspects[split] for split in SPLITS},
-            "confusions": self._confusions(noise, places),
-            "worst": self._worst(noise, found, places, worst),
-            "too_few_to_judge": few,
-        }
-
-    def _confusions(self, noise: LabelNoise, places: NDArray[np.int64]) -> list[dict[str, Any]]:
-        """How many suspects each pair of labels has, the most frequent first."""
-        names, given = self._corpus.names, self._corpus.label[places]
-        pairs = Counter(
-            (names[given[row]], names[self._classes[noise.likely[row]]]) for row in np.flatnonzero(noise.suspect)
-        )
-        shown = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:SHOWN_CONFUSIONS]
-        return [{"given": one, "likely": other, "suspects": count} for (one, other), count in shown]
-
-    def _worst(
-        self, noise: LabelNoise, found: NDArray[np.float64], places: NDArray[np.int64], count: int
-    ) -> list[dict[str, Any]]:
-        corpus, rows = self._corpus, noise.ranked()[:count]
-        texts = _texts_at(self._looks, places[rows], corpus.sizes)
-        return [
-            {
-                "text": text[:SHOWN_CHARACTERS],
-                "source": corpus.source_of(int(places[row])),
-                "split": SPLITS[corpus.split[places[row]]],
-                "given": corpus.names[corpus.label[places[row]]],
-                "likely": corpus.names[self._classes[noise.likely[row]]],
-                "given_probability": round(float(noise.self_confidence[row]), 4),
-                "likely_probability": round(float(found[row].max()), 4),
-            }
-            for row, text in zip(rows, texts, strict=True)
-        ]
-
-    def label_next(self, count: int, by: Uncertainty) -> list[dict[str, Any]]:
-        """Training documents without a label that are worth labelling, the most uncertain of each kind."""
-        corpus = self._corpus
-        wanted = (corpus.label < 0) & (corpus.split == 0)
-        found = self.probabilities(wanted)
-        pool = choose_to_label(found, count * POOL_FACTOR, by=by)  # only these need vectors
-        places, found = np.flatnonzero(wanted)[pool], found[pool]
-        texts = _texts_at(self._looks, places, corpus.sizes)
-        rows = choose_to_label(found, count, by=by, vectors=self._models.vectors(texts))
-        return [
-            {
-                "text": texts[row][:SHOWN_CHARACTERS],
-                "source": corpus.source_of(int(places[row])),
-                "likely": corpus.names[self._classes[found[row].argmax()]],
-                "likely_probability": round(float(found[row].max()), 4),
-            }
-            for row in rows
-        ]

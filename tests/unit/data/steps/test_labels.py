@@ -107,10 +107,12 @@ def test_held_out_labels_decide_nothing_in_training():
     ]
     other, _, _ = through(broken)
 
-    def confidence(kept: list[Document]) -> dict[str, float]:
-        return {one.text: one.columns["label_confidence"] for one in kept if one.split == "train"}
+    def verdicts(kept: list[Document]) -> dict[str, object]:
+        return {one.text: one.columns for one in kept if one.split == "train"}
 
-    assert confidence(plain) == confidence(other)
+    assert verdicts(plain) == verdicts(other)
+    suspects = [one for one in other if one.split != "train" and one.columns["label_suspect"]]
+    assert len(suspects) > 0.3 * sum(one.split != "train" for one in documents)
 
 
 def test_suspects_are_dropped_from_training_only_when_asked():
@@ -183,7 +185,7 @@ def test_numbers_are_labels_too():
 
 
 def test_a_large_corpus_is_learned_from_in_part_and_judged_whole(monkeypatch):
-    monkeypatch.setattr("stepwell.data.steps.labels.FITTED_TEXTS", 150)
+    monkeypatch.setattr("stepwell.data.steps.label_judging.FITTED_TEXTS", 150)
     documents = labelled(500)
     kept, _, _ = through(documents, shards=3)
     assert all("label_suspect" in one.columns for one in kept)
