@@ -23,9 +23,10 @@ class Quality(Step[QualityConfig]):
     def __init__(self, config: QualityConfig, around: Surroundings) -> None:
         super().__init__(config, around)
         chosen, off = set(config.rules), set(config.without)
-        self._rules = {
-            name: rule for name, rule in RULES.items() if (name in chosen or rule.group in chosen) and name not in off
-        }
+        # Names, not rules: a step is sent to other processes.
+        self._rules = [
+            name for name, rule in RULES.items() if (name in chosen or rule.group in chosen) and name not in off
+        ]
         lines: tuple[LineRuleName, ...] = get_args(LineRuleName)
         self._line_rules = [name for name in lines if (name in chosen or "c4_lines" in chosen) and name not in off]
 
@@ -58,7 +59,8 @@ class Quality(Step[QualityConfig]):
         page = Page(document.text)
         short = not is_page and page.num_words < self.config.min_words
         out.findings["short" if short else "chinese" if page.is_chinese else "not_chinese"] += 1
-        for name, rule in self._rules.items():
+        for name in self._rules:
+            rule = RULES[name]
             if (rule.of_pages and not is_page) or (short and not rule.of_short):
                 continue
             broken = rule.breaks(page, self.config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import pickle
 
 import pytest
 
@@ -273,3 +274,8 @@ def test_characters_at_random_are_junk():
     ]
     outcome = Quality(QualityConfig(), Surroundings()).apply([Document(text, "x") for text in junk])
     assert len(outcome.dropped) == len(junk)
+
+
+def test_it_can_be_sent_to_another_process():
+    step = pickle.loads(pickle.dumps(Quality(QualityConfig(), Surroundings())))
+    assert step.apply([Document("too short", "x")]).dropped[0][1] == "too_few_words"
