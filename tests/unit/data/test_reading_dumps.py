@@ -227,7 +227,9 @@ def test_pages_of_a_web_archive(tmp_path: Path, name: str) -> None:
     assert "Home" not in texts[0][0]
     assert [texts[1][0], texts[3][0]] == ["plain 井", "朱镕基的井"]
     assert CHINESE in texts[2][0]
-    assert reports == ["4 of 8 pages were passed over (2 not found or moved, 1 no text or HTML, 1 without text)"]
+    assert reports == [
+        "4 of 8 pages were passed over (2 not found or moved, 1 no text or HTML: image/png, 1 without text)"
+    ]
 
 
 def test_a_web_archive_that_is_damaged(tmp_path: Path) -> None:
@@ -248,9 +250,12 @@ def test_pages_that_are_too_large_or_take_too_long(tmp_path: Path, monkeypatch) 
     data = made_files.warc([*PAGES[:1], ("http://x/9", "200 OK", "text/plain", b"x" * 5000)])
     texts, reports = read(tmp_path, "a.warc", data, limits=Limits(page_bytes=4000))
     assert len(texts) == 1
-    assert reports == ["1 of 2 pages were passed over (1 too large)"]
+    assert reports == ["1 of 2 pages were passed over (1 too large: http://x/9)"]
     monkeypatch.setattr(warc, "parse", lambda *_: Parsed((), "it could not be taken apart within 30 seconds"))
-    assert read(tmp_path, "a.warc", data)[1] == ["1 of 2 pages were passed over (1 that could not be taken apart)"]
+    assert read(tmp_path, "a.warc", data)[1] == [
+        "1 of 2 pages were passed over (1 that could not be taken apart: "
+        "http://x/1: it could not be taken apart within 30 seconds)"
+    ]
 
 
 def test_a_body_that_is_packed_and_unpacks_to_too_much(tmp_path: Path) -> None:
@@ -258,7 +263,7 @@ def test_a_body_that_is_packed_and_unpacks_to_too_much(tmp_path: Path) -> None:
     data = made_files.warc(pages, more_headers="Content-Encoding: gzip\r\n")
     texts, reports = read(tmp_path, "a.warc.gz", data, limits=Limits(page_bytes=100_000))
     assert texts == [("small", {})]
-    assert reports == ["1 of 2 pages were passed over (1 too large)"]
+    assert reports == ["1 of 2 pages were passed over (1 too large: http://x)"]
 
 
 def test_servers_that_speak_oddly(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ converted too. This file leaves out pictures, documents in other formats, and wh
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from stepwell.data.inputs.content import Content
 from stepwell.data.inputs.html import decoded
+from stepwell.data.inputs.passed import PassedOver
 from stepwell.data.inputs.reading import Reading, Text
 from stepwell.data.inputs.rows import check_columns
 from stepwell.errors import DataError, StepwellError
@@ -31,23 +31,21 @@ def read_warc(content: Content, reading: Reading) -> Iterator[Text]:
         DataError: when it is damaged, or a column is asked for that it has not.
     """
     check_columns(content.name, COLUMNS, reading.columns)
-    passed: Counter[str] = Counter()
+    passed = PassedOver(content.name, "pages")
     pages = 0
     with content.whole(), content.open() as stream:
         for record in _records(stream, content.name, reading):
             pages += 1
             kind, said = _kind_of(record)
             if not (_status(record) or "200").startswith("2"):
-                passed["not found or moved"] += 1
+                passed.add("not found or moved")
             elif kind not in (*_HTML, "text/plain"):
-                passed["no text or HTML"] += 1
+                passed.add("no text or HTML", kind)
             elif text := _text_of(record, kind, said, reading, passed):
                 yield Text((text,), is_row=True, columns=_columns_of(record, kind, reading.columns))
     if not pages:
         reading.report(f"{content.name}: an archive without pages")
-    if passed:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in passed.most_common())
-        reading.report(f"{content.name}: {passed.total():,} of {pages:,} pages were passed over ({reasons})")
+    passed.tell(reading.report, pages)
 
 
 def _records(stream: Any, name: str, reading: Reading) -> Iterator[Any]:
@@ -105,16 +103,16 @@ def _kind_of(record: Any) -> tuple[str, str | None]:
     return line.partition(";")[0].strip().lower(), charset[1] if charset else None
 
 
-def _text_of(record: Any, kind: str, said: str | None, reading: Reading, passed: Counter[str]) -> str | None:
+def _text_of(record: Any, kind: str, said: str | None, reading: Reading, passed: PassedOver) -> str | None:
     limits = reading.limits
     data = record.content_stream().read(limits.page_bytes + 1)
     if len(data) > limits.page_bytes:
-        passed["too large"] += 1
+        passed.add("too large", _url(record))
         return None
     try:
         page, _ = decoded(data, "page", said)
     except DataError:
-        passed["in an unknown encoding"] += 1
+        passed.add("in an unknown encoding", _url(record))
         return None
     if kind == "text/plain":
         parts, problem = [page], None
@@ -123,9 +121,16 @@ def _text_of(record: Any, kind: str, said: str | None, reading: Reading, passed:
         parts, problem = list(parsed.parts), parsed.problem
     text = "".join(parts)
     if not text.strip():
-        passed["that could not be taken apart" if problem else "without text"] += 1
+        if problem:
+            passed.add("that could not be taken apart", f"{_url(record)}: {problem}")
+        else:
+            passed.add("without text")
         return None
     return text
+
+
+def _url(record: Any) -> str:
+    return str(record.rec_headers.get_header("WARC-Target-URI") or "no address")
 
 
 def _columns_of(record: Any, kind: str, wanted: tuple[str, ...]) -> dict[str, Any]:
@@ -133,7 +138,7 @@ def _columns_of(record: Any, kind: str, wanted: tuple[str, ...]) -> dict[str, An
         return {}
     status = _status(record)
     there = {
-        "url": record.rec_headers.get_header("WARC-Target-URI"),
+        "url": _url(record),
         "date": record.rec_headers.get_header("WARC-Date"),
         "content_type": kind,
         "status": int(status) if status and status.isdigit() else None,

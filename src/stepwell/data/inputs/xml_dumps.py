@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from stepwell.data.inputs.content import Content
 from stepwell.data.inputs.decoding import at_line_ends
 from stepwell.data.inputs.parsed import need_parser
+from stepwell.data.inputs.passed import PassedOver
 from stepwell.data.inputs.reading import Reading, Text
 from stepwell.data.inputs.rows import TEXT_COLUMNS, check_columns, read_rows
 from stepwell.errors import DataError
@@ -154,7 +155,7 @@ def _wiki_texts(pages: Iterator[Any], content: Content, reading: Reading) -> Ite
     """The prose of each article; talk, templates and redirects are passed over."""
     need_parser("wikitext", content.name)
     check_columns(content.name, WIKI_COLUMNS, reading.columns)
-    passed: Counter[str] = Counter()
+    passed = PassedOver(content.name, "pages")
     number = 0
     for page in pages:
         number += 1
@@ -162,20 +163,20 @@ def _wiki_texts(pages: Iterator[Any], content: Content, reading: Reading) -> Ite
         revision = found.get("revision")
         parts = {} if revision is None else {local_name(one): one for one in revision}
         if "redirect" in found:
-            passed["redirects"] += 1
+            passed.add("redirects")
         elif "ns" in found and _words(found["ns"]) != "0":
-            passed["talk, templates and other spaces"] += 1
+            passed.add("talk, templates and other spaces")
         else:
             parsed = parse("wikitext", _words(parts.get("text")).encode(), reading.limits.seconds)
             text = "".join(parsed.parts)
             there = {"title": found.get("title"), "id": found.get("id"), "timestamp": parts.get("timestamp")}
-            if text.strip():
+            if parsed.problem:
+                passed.add("that could not be taken apart", f"{_words(found.get('title'))}: {parsed.problem}")
+            elif text.strip():
                 yield Text((text,), True, {column: _words(there[column]) for column in reading.columns})
             else:
-                passed["that could not be taken apart" if parsed.problem else "without text"] += 1
-    if passed:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in passed.most_common())
-        reading.report(f"{content.name}: {passed.total():,} of {number:,} pages were passed over ({reasons})")
+                passed.add("without text")
+    passed.tell(reading.report, number)
 
 
 def _words(element: Any) -> str:
