@@ -25,6 +25,7 @@ def protect(**settings) -> Protect:
         ({"kinds": ["phones"]}, "phone"),
         ({"phone_regions": ["China"]}, "ISO 3166"),
         ({"masks": {"mail": "x"}}, "email"),
+        ({"masks": {"email": ""}}, "masks"),
         ({"listed": -1}, "listed"),
         ({"names": {"kind": "spacy"}}, "model"),
     ],

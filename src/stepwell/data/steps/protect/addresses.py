@@ -36,7 +36,7 @@ def find_emails(text: str, window: Span) -> Iterator[Span]:
 
 def _local_start(text: str, at: int) -> int | None:
     start = at
-    while start and text[start - 1] in _LOCAL and at - start <= _LOCAL_MAX:
+    while start and at - start <= _LOCAL_MAX and (text[start - 1] in _LOCAL or _is_letter(text[start - 1])):
         start -= 1
     if at - start > _LOCAL_MAX or (start and text[start - 1] == "@"):
         return None
@@ -45,6 +45,11 @@ def _local_start(text: str, at: int) -> int | None:
     if start == at or text[at - 1] in ".'" or ".." in text[start:at]:
         return None
     return start
+
+
+def _is_letter(one: str) -> bool:
+    """Whether this is a letter of an alphabet; Chinese stands beside an address without being a part of it."""
+    return "\u00c0" <= one < "\u2e80" and one.isalpha()
 
 
 def _domain_end(text: str, start: int) -> int | None:

@@ -44,7 +44,7 @@ _NAMED = re.compile(
 _VALUE = re.compile(r"(?<![0-9A-Za-z_+/\-])[0-9A-Za-z_+/\-.]{16,255}+={0,2}(?![0-9A-Za-z_+/\-.(\[])")
 _NAME_CHARACTERS = 48
 _SMALLEST_ENTROPY = 3.0
-_SMALLEST_CHANGES = 0.2  # for each character; random letters and digits have 0.5, names in code less than 0.15
+_SMALLEST_CHANGES = 0.15  # for each character; random letters and digits have 0.3 to 0.6, names in code hardly any
 _SMALLEST_ENTROPY_ISSUED = 2.5  # there are keys of 20 letters; it leaves out AKIAXXXXXXXXXXXXXXXX
 _KEY_BLOCK = re.compile(
     r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----"

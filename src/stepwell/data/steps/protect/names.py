@@ -7,7 +7,7 @@ training such a model.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -120,13 +120,44 @@ def _listed(path: Path) -> FindNames:
         raise DataError(
             f"protect: {path}: cannot be read", got=str(error), wanted="one name on each line, UTF-8"
         ) from None
-    names = sorted({line.strip() for line in lines} - {""}, key=lambda name: (-len(name), name))
+    names = {line.strip() for line in lines} - {""}
     if not names:
         raise DataError(f"protect: {path}: no name in it", wanted="one name on each line")
-    # A name in letters of an alphabet is a word of its own; a Chinese one stands without spaces.
-    spelled = [rf"(?<!\w){re.escape(name)}(?!\w)" if name.isascii() else re.escape(name) for name in names]
-    pattern = re.compile("|".join(spelled))
-    return lambda texts: [[match.span() for match in pattern.finditer(text)] for text in texts]
+    lengths: dict[str, list[int]] = {}
+    for name in sorted(names, key=len, reverse=True):
+        held = lengths.setdefault(name[0], [])
+        if len(name) not in held:
+            held.append(len(name))
+    first = re.compile(f"[{re.escape(''.join(sorted(lengths)))}]")
+
+    def find(texts: Sequence[str]) -> list[list[Span]]:
+        return [list(_walk(text, first, lengths, names)) for text in texts]
+
+    return find
+
+
+def _walk(text: str, first: re.Pattern[str], lengths: Mapping[str, Sequence[int]], names: Set[str]) -> Iterator[Span]:
+    """Names of a list in a text, the longest first; the work does not depend on how many there are."""
+    match = first.search(text)
+    while match is not None:
+        start = end = match.start()
+        for length in lengths[match.group()]:
+            name = text[start : start + length]
+            if len(name) == length and name in names and _stands_alone(text, start, start + length):
+                end = start + length
+                yield start, end
+                break
+        match = first.search(text, max(end, start + 1))
+
+
+def _stands_alone(text: str, start: int, end: int) -> bool:
+    """Whether a name is no part of a longer word; a Chinese one stands without spaces."""
+    return not text[start:end].isascii() or not (
+        _WORD_CHARACTER.match(text[start - 1 : start]) or _WORD_CHARACTER.match(text[end : end + 1])
+    )
+
+
+_WORD_CHARACTER = re.compile("[0-9A-Za-z_\u00c0-\u02af]")
 
 
 def _by_spacy(config: SpacyNames) -> FindNames:

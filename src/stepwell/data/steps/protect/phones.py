@@ -18,10 +18,11 @@ from stepwell.data.steps.step import needed
 _S = r"[ \u00a0\-\u2010-\u2014－]"
 _END = r"(?![0-9A-Za-z_]|[.,][0-9]|[%％]|\.(?:html?|jpe?g|png|gif|webp|pdf|txt|mp[34]|zip|docx?|xlsx?)\b)"
 _CODE = rf"(?:[(（](?:\+|00)?86[)）]|(?:\+|00)?86){_S}?"
-_EXTENSION = rf"(?:(?:{_S}|转|{_S}?(?:ext\.?|x|分机)[ :：]?)[0-9]{{1,5}}(?![0-9\-]))?"
+_EXTENSION = rf"(?:(?:[\-\u2010-\u2014－]|转|{_S}?(?:ext\.?|x|分机)[ :：]?)[0-9]{{1,5}}(?![0-9\-]))?"
 
+_GROUPS = r"[0-9]{4}(?P=gap)[0-9]{4}|[0-9]{8}|[0-9]{3}(?P=gap)[0-9]{5}"
 _MOBILE = re.compile(
-    rf"(?<![0-9])(?:{_CODE})?1[3-9][0-9](?:[0-9]{{8}}|(?P<gap>{_S})(?:[0-9]{{4}}(?P=gap)[0-9]{{4}}|[0-9]{{8}}|[0-9]{{3}}(?P=gap)[0-9]{{5}}))"
+    rf"(?<![0-9])(?:{_CODE})?1[3-9][0-9](?:[0-9]{{8}}|(?P<gap>{_S})(?:{_GROUPS})|\.[0-9]{{4}}\.[0-9]{{4}})"
     rf"(?!{_S}[0-9]{{4}}(?![0-9])){_END}"
 )
 _FIXED = re.compile(
@@ -40,8 +41,9 @@ _AMERICA = re.compile(
 )
 _ABROAD = re.compile(r"(?<![0-9A-Za-z_])(?:\+|00)[1-9](?:[ \u00a0.\-\u2010-\u2014()/]{0,3}+[0-9]){6,16}+(?![A-Za-z_])")
 _BARE = re.compile(rf"(?<![0-9A-Za-z_.,-])(?:[0-9]{{3}}-[0-9]{{4}}|[2-9][0-9]{{6,9}}){_END}")
-_MONEY = re.compile(
-    r"\s?(?:元(?!旦|宵)|万|亿|美元|港元|日元|円|人民币|块|吨|公里|字节|千米|dollars|euros|yen|yuan|bytes|km|ms)"
+_AMOUNT = re.compile(
+    r"\s?(?:元(?!旦|宵)|万|亿|美元|港元|日元|円|人民币|块|吨|公里|字节|千米"
+    r"|(?:dollars|euros|yen|yuan|bytes|[kKMGT]B|[kcmn]m|ms|kg|[kMG]?Hz|px)\b)"
 )
 _UNCLOSED = re.compile(r"[(（][^)）]*\Z")
 _ELSEWHERE = re.compile(r"(?:://|\bwww\.|\.(?:com|cn|net|org)/)[!-~]*[/=?&_\-]\Z|(?:\A|[\s=(*/+])-\Z")
@@ -156,7 +158,7 @@ def _is_alone(text: str, start: int, end: int) -> bool:
     """Whether this is neither a part of a word or a decimal, nor a price, nor said to be another number."""
     if start >= 2 and text[start - 1] in ".," and text[start - 2].isdigit():
         return False
-    if _MONEY.match(text, end) or _LONE_PRICE.search(text[max(0, start - 2) : start]):
+    if _AMOUNT.match(text, end) or _LONE_PRICE.search(text[max(0, start - 2) : start]):
         return False
     if " " in text[start:end] and text[start] != "+" and re.match(" [0-9]", text[end : end + 2]):
         return False  # a row of numbers

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -43,7 +43,7 @@ class ProtectConfig(StepConfig):
 
     kind: Literal["protect"] = "protect"
     kinds: tuple[Kind, ...] = ("secret", "email", "id_card", "bank_card", "iban", "ip", "phone")
-    masks: Mapping[Literal[Kind, "name"], str] = {}
+    masks: Mapping[Literal[Kind, "name"], Annotated[str, Field(min_length=1)]] = {}
     pseudonyms: bool = False
     phone_regions: tuple[str, ...] = ("CN", "US")
     private_addresses: bool = False
