@@ -21,8 +21,10 @@ import pytest
 from stepwell.config import build
 from stepwell.data import DataConfig, PreparedText, StepFacts, prepare_text
 from stepwell.data.facts import DroppedExample
+from stepwell.data.steps.catalog import STEPS
 from stepwell.errors import DiskError
 from stepwell.studies.report import render_data_report, write_data_report
+from stepwell.studies.report.corpus import names
 from stepwell.studies.report.corpus.counts import (
     SPLITS,
     count_labels,
@@ -129,11 +131,11 @@ def test_what_steps_find_has_its_part(prepared: PreparedText) -> None:
     assert "cluster sizes" in parts["duplicates"].lower()
     assert parts["duplicates"].index("\n2\n") < parts["duplicates"].index("\n10\n")
     assert "87 %" in parts["duplicates"]
-    assert "one, two" in parts["duplicates"]
+    assert "one\ntwo" in parts["duplicates"]
     assert "secret exam" in parts["leakage"]
-    assert "email" in parts["personal"].lower()
+    assert "e-mail" in parts["personal"]
     assert "fr" in parts["findings"]
-    assert "some new reason" in parts["reasons"].lower()
+    assert "Some new reason" in parts["reasons"]
     assert "gone" in parts["reasons"]
     assert "no step" not in parts["leakage"] + parts["personal"]
 
@@ -243,6 +245,7 @@ def test_findings_of_any_shape_are_shown() -> None:
     view = view_of({
         "count": 3, "share_ratio": 0.25, "size_bytes": 2_000_000, "words": "as they are", "empty": [], "none": {},
         "by_name": {"b": 1, "a": 5}, "things": [{"x": 1, "y": "one"}, {"x": 2}], "list": ["p", "q"],
+        "groups": [{"texts": ["first", "second"]}],
         "nested": {"en": {"kept": 1}, "zh": {"kept": 2}}, "odd": {"a": [1], "b": "c"}, "flag": True, "absent": None,
     })  # fmt: skip
     facts = {name.en: value for name, value in view.facts}
@@ -255,9 +258,21 @@ def test_findings_of_any_shape_are_shown() -> None:
     assert [[name.en for name, _, _ in counts.rows] for counts in view.counts] == [["a", "b"]]
     tables = {table.name.en: table for table in view.tables}
     assert [name.en for name, _ in tables["things"].head] == ["x", "y"]
-    assert tables["things"].rows == [["1", "one"], ["2", "–"]]
-    assert [row[0] for row in tables["nested"].rows] == ["en", "zh"]
-    assert [row[0] for row in tables["list"].rows] == ["p", "q"]
+    assert tables["things"].rows == [[["1"], ["one"]], [["2"], ["–"]]]
+    assert [row[0] for row in tables["nested"].rows] == [["en"], ["zh"]]
+    assert [row[0] for row in tables["list"].rows] == [["p"], ["q"]]
+    assert tables["groups"].rows == [[["first", "second"]]]
+
+
+def test_every_step_has_a_name_in_both_languages() -> None:
+    assert set(STEPS) | {"read", "cut", "same_pieces"} <= set(names.STEPS)
+    for name in [*names.STEPS.values(), *names.NAMES.values()]:
+        assert re.search("[\u4e00-\u9fff]", name.zh), name
+    assert names.named("documents_in_zh").zh == "中文文档"
+    assert names.named("duplicate_5_grams").en == "repeated 5-grams"
+    assert names.named("lines_cut").zh == "剪去的行"
+    assert names.named("a_new_reason") == ("a new reason", "a new reason")
+    assert names.named("line: var a_b") == ("line: var a_b", "line: var a_b")
 
 
 def test_long_lists_are_cut_and_it_is_said(prepared: PreparedText) -> None:

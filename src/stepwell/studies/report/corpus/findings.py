@@ -14,12 +14,12 @@ from typing import Any
 from markupsafe import Markup
 
 from stepwell.studies.report import figures
+from stepwell.studies.report.corpus.names import clip, named
 from stepwell.studies.report.corpus.pictures import share_bar
-from stepwell.studies.report.corpus.words import clip, named
 from stepwell.studies.report.figures import number
 from stepwell.studies.report.words import Words
 
-MOST_ROWS, MOST_COLUMNS = 50, 8
+MOST_ROWS, MOST_COLUMNS, MOST_LINES, LONG = 50, 8, 10, 12
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,19 @@ class Table:
     Attributes:
         name: of them all.
         head: names of the columns, and whether each is of numbers.
-        rows: cells as text.
+        rows: cells, each of one line or several.
         more: how many rows are not shown.
     """
 
     name: Words
     head: list[tuple[Words, bool]]
-    rows: list[list[str]]
+    rows: list[list[list[str]]]
     more: int
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is better folded."""
+        return len(self.rows) > LONG
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,15 @@ def counts_of(counts: Mapping[str, Any], name: Words | None = None) -> Counts:
 def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     columns = list(dict.fromkeys(str(key) for row in rows for key in row))[:MOST_COLUMNS]
     head = [(named(column), all(number(row.get(column, 0)) is not None for row in rows)) for column in columns]
-    cells = [[cell(column, row[column]) if column in row else figures.ABSENT for column in columns] for row in rows]
-    return Table(named(name), head, cells[:MOST_ROWS], max(0, len(rows) - MOST_ROWS))
+    cells = [[_lines(column, row.get(column)) for column in columns] for row in rows[:MOST_ROWS]]
+    return Table(named(name), head, cells, max(0, len(rows) - MOST_ROWS))
+
+
+def _lines(name: str, value: Any) -> list[str]:
+    """A cell: several texts stand under each other."""
+    if isinstance(value, list | tuple) and value and all(isinstance(one, str) for one in value):
+        return [clip(one) for one in value[:MOST_LINES]]
+    return [figures.ABSENT if value is None else cell(name, value)]
 
 
 def cell(name: str, value: Any) -> str:

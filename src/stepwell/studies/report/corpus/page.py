@@ -17,8 +17,9 @@ from stepwell.runs import write_atomically
 from stepwell.studies.report import sections as run_sections
 from stepwell.studies.report.corpus import sections
 from stepwell.studies.report.corpus.counts import SPLITS, count_labels, count_tokens, count_words, lengths_of, sample_of
+from stepwell.studies.report.corpus.names import clip
 from stepwell.studies.report.corpus.pictures import draw_lengths
-from stepwell.studies.report.corpus.words import clip, say
+from stepwell.studies.report.corpus.words import say
 from stepwell.studies.report.figures import show_bytes, show_number, show_ratio
 from stepwell.studies.report.page import packaged, render
 from stepwell.studies.report.words import Words, paragraph, same
@@ -37,13 +38,14 @@ def render_data_report(
     Args:
         prepared: what `prepare_text` gave.
         tokenizer: to say how its vocabulary fits; None to leave that out.
-        label_column: the column that holds labels; None for every column that looks as if it did.
+        label_column: the column that holds labels; None for that of a step, and columns that look as if they did.
         recipe: the text of the recipe's data section, shown at the end.
     """
     facts = prepared.facts
     samples = {name: sample_of(prepared, name) for name in SPLITS}
     tokens = count_tokens(tokenizer, samples) if tokenizer else None
     languages = sections.languages(facts)
+    column = label_column or sections.label_column(facts)
     values = {
         "say": say,
         "paragraph": paragraph,
@@ -60,7 +62,8 @@ def render_data_report(
         "reasons": sections.reasons(facts),
         "frequent": sections.frequent(count_words(samples["train"].texts), samples["train"]),
         "fit": sections.fit(tokens) if tokens else None,
-        "labels": [sections.balance(one) for one in count_labels(prepared, label_column)],
+        "labels": [sections.balance(one) for one in count_labels(prepared, column)],
+        "labelled": sections.told(facts, sections.LABELS),
         "problems": [clip(one, 1000) for one in facts.problems[: run_sections.MOST_PROBLEMS]],
         "more_problems": max(0, len(facts.problems) - run_sections.MOST_PROBLEMS),
         "recipe": recipe,

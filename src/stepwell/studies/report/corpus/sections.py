@@ -16,16 +16,18 @@ from stepwell.data import CorpusFacts, PreparedText, StepFacts
 from stepwell.studies.report import figures
 from stepwell.studies.report.corpus.counts import SPLITS, Labels, Sample, TokenCounts, WordCounts
 from stepwell.studies.report.corpus.findings import Counts, Findings, counts_of, view_of
+from stepwell.studies.report.corpus.names import clip, language_words, named, step_words
 from stepwell.studies.report.corpus.pictures import share_bar
-from stepwell.studies.report.corpus.words import clip, named, say, step_words
+from stepwell.studies.report.corpus.words import say
 from stepwell.studies.report.figures import show_bytes, show_count, show_ratio
-from stepwell.studies.report.words import LANGUAGES, Words, joined, same
+from stepwell.studies.report.words import Words, joined
 
-MOST_SOURCES, MOST_CLASSES, MOST_LETTERS = 40, 40, 1200
+MOST_SOURCES, MOST_CLASSES, MOST_REASONS, MOST_LETTERS = 40, 40, 50, 1200
 SHOWN_LANGUAGES = 8
 DUPLICATES = ("duplicates", "near_duplicates", "same_pieces")
 LEAKAGE = ("decontaminate",)
 PERSONAL = ("protect",)
+LABELS = ("labels", "resample")
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def _sentences(facts: CorpusFacts) -> list[Words]:
     found = []
     large = [(code, share) for code, share in facts.languages.items() if share >= 0.01][:3]
     if large:
-        parts = [say("share of language", {"language": _language(c), "share": show_ratio(s)}) for c, s in large]
+        parts = [say("share of language", {"language": language_words(c), "share": show_ratio(s)}) for c, s in large]
         found.append(say("is in", {"languages": joined(parts)}))
     drops = [(count, step.kind, reason) for step in facts.steps for reason, count in step.dropped.items()]
     if drops:
@@ -71,10 +73,6 @@ def _sentences(facts: CorpusFacts) -> list[Words]:
     if facts.problems:
         found.append(say("has problems", {"n": show_count(len(facts.problems))}))
     return found
-
-
-def _language(code: str) -> Words:
-    return LANGUAGES.get(code, same(clip(code, 40)))
 
 
 def _key_figures(facts: CorpusFacts) -> list[tuple[Words, str, Words | None]]:
@@ -140,28 +138,33 @@ def _by_size(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 @dataclass(frozen=True)
-class Reasons:
-    """What one step dropped: counts by reason, and examples of each."""
+class Reason:
+    """One reason for which a step dropped documents, with examples of source and text."""
 
-    title: Words
-    counts: Counts
-    examples: list[tuple[Words, Words, list[tuple[str, str]]]]
+    name: Words
+    count: str
+    bar: Markup
+    shown: Words
+    examples: list[tuple[str, str]]
 
 
-def reasons(facts: CorpusFacts) -> list[Reasons]:
-    """Of each step that dropped something."""
+def reasons(facts: CorpusFacts) -> list[tuple[Words, list[Reason], int]]:
+    """For each step that dropped something its name, its reasons by size, and how many are not shown."""
+    most = max((count for step in facts.steps for count in step.dropped.values()), default=1)
     found = []
     for step in facts.steps:
-        examples = []
-        for reason, count in _by_size(step.dropped):
-            shown = [(clip(one.source), clip(one.text, MOST_LETTERS)) for one in step.examples if one.reason == reason]
-            if shown:
-                number = say("examples", {"n": show_count(len(shown)), "count": show_count(count)})
-                examples.append((named(reason), number, shown))
-        if step.dropped:
-            title = say("step dropped", {"step": step_words(step.kind)})
-            found.append(Reasons(title, counts_of(step.dropped), examples))
+        pairs = _by_size(step.dropped)
+        title = say("step dropped", {"step": step_words(step.kind)})
+        if pairs:
+            several = [_reason(step, name, count, most) for name, count in pairs[:MOST_REASONS]]
+            found.append((title, several, max(0, len(pairs) - MOST_REASONS)))
     return found
+
+
+def _reason(step: StepFacts, name: str, count: int, most: int) -> Reason:
+    shown = [(clip(one.source), clip(one.text, MOST_LETTERS)) for one in step.examples if one.reason == name]
+    number = say("examples", {"n": show_count(len(shown)), "count": show_count(count)})
+    return Reason(named(name).capital(), show_count(count), share_bar(count / most), number, shown)
 
 
 @dataclass(frozen=True)
@@ -208,12 +211,12 @@ def sizes(prepared: PreparedText, tokens: TokenCounts | None) -> Sizes:
 
 def languages(facts: CorpusFacts) -> list[tuple[Words, float]]:
     """Languages with their shares, the largest first."""
-    return [(_language(code), share) for code, share in list(facts.languages.items())[:SHOWN_LANGUAGES]]
+    return [(language_words(code), share) for code, share in list(facts.languages.items())[:SHOWN_LANGUAGES]]
 
 
 @dataclass(frozen=True)
 class Told:
-    """What one step told."""
+    """What one step told: documents by what was done to them, and its findings."""
 
     name: Words
     counts: Counts | None
@@ -227,10 +230,18 @@ def told(facts: CorpusFacts, kinds: Sequence[str]) -> list[Told]:
 
 def others(facts: CorpusFacts) -> list[Told]:
     """What the steps found that have no part of their own."""
-    own = {*DUPLICATES, *LEAKAGE, *PERSONAL}
+    own = {*DUPLICATES, *LEAKAGE, *PERSONAL, *LABELS}
     return [
-        Told(step_words(s.kind), None, view_of(s.findings)) for s in facts.steps if s.kind not in own and s.findings
+        Told(step_words(step.kind), None, view_of(step.findings))
+        for step in facts.steps
+        if step.kind not in own and step.findings
     ]
+
+
+def label_column(facts: CorpusFacts) -> str | None:
+    """The column that a step took for the labels."""
+    columns = (step.findings.get("column") for step in facts.steps if step.kind in LABELS)
+    return next((column for column in columns if isinstance(column, str)), None)
 
 
 def _told(step: StepFacts) -> Told:

@@ -1,7 +1,7 @@
 """What the page of a corpus says, in English and in Chinese.
 
-Steps, reasons and changes have names that people use; one that this file does not know is shown as the step wrote it,
-with blanks for underscores. This file leaves out what both kinds of page say (`report/words.py`).
+Both languages go into the page, and a switch shows one of them. This file leaves out names of steps and of what they
+find (names.py), and what both kinds of page say (`report/words.py`).
 """
 
 from __future__ import annotations
@@ -9,60 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from stepwell.studies.report import words
-from stepwell.studies.report.words import Words, filled, same
+from stepwell.studies.report.words import Words, filled
 
 
 def say(name: str, values: Mapping[str, object] | None = None) -> Words:
     """A wording of this page, or of every page."""
     return filled(WORDS[name], values) if name in WORDS else words.say(name, values)
 
-
-def step_words(kind: str) -> Words:
-    """A step as a person would call it."""
-    return STEPS.get(kind) or named(kind)
-
-
-def named(name: str) -> Words:
-    """A reason, a change or a finding as a person would call it."""
-    return NAMES.get(name) or same(clip(name.replace("_", " "), 200))
-
-
-def clip(text: str, letters: int = 400) -> str:
-    """A text of bearable length."""
-    return text if len(text) <= letters else text[:letters] + " …"
-
-
-STEPS = {
-    "read": Words("read", "读取"),
-    "clean": Words("clean", "清洗"),
-    "repeated_lines": Words("repeated lines", "重复行"),
-    "language": Words("language", "语言"),
-    "quality": Words("quality", "质量"),
-    "perplexity": Words("perplexity", "困惑度"),
-    "judge": Words("judge", "学习的质量分类器"),
-    "selection": Words("selection", "选择"),
-    "annotate": Words("annotate", "标注"),
-    "protect": Words("protect", "隐私保护"),
-    "duplicates": Words("duplicates", "精确去重"),
-    "near_duplicates": Words("near duplicates", "近似去重"),
-    "cut": Words("cut and split", "切分与划分"),
-    "same_pieces": Words("same pieces", "相同片段"),
-    "decontaminate": Words("decontaminate", "去污染"),
-    "augment": Words("augment", "增强"),
-    "mix": Words("mix", "混合"),
-    "resample": Words("resample", "重采样"),
-    "order": Words("order", "排序"),
-}
-
-NAMES = {
-    "empty": Words("empty", "空文本"),
-    "same_text": Words("same text as one before", "与之前的文本相同"),
-    "control_characters": Words("control characters", "控制字符"),
-    "mojibake": Words("mojibake", "乱码"),
-    "too_few_words": Words("too few words", "词太少"),
-    "too_many_words": Words("too many words", "词太多"),
-    "leaked": Words("held-out text in training text", "训练文本含留出文本"),
-}
 
 WORDS: dict[str, tuple[str, str]] = {
     "corpus": ("Corpus", "语料"),
@@ -104,6 +57,9 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "no reasons": ("Nothing was dropped.", "没有去掉任何文档。"),
     "examples": ("{n} of {count} shown", "显示 {count} 篇中的 {n} 篇"),
+    "documents it touched": ("Documents that it dropped or changed", "去掉或改动的文档"),
+    "rows": ("{n} rows", "{n} 行"),
+    "in all": ("In all", "合计"),
     "sizes": ("Sizes", "规模"),
     "mean size": ("Mean size", "平均大小"),
     "languages lead": (
