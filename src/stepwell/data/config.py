@@ -33,7 +33,8 @@ class DataConfig(Config):
     """Where text comes from and how it becomes documents.
 
     Attributes:
-        sources: files, folders, globs, `hf://owner/name[:split]`, `sample:python-docs` or `sample:python-code`.
+        sources: files, folders, globs, archives, objects in stores (`s3://bucket/folder`), `hf://owner/name[:split]`,
+            `sample:python-docs` or `sample:python-code`.
         validation: own sources for the validation split; it then takes nothing from `sources`.
         test: own sources for the test split; it then takes nothing from `sources`.
         text_column: the column with the text, for tables; found by name when absent.
