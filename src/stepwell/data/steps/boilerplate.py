@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from math import ceil
@@ -57,46 +57,50 @@ class Boilerplate(Step[BoilerplateConfig]):
         """What lines there are.
 
         Returns:
-            `lines` (N,) uint64, hashes of source and line, `counts` (N,) int32, documents that hold each, and `places`
-            (N,) int32, of its source in `sources` (M,) uint64; `documents` (M,) int32 of each source.
+            For each of D documents of several lines: `digests` (D,) uint64 of its text, `places` (D,) int32 of its
+            source in `sources` (M,) uint64, and `sizes` (D,) int32, how many of `lines` (N,) uint64 are its own: hashes
+            of its different lines.
         """
         keys = _Keys(self.config.skip_labels)
-        counts: dict[str, Counter[int]] = {}
-        number: Counter[str] = Counter()
+        sources: dict[str, int] = {}
+        digests, places, held = [], [], []
         for document in documents:
             if len(several := _lines(document)) > 1:
-                number[document.source] += 1
-                held = {key for line in several if (key := keys.key_of(line, document.source)) is not None}
-                counts.setdefault(document.source, Counter()).update(held)
-        sources = sorted(number)
+                digests.append(int.from_bytes(document.digest[:8], "big"))
+                places.append(sources.setdefault(document.source, len(sources)))
+                found = {keys.key_of(line, document.source) for line in several}
+                held.append(sorted(key for key in found if key is not None))
         return {
-            "lines": np.array([key for source in sources for key in counts[source]], np.uint64),
-            "counts": np.array([count for source in sources for count in counts[source].values()], np.int32),
-            "places": np.repeat(np.arange(len(sources), dtype=np.int32), [len(counts[source]) for source in sources]),
+            "digests": np.array(digests, np.uint64),
+            "places": np.array(places, np.int32),
+            "sizes": np.array([len(one) for one in held], np.int32),
+            "lines": np.array([key for one in held for key in one], np.uint64),
             "sources": np.array([_hash("", source) for source in sources], np.uint64),
-            "documents": np.array([number[source] for source in sources], np.int32),
         }
 
     def join(self, looks: Sequence[Arrays]) -> Joined:
         """Each shard is told `lines` (N,) uint64, those to take out, and `shown` (M,) uint64, the most frequent.
 
-        The looks are read twice: a count that is too high now and then says which lines are worth an exact one.
+        A text that comes again counts once, so that copies of a document do not make boilerplate of its lines. The
+        looks are read several times: a count that is too high now and then says which lines are worth an exact one.
         """
+        fresh = _first_of([look["digests"] for look in looks])
         documents: Counter[int] = Counter()
-        for look in looks:
-            documents.update(dict(zip(look["sources"].tolist(), look["documents"].tolist(), strict=True)))
+        for look, first in zip(looks, fresh, strict=True):
+            documents.update(look["sources"][look["places"][first]].tolist())
         needed = {source: self._documents_needed(number) for source, number in documents.items()}
         sketch = np.zeros(SKETCH_SIZE, np.int64)
-        for look in looks:
-            np.add.at(sketch, look["lines"] % np.uint64(SKETCH_SIZE), look["counts"])
+        for look, first in zip(looks, fresh, strict=True):
+            np.add.at(sketch, look["lines"][np.repeat(first, look["sizes"])] % np.uint64(SKETCH_SIZE), 1)
         counts: Counter[int] = Counter()
         wanted: dict[int, int] = {}
-        for look in looks:
-            need = _each(needed, look)
-            worth = np.flatnonzero(sketch[look["lines"] % np.uint64(SKETCH_SIZE)] >= need)
-            lines = look["lines"][worth].tolist()
-            counts.update(dict(zip(lines, look["counts"][worth].tolist(), strict=True)))
-            wanted.update(zip(lines, need[worth].tolist(), strict=True))
+        for look, first in zip(looks, fresh, strict=True):
+            need = np.array([needed.get(source, 0) for source in look["sources"].tolist()], np.int64)[look["places"]]
+            of_first = np.repeat(first, look["sizes"])
+            lines, need = look["lines"][of_first], np.repeat(need, look["sizes"])[of_first]
+            worth = sketch[lines % np.uint64(SKETCH_SIZE)] >= need
+            counts.update(lines[worth].tolist())
+            wanted.update(zip(lines[worth].tolist(), need[worth].tolist(), strict=True))
         found = sorted(line for line, count in counts.items() if count >= wanted[line])
         shown = sorted(found, key=lambda line: (-counts[line], line))[:SHOWN_LINES]
         told = {"lines": np.array(found, np.uint64), "shown": np.array(shown, np.uint64)}
@@ -129,9 +133,14 @@ class Boilerplate(Step[BoilerplateConfig]):
         return outcome
 
 
-def _each(needed: Mapping[int, int], look: Arrays) -> NDArray[np.int64]:
-    """(N,) how many documents must hold each line of a look."""
-    return np.array([needed[source] for source in look["sources"].tolist()], np.int64)[look["places"]]
+def _first_of(digests: Sequence[NDArray[np.uint64]]) -> list[NDArray[np.bool_]]:
+    """For each shard which of its documents (D,) were not there before."""
+    together = np.concatenate([np.zeros(0, np.uint64), *digests])
+    order = np.argsort(together, kind="stable")
+    again = together[order][1:] == together[order][:-1]
+    first = np.ones(len(together), bool)
+    first[order[1:][again]] = False
+    return np.split(first, np.cumsum([len(one) for one in digests])[:-1]) if digests else []
 
 
 def _lines(document: Document) -> list[str]:

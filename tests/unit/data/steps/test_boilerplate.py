@@ -53,7 +53,11 @@ def plainly(documents: Sequence[Document], config: BoilerplateConfig) -> list[se
     held = [{line for line in one.text.split("\n") if line.strip()} for one in documents]
     total: Counter[str] = Counter()
     counts: Counter[tuple[str, str]] = Counter()
+    seen: set[str] = set()
     for one, lines in zip(documents, held, strict=True):
+        if one.text in seen:
+            continue
+        seen.add(one.text)
         if len([line for line in one.text.split("\n") if line.strip()]) > 1:
             total[one.source] += 1
             counts.update({(one.source, boilerplate._plain(line)) for line in lines})
@@ -94,6 +98,7 @@ def test_as_counted_plainly_however_small_the_first_count(
 ) -> None:
     monkeypatch.setattr(boilerplate, "SKETCH_SIZE", sketch)
     documents, _ = pages(small_text, seed=2)
+    documents += documents[:20]
     config = BoilerplateConfig(min_documents=3, min_ratio=0.02)
     expected = [
         without_lines(one.text, unwanted)[0] if unwanted else one.text
@@ -111,6 +116,14 @@ def test_what_is_never_boilerplate() -> None:
     assert "User:" not in texts(run(talk, skip_labels=False))[0]
     same = [Document("很好，推荐！", "s")] * 30  # duplicates, and not of this step
     assert texts(run(same)) == ["很好，推荐！"] * 30
+
+
+def test_copies_of_a_document_count_once() -> None:
+    copies = [Document("The well is deep.\nIts water is cold.", "s")] * 30
+    others = [Document(f"Read more\nText {chr(97 + n)}.", "s") for n in range(12)]
+    mixed = [one for pair in zip(copies, others, strict=False) for one in pair] + copies
+    for shard in (5, 1000):
+        assert texts(run(mixed, shard)) == [one.text.removeprefix("Read more\n") for one in mixed]
 
 
 def test_few_documents_or_another_source_are_not_many() -> None:
