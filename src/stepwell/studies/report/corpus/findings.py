@@ -43,13 +43,13 @@ class Table:
 
     Attributes:
         name: of them all.
-        head: names of the columns, and whether each is of numbers.
+        head: names of the columns, and the class of their cells: `n` for numbers, `path` for where text came from.
         rows: cells, each of one line or several.
         more: how many rows are not shown.
     """
 
     name: Words
-    head: list[tuple[Words, bool]]
+    head: list[tuple[Words, str]]
     rows: list[list[list[str]]]
     more: int
 
@@ -102,9 +102,15 @@ def counts_of(counts: Mapping[str, Any], name: Words | None = None) -> Counts:
 
 def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     columns = list(dict.fromkeys(str(key) for row in rows for key in row))[:MOST_COLUMNS]
-    head = [(named(column), all(number(row.get(column, 0)) is not None for row in rows)) for column in columns]
+    head = [(named(column), _class(column, [row.get(column, 0) for row in rows])) for column in columns]
     cells = [[_lines(column, row.get(column)) for column in columns] for row in rows[:MOST_ROWS]]
     return Table(named(name), head, cells, max(0, len(rows) - MOST_ROWS))
+
+
+def _class(column: str, values: Sequence[Any]) -> str:
+    if all(number(value) is not None for value in values):
+        return "n"
+    return "path" if column.endswith("source") else "words"
 
 
 def _lines(name: str, value: Any) -> list[str]:

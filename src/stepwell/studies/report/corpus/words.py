@@ -96,7 +96,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "no personal found": ("Looked for, and none found.", "已查找，未发现。"),
     "other findings": ("What else the steps found", "各步骤的其他发现"),
-    "step dropped": ("Dropped by {step}", "{step}去掉"),
+    "step dropped": ("Dropped by {step}", "{step}：去掉"),
     "frequent": ("Frequent words", "高频词"),
     "frequent lead": (
         "In {bytes} of training text{part}. The number is the share of all words of the list.",
