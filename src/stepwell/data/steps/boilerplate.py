@@ -25,7 +25,6 @@ from stepwell.data.steps.step import Arrays, Joined, Outcome, Step, StepConfig
 
 SHOWN_LINES = 30
 SHOWN_CHARACTERS = 80
-SMALLEST_LETTERS = 2  # a line of signs is the structure of a table or of code
 SKETCH_SIZE = 1 << 22
 """Counters of a first count of all lines; the memory that they take does not grow with the corpus."""
 
@@ -188,12 +187,12 @@ class _Keys:
         if where not in self._made:
             plain = _plain(line)
             label = self._skip_labels and plain.endswith((":", "："))
-            skipped = label or sum(map(str.isalpha, plain)) < SMALLEST_LETTERS
-            self._made[where] = None if skipped else _hash(plain, source)
+            self._made[where] = None if label or not _TWO_LETTERS.search(plain) else _hash(plain, source)
         return self._made[where]
 
 
 _NUMBER = re.compile(r"\d+")
+_TWO_LETTERS = re.compile(r"[^\W\d_][\W\d_]*[^\W\d_]")  # a line of signs is the structure of a table or of code
 
 
 def _plain(line: str) -> str:
