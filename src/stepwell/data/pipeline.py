@@ -11,7 +11,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -169,6 +169,24 @@ def _examples(dropped: Sequence[tuple[Document, str]]) -> Iterator[DroppedExampl
             yield DroppedExample(reason, document.source, document.text[:EXAMPLE_CHARACTERS])
 
 
+def _as_shown(facts: StepFacts, steps: Sequence[Step[Any]]) -> StepFacts:
+    """An account whose texts are as each step lets them be shown; a step may have come before the one that hides."""
+    for step in steps:
+        if type(step).shown is not Step.shown and step.config.kind != facts.kind:
+            examples = tuple(replace(one, text=step.shown(one.text)) for one in facts.examples)
+            facts = replace(facts, examples=examples, findings=_in_all_texts(step.shown, facts.findings))
+    return facts
+
+
+def _in_all_texts(function: Callable[[str], str], value: Any) -> Any:
+    """Plain JSON values with a function called on every text in them."""
+    if isinstance(value, str):
+        return function(value)
+    if isinstance(value, Mapping):
+        return {name: _in_all_texts(function, one) for name, one in value.items()}
+    return [_in_all_texts(function, one) for one in value] if isinstance(value, list | tuple) else value
+
+
 def save_arrays(path: Path, arrays: Arrays) -> None:
     """Write named arrays of numbers, text or bytes.
 
@@ -300,6 +318,7 @@ class Pipeline:
                 seconds = time.perf_counter() - began
                 facts[-1] = facts[-1].plus(StepFacts(looker.config.kind, seconds=seconds, findings=joined.findings))
             self.facts += facts
+        self.facts = [_as_shown(one, steps) for one in self.facts]
 
     def documents(self) -> Iterator[Document]:
         """Everything as it is now, in order."""

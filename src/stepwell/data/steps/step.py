@@ -151,6 +151,10 @@ class Step(ABC, Generic[ConfigT]):
             known: what `join` gave for this shard; None for a step that does not look.
         """
 
+    def shown(self, text: str) -> str:
+        """A text as it may be shown: what the step takes out of the corpus is not in the accounts of others either."""
+        return text
+
 
 def needed(module: str, extra: str, what: str) -> ModuleType:
     """A library that only some steps need.

@@ -166,3 +166,23 @@ def test_a_prepared_corpus_tells_no_value_anywhere(tmp_path, small_text) -> None
     assert rows[first["text"]]["text"][first["offset"] :].startswith(values[0])
     assert {column["by"] for column in prepared.columns("train")} == {"<EMAIL_1>"}
     assert "<PHONE_1>" in "".join(prepared.texts("train"))
+
+
+def test_steps_before_it_show_no_value_either(tmp_path, small_text) -> None:
+    """The examples of what an earlier step dropped."""
+    rows = [small_text("en", 400, seed=number) for number in range(100)]
+    rows += [f"number {number // 2}: 13800138000, a@b.com" for number in range(30)]
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps({"text": text}) + "\n" for text in rows), encoding="utf-8")
+    steps = ["duplicates", "protect"]
+    prepared = prepare_text(build(DataConfig, {"sources": str(source), "steps": steps}, where="test"), tmp_path / "out")
+    duplicates = next(one for one in prepared.facts.steps if one.kind == "duplicates")
+    assert {one.text.partition(":")[2] for one in duplicates.examples} == {" <PHONE>, <EMAIL>"}
+    told = json.dumps(prepared.facts.as_dict())
+    assert not any(value in told for value in ("13800138000", "a@b.com"))
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_half_a_value_at_the_end_of_what_is_shown_is_left_out(value: str) -> None:
+    for end in range(1, len(value) + 1):
+        assert protect().shown("漫长的" * 40 + value[:end]) == "漫长的" * 40

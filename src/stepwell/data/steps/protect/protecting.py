@@ -140,6 +140,12 @@ class Protect(Step[ProtectConfig]):
             outcome.findings.update(kinds)
         return outcome
 
+    def shown(self, text: str) -> str:
+        """With masks; where a long text was cut, its end is left out too, for it may be half of a value."""
+        rows = _numbered(0, [(0, text, self._find([text]).get(0, []))])
+        masked = self._masked(Document(text, ""), list(rows)).text
+        return masked if len(text) < _PERHAPS_CUT else _LAST_WORDS.sub("", masked)
+
     def _find(self, texts: Sequence[str]) -> dict[int, list[Found]]:
         """Place of a text -> what is in it; texts with nothing are left out."""
         if self._names is None:
@@ -166,6 +172,8 @@ class Protect(Step[ProtectConfig]):
         return re.sub(r"(\W?)\Z", rf"_{number}\1", mask, count=1) if self.config.pseudonyms else mask
 
 
+_PERHAPS_CUT = 100
+_LAST_WORDS = re.compile(r"[!-~]*[ -~]{0,40}\Z")
 _ROW = ("document", "field", "start", "length", "kind", "number")
 _KIND = _ROW.index("kind")
 
