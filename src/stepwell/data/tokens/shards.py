@@ -6,8 +6,9 @@ how tokens are laid into batches.
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,10 @@ from stepwell.errors import DataError
 from stepwell.progress import Watcher, unwatched
 from stepwell.tokenizers import Tokenizer
 
-ENCODED_TOGETHER_BYTES = 1 << 22
+ENCODED_TOGETHER_BYTES = 1 << 21
+
+ENCODED_AT_ONCE = 2
+"""Ranges of documents that are under way: one is encoded while another is made an array."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,7 @@ def tokenize_text(
         watch: is told when a damaged package is made again.
 
     Raises:
+        DataError: when there are documents without a place in an order that was asked for.
         DiskError: when the package cannot be written.
     """
     key = key_of([prepared.key, tokenizer.fingerprint])
@@ -161,11 +166,10 @@ def tokenize_documents(documents: Iterable[Document], tokenizer: Tokenizer) -> T
         tokenizer: turns them into ids.
     """
     several = list(documents)
-    dtype = _dtype(tokenizer)
-    ids = list(_encode([one.text for one in several], [one.ends for one in several], tokenizer, dtype))
+    ids, lengths = tokenizer.encode_documents([one.text for one in several], [one.ends for one in several])
     return TokenSplit(
-        np.concatenate([np.zeros(0, dtype=dtype), *ids]),
-        np.cumsum([0, *(len(one) for one in ids)], dtype=np.int64),
+        ids.astype(_dtype(tokenizer)),
+        np.append(0, np.cumsum(lengths)),
         np.array([len(one.text.encode()) for one in several], dtype=np.int64),
     )
 
@@ -174,32 +178,50 @@ def _dtype(tokenizer: Tokenizer) -> np.dtype[Any]:
     return np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
 
 
-def _encode(
-    texts: Sequence[str], ends: Sequence[bool], tokenizer: Tokenizer, dtype: np.dtype[Any]
-) -> Iterator[NDArray[Any]]:
-    """The tokens of each document: [bos] + its text + ([eos] where the text really ends)."""
-    bos, eos = np.array([tokenizer.bos_id], dtype=dtype), np.array([tokenizer.eos_id], dtype=dtype)
-    for ids, ending in zip(tokenizer.encode_many(texts), ends, strict=True):
-        yield np.concatenate([bos, ids.astype(dtype), eos if ending else eos[:0]])
-
-
 def _write_split(draft: Path, name: str, texts: TextSplit, tokenizer: Tokenizer, dtype: np.dtype[Any]) -> None:
-    offsets = array("q", [0])
+    lengths = [np.zeros(1, dtype=np.int64)]
     with (draft / f"{name}.bin").open("wb") as file:
-        for first, last in _batches(texts):
-            for document in _encode(texts[first:last], texts.ends[first:last].tolist(), tokenizer, dtype):
-                file.write(document.tobytes())
-                offsets.append(offsets[-1] + len(document))
-    np.save(draft / f"{name}.offsets.npy", np.array(offsets, dtype=np.int64))
+        for ids, of_document in _encoded(texts, tokenizer):
+            file.write(ids.astype(dtype).tobytes())
+            lengths.append(of_document)
+    np.save(draft / f"{name}.offsets.npy", np.cumsum(np.concatenate(lengths)))
     np.save(draft / f"{name}.bytes.npy", np.diff(texts.offsets))
 
 
+def _encoded(texts: TextSplit, tokenizer: Tokenizer) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+    """The ids and lengths of ranges of documents, in order.
+
+    While the library encodes one range on all cores, the one before is made an array and written: only its own work
+    holds up the others.
+    """
+    with ThreadPoolExecutor(ENCODED_AT_ONCE, thread_name_prefix="tokens") as pool:
+        under_way: deque[Future[tuple[NDArray[np.int32], NDArray[np.int64]]]] = deque()
+        for first, last in _batches(texts):
+            if len(under_way) == ENCODED_AT_ONCE:
+                yield under_way.popleft().result()
+            several, ends = texts[first:last], texts.ends[first:last].tolist()
+            under_way.append(pool.submit(tokenizer.encode_documents, several, ends))
+        while under_way:
+            yield under_way.popleft().result()
+
+
 def _write_order(draft: Path, prepared: PreparedText) -> dict[str, Any]:
-    """Write the order of the training documents, if the text was prepared with one; returns what the manifest says."""
+    """Write the order of the training documents, if the text was prepared with one; returns what the manifest says.
+
+    Raises:
+        DataError: when there are documents without a place in it.
+    """
     asked = next((step.findings for step in prepared.facts.steps if step.kind == "order"), None)
     if asked is None:
         return {}
-    places = np.array([columns[DIFFICULTY] for columns in prepared.each_columns("train")], dtype=np.float64)
+    found = [columns.get(DIFFICULTY) for columns in prepared.each_columns("train")]
+    if None in found:
+        raise DataError(
+            "order: a step after it made documents that have no place",
+            got=f"{found.count(None):,} of {len(found):,} training documents",
+            do="write the step order after those that add documents",
+        )
+    places = np.array(found, dtype=np.float64)
     np.save(draft / "train.order.npy", -places if asked["descending"] else places)
     return {"ordered_epochs": asked["epochs"]}
 

@@ -166,3 +166,12 @@ def test_from_a_recipe_to_rows(tmp_path, small_text, descending):
     assert order.epochs == 3
     assert shards.split("validation").order is None
     assert all("difficulty" not in columns for columns in prepared.columns("test"))
+
+
+def test_documents_without_a_place_are_an_error(tmp_path, small_text, monkeypatch):
+    (tmp_path / "a.txt").write_text(small_text("en", 60_000))
+    prepared = prepare_text(DataConfig(sources=(str(tmp_path / "a.txt"),), steps=[{"kind": "order"}]), tmp_path)
+    tokenizer = train_tokenizer(prepared.texts("train"), ByteBPEConfig(vocab_size=300))
+    monkeypatch.setattr(type(prepared), "each_columns", lambda self, split: iter([{"difficulty": 1.0}, {}]))
+    with pytest.raises(DataError, match=r"(?s)have no place.*1 of 2.*after those that add"):
+        tokenize_text(prepared, tokenizer, tmp_path)
