@@ -6,10 +6,10 @@ looked for is said too. This file leaves out layout and counting.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup
 
 from stepwell.data import CorpusFacts, PreparedText, StepFacts
@@ -180,7 +180,7 @@ def sizes(prepared: PreparedText, tokens: TokenCounts | None) -> Sizes:
     """By split, and by source with the documents of each split."""
     facts = prepared.facts
     whole = max(1, facts.bytes)
-    counts = [Counter(prepared.sources(name).tolist()) for name in SPLITS]
+    counts = [np.bincount(prepared.sources(name), minlength=len(facts.sources)) for name in SPLITS]
     order = sorted(range(len(facts.sources)), key=lambda n: (-facts.sources[n].bytes, n))
     return Sizes(
         splits=[
@@ -200,7 +200,7 @@ def sizes(prepared: PreparedText, tokens: TokenCounts | None) -> Sizes:
                 show_count(facts.sources[n].documents),
                 show_bytes(facts.sources[n].bytes),
                 share_bar(facts.sources[n].bytes / whole),
-                [show_count(split[n]) for split in counts],
+                [show_count(int(split[n])) for split in counts],
                 figures.show_number(tokens.by_source.get(n)) if tokens else "",
             )
             for n in order[:MOST_SOURCES]
