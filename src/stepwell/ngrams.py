@@ -55,6 +55,7 @@ class KneserNey:
             raise ValueError(f"vocab_size and order are at least 1, not {vocab_size} and {order}")
         self.vocab_size, self.order = vocab_size, order
         self._tables: list[_Table] = []
+        self._lookups: list[_Lookup] = []
 
     def fit(self, sequences: Iterable[ArrayLike]) -> Self:
         """Learn from sequences, forgetting what was learned before.
@@ -67,7 +68,7 @@ class KneserNey:
         """
         symbols = np.concatenate([np.empty(0, np.int64), *(self._with_begin(sequence) for sequence in sequences)])
         levels = _number_ngrams(symbols, self.vocab_size, self.order)
-        self._tables = []
+        self._tables, self._lookups = [], []
         shorter = np.full(1, 1 / self.vocab_size)  # the empty n-gram: every symbol alike
         for length in range(1, self.order + 1):
             level = levels[length - 1]
@@ -127,6 +128,7 @@ class KneserNey:
         """(T,) log-probability of each of (T + 1,) symbols but the first, which is a begin symbol."""
         if not self._tables:
             raise ValueError("fit the model before scoring")
+        self._lookups = self._lookups or [_Lookup(table.keys) for table in self._tables]
         num = len(symbols) - 1
         probabilities = np.full(num, 1 / self.vocab_size)
         # The n-gram of one symbol less that starts at each place; -1: unseen.
@@ -136,7 +138,7 @@ class KneserNey:
                 break
             prefixes = prefixes[: len(symbols) - length + 1]
             last = symbols[length - 1 :]
-            found = _find(table.keys, prefixes, last, self.vocab_size)
+            found = self._lookups[length - 1].find(prefixes * (self.vocab_size + 1) + last)
             first = 1 if length == 1 else 0  # the begin symbol alone predicts nothing
             ends, histories, hits = slice(first + length - 2, num), prefixes[first:], found[first:]
             backoff = np.where(histories >= 0, table.backoff[histories], 1.0)
@@ -237,7 +239,7 @@ class KneserNey:
             ):
                 raise ValueError(f"n-grams of {length} symbols do not fit a vocabulary of {self.vocab_size}")
             num_prefixes = len(table.keys)
-        self._tables = tables
+        self._tables, self._lookups = tables, []
 
     def _with_begin(self, sequence: ArrayLike) -> IntArray:
         symbols = np.asarray(sequence, dtype=np.int64).reshape(-1)
@@ -354,6 +356,43 @@ def _continuations(keys: IntArray, histories: IntArray, vocab_size: int) -> tupl
     counts = stop - first
     ends = counts.cumsum()
     return np.repeat(rows, counts), np.arange(counts.sum()) + np.repeat(first - ends + counts, counts)
+
+
+class _Lookup:
+    """Sorted keys behind a table of hashes: nearly twice as fast as binary search, which waits for memory.
+
+    Args:
+        keys: (U,) different, at least 0.
+    """
+
+    def __init__(self, keys: IntArray) -> None:
+        self._shift = np.uint64(64 - max(4, (2 * len(keys)).bit_length()))  # less than a key for each place
+        places = self._places(keys)
+        self._order = np.argsort(places, kind="stable")
+        self._keys = keys[self._order]
+        counts = np.bincount(places, minlength=1 << (64 - int(self._shift)))
+        self._begins = np.concatenate([[0], np.cumsum(counts)])
+
+    def _places(self, keys: IntArray) -> IntArray:
+        return ((keys.view(np.uint64) * _FACTOR) >> self._shift).view(np.int64)
+
+    def find(self, wanted: IntArray) -> IntArray:
+        """Which key each is: (N,) in [0, U), -1 where there is none."""
+        found = np.full(len(wanted), -1, np.int64)
+        places = self._places(wanted)
+        at, ends = self._begins[places], self._begins[places + 1]
+        left = np.flatnonzero(at < ends)
+        while left.size:
+            here = at[left]
+            hit = self._keys[here] == wanted[left]
+            found[left[hit]] = self._order[here[hit]]
+            at[left] += 1
+            left = left[~hit & (here + 1 < ends[left])]
+        return found
+
+
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+"""2**64 over the golden ratio: spreads keys that are near each other (Knuth)."""
 
 
 def _find(keys: IntArray, prefixes: IntArray, last: IntArray, vocab_size: int) -> IntArray:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell.ngrams import FALLBACK_DISCOUNTS, KneserNey
+from stepwell.ngrams import FALLBACK_DISCOUNTS, KneserNey, _Lookup
 
 BEGIN = "begin"
 
@@ -191,3 +191,14 @@ def test_totals_of_many_sequences(small_text, monkeypatch):
     several = [text(small_text, seed, num_bytes=200) for seed in range(12)]
     np.testing.assert_allclose(model.totals(iter(several)), [model.logprobs(one).sum() for one in several], atol=1e-8)
     assert model.totals([]).shape == (0,)
+
+
+@given(
+    keys=st.sets(st.one_of(st.integers(0, 40), st.integers(0, 2**62)), max_size=60),
+    others=st.lists(st.integers(-5, 2**62), max_size=20),
+)
+def test_the_table_of_hashes_finds_what_binary_search_finds(keys, others):
+    held = np.array(sorted(keys), np.int64)
+    wanted = np.array([*keys, *others], np.int64)
+    numbers = {key: number for number, key in enumerate(held.tolist())}
+    assert _Lookup(held).find(wanted).tolist() == [numbers.get(one, -1) for one in wanted.tolist()]

@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -57,17 +58,24 @@ class Features(NamedTuple):
 
 
 def features_of(texts: Sequence[str]) -> Features:
-    """Words, signs and pairs of them, without regard to case."""
-    places, sizes = [], [0]
-    for text in texts:
-        tokens = _TOKENS.findall(text.lower())
-        singles = np.fromiter(map(_HASHES.__getitem__, tokens), np.uint64, len(tokens)) * _FACTOR
-        singles ^= singles >> np.uint64(31)
-        pairs = (singles[:-1] * _FACTOR + singles[1:]) * _FACTOR
-        both = np.concatenate([singles * _FACTOR, pairs])
-        places.append((both >> np.uint64(64 - PLACE_BITS)).astype(np.int64))
-        sizes.append(len(both))
-    return Features(np.concatenate(places) if places else np.zeros(0, np.int64), np.cumsum(sizes))
+    """Words, signs and pairs of them, without regard to case; the words of a text come before its pairs."""
+    tokens = [_TOKENS.findall(text.lower()) for text in texts]
+    sizes = np.array([len(several) for several in tokens], np.int64)
+    total = int(sizes.sum())
+    hashes = np.fromiter(map(_HASHES.__getitem__, chain.from_iterable(tokens)), np.uint64, total) * _FACTOR
+    hashes ^= hashes >> np.uint64(31)
+    of_text = np.repeat(np.arange(len(texts)), sizes)
+    ends = np.concatenate([[0], np.cumsum(sizes + np.maximum(sizes - 1, 0))])
+    singles = np.arange(total) + (ends[:-1] - np.cumsum(sizes) + sizes)[of_text]
+    places = np.empty(int(ends[-1]), np.int64)
+    places[singles] = _place(hashes)
+    inside = np.flatnonzero(of_text[1:] == of_text[:-1])  # no pair reaches into the next text
+    places[singles[inside] + sizes[of_text[inside]]] = _place(hashes[inside] * _FACTOR + hashes[inside + 1])
+    return Features(places, ends)
+
+
+def _place(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    return ((hashes * _FACTOR) >> np.uint64(64 - PLACE_BITS)).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -100,8 +108,11 @@ class HashedRegression:
 
     def probabilities(self, features: Features) -> NDArray[np.float64]:
         """(N,) of the label True, for N texts."""
-        sums = np.concatenate([[0.0], np.cumsum(self.weights[features.places], dtype=np.float64)])[features.ends]
-        logits = np.diff(sums) / np.sqrt(np.maximum(np.diff(features.ends), 1)) + self.bias
+        # Sums of one text alone: the same to the bit whatever stands beside it.
+        weights = np.append(self.weights[features.places].astype(np.float64), 0.0)
+        sizes = np.diff(features.ends)
+        sums = np.where(sizes > 0, np.add.reduceat(weights, features.ends[:-1]), 0.0) if len(sizes) else np.zeros(0)
+        logits = sums / np.sqrt(np.maximum(sizes, 1)) + self.bias
         chances: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
         return chances
 
