@@ -26,7 +26,7 @@ from stepwell.data.steps.sketches import PERMUTATIONS, Sketches, bands_of, rows_
 from stepwell.data.steps.step import Arrays, Joined, Outcome, Step, StepConfig
 from stepwell.errors import DiskError
 
-SKETCHED_CHARACTERS = 1 << 18
+SKETCHED_CHARACTERS = 1 << 16
 """Sketched together."""
 
 HEAD_CHARACTERS = 80
