@@ -100,9 +100,10 @@ def _prose(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _tokenizer() -> Any:
-    from mwparserfromhell.parser import Parser
+    from mwparserfromhell import parser
 
-    return Parser()._tokenizer  # the fast one where it was built; its tokens are documented, the way to them is not
+    made = parser.Parser()  # type: ignore[no-untyped-call]
+    return made._tokenizer  # the fast one where it was built; its tokens are documented, the way to them is not
 
 
 def _first_variant(both: re.Match[str]) -> str:
