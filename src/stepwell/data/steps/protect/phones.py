@@ -46,6 +46,7 @@ _AMOUNT = re.compile(
     r"|(?:dollars|euros|yen|yuan|bytes|[kKMGT]B|[kcmn]m|ms|kg|[kMG]?Hz|px)\b)"
 )
 _UNCLOSED = re.compile(r"[(（][^)）]*\Z")
+_JOINING = tuple("/=?&_-")
 _ELSEWHERE = re.compile(r"(?:://|\bwww\.|\.(?:com|cn|net|org)/)[!-~]*[/=?&_\-]\Z|(?:\A|[\s=(*/+])-\Z")
 """Within the address of a page, and after a minus."""
 _LONE_PRICE = re.compile(r"[$¥￥€£]\s?\Z")
@@ -163,7 +164,11 @@ def _is_alone(text: str, start: int, end: int) -> bool:
     if " " in text[start:end] and text[start] != "+" and re.match(" [0-9]", text[end : end + 2]):
         return False  # a row of numbers
     label = label_of(text, start)
-    elsewhere = label != "phone" and _ELSEWHERE.search(text[max(0, start - 100) : start])
+    elsewhere = (
+        label != "phone"
+        and text[start - 1 : start] in _JOINING
+        and _ELSEWHERE.search(text[max(0, start - 100) : start])
+    )
     return apart(text, start) and label != "other" and not elsewhere
 
 
