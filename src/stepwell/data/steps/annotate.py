@@ -32,6 +32,7 @@ class AnnotateConfig(StepConfig):
         model: pipeline of spaCy for text that is not Chinese, by the name of its package or folder.
         chinese_model: likewise for Chinese, in place of rjieba.
         function: `package.module:name` of a function that finds names: texts -> a list of entities for each.
+        prefix: begins the names of the columns, where a table has some of the same names.
     """
 
     kind: Literal["annotate"] = "annotate"
@@ -43,6 +44,7 @@ class AnnotateConfig(StepConfig):
     model: str | None = None
     chinese_model: str | None = None
     function: str | None = None
+    prefix: str = ""
 
     def reads(self) -> Sequence[str]:
         """The file of stop words."""
@@ -50,7 +52,12 @@ class AnnotateConfig(StepConfig):
 
 
 class Annotate(Step[AnnotateConfig]):
-    """Write columns; what nobody could find is missing in its document, and counted."""
+    """Write columns; what nobody could find is missing in its document, and counted.
+
+    Raises:
+        DataError: when a library, a model or a file is not there, a column is there already, or a function of the
+            user's gives what it should not.
+    """
 
     place: ClassVar[Literal["before_split", "after_split"]] = "after_split"
 
@@ -66,7 +73,14 @@ class Annotate(Step[AnnotateConfig]):
             if missing or (self.config.entities and "entities" not in columns):
                 outcome.findings["documents_without_a_model"] += 1
             outcome.findings["words"] += len(one.words)
-            outcome.kept.append(document.with_columns(columns))
+            named = {f"{self.config.prefix}{name}": value for name, value in columns.items()}
+            if there := sorted(named.keys() & document.columns.keys()):
+                raise DataError(
+                    f"annotate: column {there[0]} is there already",
+                    got=", ".join(sorted(document.columns)),
+                    do="choose a prefix (--set data.steps.annotate.prefix=NAME_)",
+                )
+            outcome.kept.append(document.with_columns(named))
         return outcome
 
     def _columns(

@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from stepwell.data.documents import Document
 from stepwell.data.languages import LANGUAGES, language_scores, passages_of
 from stepwell.data.steps.step import Arrays, Outcome, Step, StepConfig
+from stepwell.errors import DataError
 
 JUDGED_PASSAGES = 4
 """Of one document, evenly spaced; more of them change nothing but the time."""
@@ -67,7 +68,11 @@ _MEANT = {"cn": "zh", "chinese": "zh", "yue": "zh", "wuu": "zh", "jp": "ja", "kr
 
 
 class Language(Step[LanguageConfig]):
-    """Name the language of each document; drop those in others than wanted."""
+    """Name the language of each document; drop those in others than wanted.
+
+    Raises:
+        DataError: when one of its columns is there already.
+    """
 
     def apply(self, documents: Sequence[Document], known: Arrays | None = None) -> Outcome:
         outcome = Outcome()
@@ -81,7 +86,7 @@ class Language(Step[LanguageConfig]):
                 continue
             kept = document.with_text(text)
             if self.config.columns:
-                kept = kept.with_columns({"language": language, "language_score": round(score, 4)})
+                kept = _with_columns(kept, {"language": language, "language_score": round(score, 4)})
             outcome.kept.append(kept)
         return outcome
 
@@ -122,6 +127,16 @@ class Language(Step[LanguageConfig]):
         outcome.changed["paragraphs"] += 1
         outcome.findings["paragraphs_in_other_languages"] += dropped
         return "".join(kept)
+
+
+def _with_columns(document: Document, columns: Mapping[str, str | float]) -> Document:
+    if there := sorted(columns.keys() & document.columns.keys()):
+        raise DataError(
+            f"language: column {there[0]} is there already",
+            got=", ".join(sorted(document.columns)),
+            do="write no columns (--set data.steps.language.columns=false)",
+        )
+    return document.with_columns(columns)
 
 
 def languages_of(text: str) -> dict[str, float]:

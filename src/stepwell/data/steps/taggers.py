@@ -106,6 +106,7 @@ def by_spacy(model: Any, texts: Sequence[str]) -> list[Tagged]:
         texts: in its language.
     """
     tagged = []
+    model.max_length = max([model.max_length, *(len(text) + 1 for text in texts)])  # its own limit is of memory
     for parsed in model.pipe(texts):
         words = [token for token in parsed if _is_word(token.text)]
         has_tags = any(token.pos_ for token in words)

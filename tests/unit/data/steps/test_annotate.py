@@ -126,15 +126,6 @@ def test_a_pipeline_of_spacy(tmp_path: Path) -> None:
     assert "parts_of_speech" not in by_letters
 
 
-@pytest.mark.slow
-def test_what_is_not_there(tmp_path: Path) -> None:
-    pytest.importorskip("spacy")
-    with pytest.raises(DataError, match="spaCy has no model no_such_model"):
-        do(ENGLISH_TEXT, model="no_such_model")
-    with pytest.raises(DataError, match="cannot be read"):
-        do(ENGLISH_TEXT, content_words=True, stop_words=str(tmp_path / "none.txt"))
-
-
 def test_chinese_is_told_from_the_rest() -> None:
     assert is_chinese(CHINESE_TEXT)
     assert is_chinese("买iPhone手机的人很多")
