@@ -18,7 +18,7 @@ from stepwell.data.documents import Document
 from stepwell.data.steps.hashed_regression import HashedRegression, cross_validated, features_of
 from stepwell.data.steps.passages import passages_of, sort_out
 from stepwell.data.steps.step import Arrays, Joined, Outcome, Sources, Step, StepConfig
-from stepwell.data.steps.text_models import read_examples, sample_of_documents
+from stepwell.data.steps.text_models import examples_in
 from stepwell.errors import DataError
 
 FEWEST_EXAMPLES = 20
@@ -127,8 +127,10 @@ class Judge(Step[JudgeConfig]):
     def _examples(self) -> tuple[list[str], NDArray[np.bool_], int]:
         """Texts, whether each is good, and how many are left out because they are given as both."""
         config = self.config
-        read = {name: read_examples(sources, f"judge: {name}") for name, sources in config.sides().items()}
-        texts = {name: sample_of_documents(found, config.example_bytes).texts for name, found in read.items()}
+        texts = {
+            name: examples_in(sources, config.example_bytes, f"judge: {name}").texts
+            for name, sources in config.sides().items()
+        }
         both = set(texts["good"]) & set(texts["bad"])
         chosen = {name: [text for text in several if text not in both] for name, several in texts.items()}
         for name, several in chosen.items():

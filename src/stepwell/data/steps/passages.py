@@ -21,7 +21,7 @@ def passages_of(document: Document, passage_bytes: int | None) -> list[Document]
     """
     if passage_bytes is None or len(document.text) * 4 <= passage_bytes or document.num_bytes <= passage_bytes:
         return [document]
-    texts = [text for text in cut((document.text,), passage_bytes) if not text.isspace()]
+    texts = [text for text in cut((document.text,), passage_bytes) if not text.isspace()] or [document.text]
     last = len(texts) - 1
     return [
         replace(document, text=text, part=document.part + number, ends=number == last and document.ends)

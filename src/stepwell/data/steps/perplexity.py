@@ -18,11 +18,10 @@ from stepwell.data.documents import Document
 from stepwell.data.steps.quality.page import is_chinese
 from stepwell.data.steps.step import Arrays, Joined, Outcome, Sources, Step, StepConfig
 from stepwell.data.steps.text_models import (
+    examples_in,
     look_at,
     model_in,
-    read_examples,
     sample_of,
-    sample_of_documents,
     to_arrays,
 )
 
@@ -47,7 +46,7 @@ class PerplexityConfig(StepConfig):
 
     kind: Literal["perplexity"] = "perplexity"
     reference: Sources = ()
-    reference_bytes: int = Field(default=4 << 20, ge=10_000, le=1 << 28)
+    reference_bytes: int = Field(default=2 << 20, ge=10_000, le=1 << 28)
     order: int = Field(default=5, ge=1, le=10)
     drop_highest_ratio: float = Field(default=0.1, ge=0, lt=1)
     drop_lowest_ratio: float = Field(default=0.0, ge=0, lt=1)
@@ -87,9 +86,7 @@ class Perplexity(Step[PerplexityConfig]):
         sample = sample_of(looks, config.reference_bytes)
         learned = sample
         if config.reference:
-            learned = sample_of_documents(
-                read_examples(config.reference, "perplexity: reference"), config.reference_bytes
-            )
+            learned = examples_in(config.reference, config.reference_bytes, "perplexity: reference")
         known = to_arrays(learned, "model", halved=not config.reference)
         documents = [Document(text, "") for text in sample.texts]
         scores = model_in(known, "model", config.order)(documents)

@@ -17,11 +17,10 @@ from pydantic import Field
 from stepwell.data.documents import Document
 from stepwell.data.steps.step import Arrays, Joined, Outcome, Sources, Step, StepConfig
 from stepwell.data.steps.text_models import (
+    examples_in,
     look_at,
     model_in,
-    read_examples,
     sample_of,
-    sample_of_documents,
     to_arrays,
 )
 
@@ -40,7 +39,7 @@ class SelectionConfig(StepConfig):
     kind: Literal["selection"] = "selection"
     target: Sources = Field(min_length=1)
     keep_ratio: float = Field(default=0.5, gt=0, le=1)
-    target_bytes: int = Field(default=4 << 20, ge=10_000, le=1 << 28)
+    target_bytes: int = Field(default=2 << 20, ge=10_000, le=1 << 28)
     order: int = Field(default=5, ge=1, le=10)
     column: str | None = None
 
@@ -62,7 +61,7 @@ class Selection(Step[SelectionConfig]):
         """Each shard is told the texts of both models, and `limit` (): the largest distance that is kept."""
         config = self.config
         sample = sample_of(looks, 2 * config.target_bytes)
-        target = sample_of_documents(read_examples(config.target, "selection: target"), config.target_bytes)
+        target = examples_in(config.target, config.target_bytes, "selection: target")
         size = sum(len(text.encode()) for text in target.texts)
         # A model of more text predicts better, whatever the text: each half of the corpus gives as much as the target.
         general = sample.first(2 * size)

@@ -18,7 +18,7 @@ from stepwell.data.documents import Document
 from stepwell.data.inputs.reading import Reading
 from stepwell.data.inputs.sources import find_inputs
 from stepwell.data.pipeline import documents_of
-from stepwell.data.steps.cutting import pieces_of
+from stepwell.data.steps.passages import passages_of
 from stepwell.data.steps.step import Arrays
 from stepwell.errors import DataError
 from stepwell.ngrams import KneserNey
@@ -26,6 +26,9 @@ from stepwell.ngrams import KneserNey
 UNICODE_SIZE = 0x110000
 PIECE_BYTES = 4096
 """Long examples are learned from in pieces of at most this size."""
+
+HELD_SAMPLES = 4
+"""Text that is held while a sample is drawn, in samples."""
 
 
 class Sample(NamedTuple):
@@ -51,26 +54,30 @@ def half_of(digest: bytes) -> bool:
     return bool(digest[-1] & 1)
 
 
-def read_examples(sources: Sequence[str], what: str) -> list[Document]:
-    """Texts that a step learns from, long ones in pieces.
+def examples_in(sources: Sequence[str], sample_bytes: int, what: str) -> Sample:
+    """Texts that a step learns from, long ones in pieces; of more than it needs, a sample.
 
     Args:
         sources: as the user wrote them.
+        sample_bytes: size of the sample.
         what: names them in a message.
 
     Raises:
         DataError: when there is no text.
     """
     reading = Reading(None, "replace", lambda problem: None)
-    found = [
-        piece
-        for one in find_inputs(sources, lambda problem: None)
-        for document in documents_of(one, reading, "NFC", None)
-        for piece in pieces_of(document, PIECE_BYTES)
-    ]
-    if not found:
+    held: dict[bytes, str] = {}
+    size = 0
+    for one in find_inputs(sources, lambda problem: None):
+        for document in documents_of(one, reading, "NFC", None):
+            for piece in passages_of(document, PIECE_BYTES):
+                held[piece.digest] = piece.text
+                size += piece.num_bytes
+                if size > HELD_SAMPLES * sample_bytes:  # so that any number of files goes through
+                    held, size = _smallest(held, sample_bytes), sample_bytes
+    if not held:
         raise DataError(f"{what}: no text in {', '.join(sources)}", wanted="examples to learn from")
-    return found
+    return _sample(_smallest(held, sample_bytes))
 
 
 def look_at(documents: Iterable[Document], sample_bytes: int) -> Arrays:
@@ -91,12 +98,11 @@ def sample_of(looks: Iterable[Arrays], sample_bytes: int) -> Sample:
     texts: dict[bytes, str] = {}
     for look in looks:
         texts = _smallest({**texts, **_unpacked(look)}, sample_bytes)
+    return _sample(texts)
+
+
+def _sample(texts: dict[bytes, str]) -> Sample:
     return Sample(list(texts.values()), np.array([half_of(digest) for digest in texts], bool))
-
-
-def sample_of_documents(documents: Iterable[Document], sample_bytes: int) -> Sample:
-    """A sample of texts that are at hand."""
-    return sample_of([_packed({one.digest: one.text for one in documents})], sample_bytes)
 
 
 def _smallest(texts: dict[bytes, str], sample_bytes: int) -> dict[bytes, str]:
