@@ -27,7 +27,7 @@ class MixConfig(StepConfig):
             one group. The mixture has bytes in proportion to the weights. Without any, each source weighs its size.
         temperature: shares follow weight^(1 / temperature): 1 leaves the weights, more makes them more even, less
             favours the heaviest; null makes them even.
-        max_epochs: no document comes more often than that, whatever the weights.
+        max_epochs: no document comes more often than that in one pass over the mixture, whatever the weights.
         size_ratio: size of the mixture over that of the text before; null for the smallest mixture that leaves nothing
             out (but weights of 0).
     """

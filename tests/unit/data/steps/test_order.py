@@ -68,7 +68,7 @@ def test_by_a_column():
 def test_a_column_that_is_no_number(value):
     with pytest.raises(DataError, match="grade is no number"):
         difficulties([documents_of("a")[0].with_columns({"grade": value})], by="column", column="grade")
-    with pytest.raises(DataError, match="only none"):
+    with pytest.raises(DataError, match="columns: none"):
         difficulties(documents_of("a"), by="column", column="grade")
 
 
