@@ -17,12 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from stepwell.data.documents import Document
+from stepwell.data.documents import Document, HeldOut
 from stepwell.data.steps.shingles import Hashes
 from stepwell.data.steps.step import Arrays, Joined, Outcome, Step, StepConfig
 
 HASHES_TOGETHER = 1 << 25
 """Hashes that are sorted at once, about; more are sorted in several rounds, so that memory is bounded."""
+
+HELD_OUT_FIRST: tuple[HeldOut, ...] = ("test", "validation")
+"""Whose text is kept before that of the next, and of all others."""
 
 Span = tuple[int, int]
 Level = Literal["documents", "paragraphs", "lines"]
@@ -75,14 +78,22 @@ class Duplicates(Step[DuplicatesConfig]):
         return Joined(known)
 
     def apply(self, documents: Sequence[Document], known: Arrays | None = None) -> Outcome:
+        if known is None:
+            return Outcome(kept=list(documents))
         outcome = Outcome()
-        flags = {level: self._flags(level, len(documents), known) for level in self._levels()}
-        for number, document in enumerate(documents):
-            again = {level: of_documents[number] for level, of_documents in flags.items()}
-            if "documents" in again and again["documents"].any():
+        flags: dict[Level, list[NDArray[np.bool_]]] = {}
+        repeats = np.zeros(len(documents), bool)
+        for level in self._levels():
+            counts = known[f"{level}_counts"]
+            flags[level] = parts_of(known[level], counts)
+            repeats[np.repeat(np.arange(len(documents)), counts)[known[level]]] = True
+        for number, (document, repeating) in enumerate(zip(documents, repeats.tolist(), strict=True)):
+            if not repeating:
+                outcome.kept.append(document)
+            elif "documents" in flags and flags["documents"][number].any():
                 outcome.dropped.append((document, "same_document"))
             else:
-                self._cut(document, again, outcome)
+                self._cut(document, {level: several[number] for level, several in flags.items()}, outcome)
         return outcome
 
     def _levels(self) -> list[Level]:
@@ -103,34 +114,29 @@ class Duplicates(Step[DuplicatesConfig]):
                     yield start, end
             start = end
 
-    def _flags(self, level: Level, count: int, known: Arrays | None) -> list[NDArray[np.bool_]]:
-        if known is None:
-            return [np.zeros(0, bool)] * count
-        return parts_of(known[level], known[f"{level}_counts"])
-
     def _cut(self, document: Document, again: Mapping[Level, NDArray[np.bool_]], outcome: Outcome) -> None:
         """Keep what is left of a document without the pieces that were there before."""
-        if document.split in ("validation", "test") or not any(flags.any() for flags in again.values()):
+        if document.split in ("validation", "test"):
             outcome.kept.append(document)
             return
-        spans: list[Span] = []
-        for level, flags in again.items():
-            cut = [span for span, flag in zip(self._pieces(document, level), flags, strict=True) if flag]
-            if cut:
-                spans += cut
-                outcome.changed[f"repeated_{level}"] += 1
-                outcome.findings[f"{level}_cut"] += len(cut)
-        rest = without(document.text, spans)
-        rest = rest.rstrip() if document.ends else rest
-        if rest.strip():
-            outcome.kept.append(document.with_text(rest))
-        else:
+        spans = {
+            level: [span for span, flag in zip(self._pieces(document, level), flags, strict=True) if flag]
+            for level, flags in again.items()
+        }
+        rest = without(document.text, [span for several in spans.values() for span in several])
+        if not rest.strip():
             outcome.dropped.append((document, "only_repeated"))
+            return
+        outcome.kept.append(document.with_text(rest.rstrip() if document.ends else rest))
+        for level, several in spans.items():
+            if several:
+                outcome.changed[f"repeated_{level}"] += 1
+                outcome.findings[f"{level}_cut"] += len(several)
 
 
 def rank_of(document: Document) -> int:
     """Who is kept before whom: test, validation, all others."""
-    return {"test": 0, "validation": 1}.get(document.split or "", 2)
+    return 2 if document.split in (None, "train") else HELD_OUT_FIRST.index(document.split)
 
 
 def parts_of(flags: NDArray[np.bool_], counts: Iterable[int]) -> list[NDArray[np.bool_]]:
