@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from stepwell.data.prepare import prepare_text, read_documents
     from stepwell.data.steps.step import Surroundings, TextMaker
     from stepwell.data.text_package import PreparedText
+    from stepwell.data.tokens.comparing import (
+        TokenizerFigures,
+        choose_tokenizer,
+        compare_tokenizers,
+        comparison_table,
+    )
     from stepwell.data.tokens.packing import Batch, PackedEpoch, Packer, pack_best_fit
     from stepwell.data.tokens.shards import TokenShards, TokenSplit, tokenize_documents, tokenize_text
 else:
@@ -36,6 +42,10 @@ else:
             "TextMaker": "steps.step",
             "TokenShards": "tokens.shards",
             "TokenSplit": "tokens.shards",
+            "TokenizerFigures": "tokens.comparing",
+            "choose_tokenizer": "tokens.comparing",
+            "compare_tokenizers": "tokens.comparing",
+            "comparison_table": "tokens.comparing",
             "pack_best_fit": "tokens.packing",
             "prepare_text": "prepare",
             "read_documents": "prepare",
@@ -58,6 +68,10 @@ __all__ = [
     "TextMaker",
     "TokenShards",
     "TokenSplit",
+    "TokenizerFigures",
+    "choose_tokenizer",
+    "compare_tokenizers",
+    "comparison_table",
     "pack_best_fit",
     "prepare_text",
     "read_documents",

@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -41,11 +42,18 @@ class TextSplit(Sequence[str]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [self[n] for n in range(*index.indices(len(self)))]
+            first, last, step = index.indices(len(self))
+            return self._several(first, last) if step == 1 else [self[n] for n in range(first, last, step)]
         if not -len(self) <= index < len(self):
             raise IndexError(f"document {index} of {len(self)}")
         index %= len(self)
         return self._blob[self.offsets[index] : self.offsets[index + 1]].tobytes().decode()
+
+    def _several(self, first: int, last: int) -> list[str]:
+        """The texts from one to another, read at once."""
+        offsets = self.offsets[first : max(first, last) + 1]
+        data = self._blob[offsets[0] : offsets[-1]].tobytes()
+        return [data[start:end].decode() for start, end in pairwise((offsets - offsets[0]).tolist())]
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,29 @@ class Tokenizer:
             return [self.encode(text) for text in texts]
         return [self._ids(encoding) for encoding in encodings]
 
+    def encode_documents(self, texts: Sequence[str], ends: Sequence[bool]) -> tuple[TokenIds, NDArray[np.int64]]:
+        """Many texts as documents, one after another: [bos] + text + ([eos] where the text really ends).
+
+        Args:
+            texts: encoded on all cores.
+            ends: for each whether it ends.
+
+        Returns:
+            The (num_tokens,) ids, and how many of them each document has, (N,).
+        """
+        try:
+            several = [one.ids for one in self._plain.encode_batch_fast(texts, add_special_tokens=False)]
+        except TypeError:  # a lone surrogate
+            several = [self.encode(text).tolist() for text in texts]
+        flat: list[int] = []
+        for ids, ending in zip(several, ends, strict=True):  # one list, because an array for each costs more
+            flat.append(self.bos_id)
+            flat += ids
+            if ending:
+                flat.append(self.eos_id)
+        lengths = np.array([len(ids) for ids in several], dtype=np.int64)
+        return self._known(np.array(flat, dtype=np.int32)), lengths + 1 + np.asarray(ends, dtype=np.int64)
+
     def frame(self, ids: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """A text as the source or the target of an encoder-decoder.
 
@@ -311,7 +334,10 @@ class Tokenizer:
         return np.array([self._id_of_byte[ord(letter) - 0xDC00] for letter in escaped], dtype=np.int32)
 
     def _ids(self, encoding: tokenizers.Encoding) -> TokenIds:
-        ids = np.array(encoding.ids, dtype=np.int32)
+        return self._known(np.array(encoding.ids, dtype=np.int32))
+
+    def _known(self, ids: TokenIds) -> TokenIds:
+        """The ids; those that the model has no row for as unknown."""
         if self.roles.vocab_size is not None and self.unk_id is not None:
             ids[ids >= self.roles.vocab_size] = self.unk_id
         return ids

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,15 @@ from stepwell.data.documents import SPLITS
 from stepwell.data.tokens import shards as shards_room
 from stepwell.errors import DataError
 from stepwell.progress import Fact
-from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer
+from stepwell.tokenizers import (
+    ByteBPEConfig,
+    CharacterConfig,
+    Tokenizer,
+    UnigramConfig,
+    WordLevelConfig,
+    WordPieceConfig,
+    train_tokenizer,
+)
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +114,82 @@ def test_documents_in_memory_are_the_documents_on_disk(tmp_path: Path, prepared,
     for name in ("token_ids", "offsets", "num_bytes"):
         assert getattr(in_memory, name).tolist() == getattr(on_disk, name).tolist()
     assert tokenize_documents([], tokenizer).num_tokens == 0
+
+
+def plain_split(prepared: PreparedText, name: str, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """One document after another, one token after another."""
+    ids: list[int] = []
+    offsets = [0]
+    texts = prepared.texts(name)
+    for text, ending in zip(texts, texts.ends.tolist(), strict=True):
+        ids += [tokenizer.bos_id, *tokenizer.encode(text).tolist(), *([tokenizer.eos_id] if ending else [])]
+        offsets.append(len(ids))
+    return ids, offsets
+
+
+@pytest.mark.parametrize("together", [1, 3_000, 1 << 22])
+@pytest.mark.parametrize("kind", ["byte_bpe", "unigram", "wordpiece", "character", "word"])
+def test_written_in_parallel_they_are_the_plain_ones(tmp_path, prepared, monkeypatch, together, kind) -> None:
+    monkeypatch.setattr(shards_room, "ENCODED_TOGETHER_BYTES", together)
+    classes = {
+        "unigram": UnigramConfig,
+        "wordpiece": WordPieceConfig,
+        "character": CharacterConfig,
+        "word": WordLevelConfig,
+    }
+    tokenizer = train_tokenizer(prepared.texts("train")[:20], classes.get(kind, ByteBPEConfig)(vocab_size=700))
+    shards = tokenize_text(prepared, tokenizer, tmp_path)
+    for name in SPLITS:
+        split = shards.split(name)
+        assert (split.token_ids.tolist(), split.offsets.tolist()) == plain_split(prepared, name, tokenizer)
+
+
+@pytest.mark.slow
+def test_one_core_writes_the_same_bytes(tmp_path: Path, prepared: PreparedText, tokenizer: Tokenizer) -> None:
+    tokenizer.save(tmp_path / "tokenizer.json")
+    program = (
+        "import sys, hashlib, pathlib; from stepwell.data import *; from stepwell.tokenizers import *\n"
+        "from stepwell.data.tokens import shards; shards.ENCODED_TOGETHER_BYTES = int(sys.argv[3])\n"
+        "text = PreparedText('key', pathlib.Path(sys.argv[1]), None)\n"
+        "here = pathlib.Path(sys.argv[2]); tokenizer = Tokenizer.load(here / 'tokenizer.json')\n"
+        "(here / sys.argv[3]).mkdir()\n"
+        "shards._write_split(here / sys.argv[3], 'train', text.texts('train'), tokenizer, shards._dtype(tokenizer))\n"
+        "files = sorted((here / sys.argv[3]).iterdir())\n"
+        "print(len(files), *(hashlib.sha256(file.read_bytes()).hexdigest() for file in files))"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", program, str(prepared.path), str(tmp_path), together],
+            capture_output=True,
+            check=True,
+            env={**os.environ, "TOKENIZERS_PARALLELISM": parallel},
+        ).stdout
+        for together, parallel in (("2000", "true"), ("90000", "false"), ("4000000", "true"))
+    }
+    assert len(printed) == 1
+    assert printed.pop().startswith(b"3 ")
+
+
+def test_a_fault_while_encoding_comes_out(
+    tmp_path: Path, prepared: PreparedText, tokenizer: Tokenizer, monkeypatch
+) -> None:
+    monkeypatch.setattr(shards_room, "ENCODED_TOGETHER_BYTES", 5_000)
+    monkeypatch.setattr(Tokenizer, "encode_documents", lambda *words: (_ for _ in ()).throw(MemoryError("too much")))
+    with pytest.raises(MemoryError, match="too much"):
+        tokenize_text(prepared, tokenizer, tmp_path)
+    assert not list(tmp_path.glob("tokens-*"))
+
+
+def test_texts_read_together_are_those_read_alone(prepared: PreparedText) -> None:
+    texts = prepared.texts("train")
+    several = list(texts)
+    for cut in (
+        slice(None),
+        slice(2, 5),
+        slice(5, 2),
+        slice(-3, None),
+        slice(0, 0),
+        slice(1, 9, 3),
+        slice(None, None, -1),
+    ):
+        assert texts[cut] == several[cut]
