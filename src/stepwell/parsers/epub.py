@@ -57,7 +57,7 @@ def _spine(archive: zipfile.ZipFile) -> list[str]:
     folder = posixpath.dirname(package_path)
     items = {one.get("id"): one for one in _all(package, "item")}
     listed = [items[one.get("idref")] for one in _all(package, "itemref") if one.get("idref") in items]
-    pages = [one for one in listed if "html" in (one.get("media-type") or "html")]
+    pages = [one for one in dict.fromkeys(listed) if "html" in (one.get("media-type") or "html")]
     return [
         posixpath.normpath(posixpath.join(folder, unquote((one.get("href") or "").partition("#")[0])))
         for one in pages

@@ -1,8 +1,8 @@
 """Taking documents apart in a process that can be ended: no page may hang, crash or fill the memory of a preparation.
 
 Parsers of other people's formats run for ever on a few files in a million, in C code that no signal interrupts. So they
-run in one child, which is asked and answers through pipes; a part that takes too long ends it, and the next question
-starts a new one. This file leaves out the parsers (`catalog.py`).
+run in one child, which is asked and answers through pipes; the system itself ends it when a part takes too long, and
+the next question starts a new one. This file leaves out the parsers (`catalog.py`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import atexit
 import contextlib
 import importlib
 import os
+import signal
 import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import IO, BinaryIO
@@ -24,8 +26,11 @@ MEMORY_BYTES = 4 << 30
 """Of the child, where the system can hold it to that."""
 MOST_CHARACTERS = 1 << 28
 """Of text from one document."""
+MOST_PARTS = 60
+"""A document may take as long as so many of its parts."""
 
 _FRAME = struct.Struct(">cQ")
+_SECONDS = struct.Struct(">d")
 _PART, _PROBLEM, _END = b"t", b"p", b"e"
 
 
@@ -73,6 +78,7 @@ class ParserProcess:
             process, finished = self._process, False
             try:
                 _send(process.stdin, _PART, kind.encode())
+                _send(process.stdin, _PART, _SECONDS.pack(seconds))
                 _send(process.stdin, _PART, data)
                 parsed, finished = _answer(process, seconds)
             except OSError as error:  # it died while it was told
@@ -133,12 +139,9 @@ def _answer(process: subprocess.Popen[bytes], seconds: float) -> tuple[Parsed, b
     characters = 0
     assert process.stdout is not None
     while True:
-        alarm = threading.Timer(seconds, process.kill)
-        alarm.start()
         tag, data = _receive(process.stdout)
-        alarm.cancel()
         if tag is None:
-            return Parsed(parts, _why_it_ended(process, alarm, seconds)), False
+            return Parsed(parts, _why_it_ended(process.wait(), seconds)), False
         text = data.decode("utf-8", errors="surrogatepass")
         if tag == _END:
             return Parsed(parts), True
@@ -150,9 +153,8 @@ def _answer(process: subprocess.Popen[bytes], seconds: float) -> tuple[Parsed, b
         parts.append(text)
 
 
-def _why_it_ended(process: subprocess.Popen[bytes], alarm: threading.Timer, seconds: float) -> str:
-    code = process.wait()
-    if alarm.finished.is_set() and code == -9:
+def _why_it_ended(code: int, seconds: float) -> str:
+    if code == -signal.SIGALRM:
         return f"it could not be taken apart within {seconds:g} seconds"
     return f"its parser crashed (exit code {code})"
 
@@ -176,9 +178,8 @@ def _receive(stream: IO[bytes] | BinaryIO) -> tuple[bytes | None, bytes]:
 
 def serve() -> None:
     """What the child does: answer until nobody asks any more. Only `ParserProcess` calls this."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a stop by hand is told to the parent; without it this ends by itself
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends this process, whatever code it is in
     questions, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)
@@ -187,20 +188,35 @@ def serve() -> None:
     _limit_memory()
     parsers = importlib.import_module(sys.argv[1]).PARSERS
     while True:
-        tag, kind = _receive(questions)
-        _, data = _receive(questions)
+        (tag, kind), (_, seconds), (_, data) = (_receive(questions) for _ in range(3))
         if tag is None:
             return
         try:
-            for part in parsers[kind.decode()](data):
+            for part in _timed(parsers[kind.decode()](data), *_SECONDS.unpack(seconds)):
                 _send(answers, _PART, part.encode("utf-8", errors="surrogatepass"))
             _send(answers, _END, b"")
         except CannotBeParsed as error:
-            _send(answers, _PROBLEM, str(error).encode())
+            _send(answers, _PROBLEM, str(error).encode("utf-8", errors="replace"))
         except Exception as error:
             first_line = (str(error).strip().splitlines() or [""])[0]
             said = f"{type(error).__name__}: {first_line[:200]}" if first_line else type(error).__name__
             _send(answers, _PROBLEM, f"it is damaged ({said})".encode("utf-8", errors="replace"))
+
+
+def _timed(parts: Iterator[str], seconds: float) -> Iterator[str]:
+    """Parts, each under an alarm that ends this process."""
+    began = time.monotonic()
+    while True:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            part = next(parts, None)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        if part is None:
+            return
+        yield part
+        if time.monotonic() - began > MOST_PARTS * seconds:
+            raise CannotBeParsed(f"it could not be taken apart within {MOST_PARTS * seconds:g} seconds")
 
 
 def _limit_memory() -> None:

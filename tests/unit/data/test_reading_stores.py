@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,12 @@ def test_the_same_bytes_have_the_same_fingerprint(bucket: Any) -> None:
     wanted = again.fingerprint()
     bucket.pipe("/bucket/a.txt", b"other")
     assert find_inputs(["memory://bucket/a.txt"], print)[0].fingerprint() != wanted
+
+
+def test_an_object_can_be_sent_to_another_process(bucket: Any) -> None:
+    (one,) = find_inputs(["memory://bucket/a.txt"], print)
+    sent = pickle.loads(pickle.dumps(one))
+    assert [list(text.blocks) for text in sent.read(Reading(None, "replace", print))] == [["plain 井"]]
 
 
 def test_a_store_that_knows_hashes_is_not_read_for_them(bucket: Any, monkeypatch) -> None:

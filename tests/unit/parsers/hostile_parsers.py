@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 
@@ -19,6 +20,15 @@ def forever(data: bytes) -> Iterator[str]:
     yield "the first part"
     while True:
         time.sleep(1)
+
+
+def stuck(data: bytes) -> Iterator[str]:
+    yield str(re.match("(a+)+b", "a" * 60))  # in C code, which no Python signal handler interrupts
+
+
+def many(data: bytes) -> Iterator[str]:
+    while True:
+        yield ""
 
 
 def crash(data: bytes) -> Iterator[str]:
@@ -55,6 +65,8 @@ def endless(data: bytes) -> Iterator[str]:
 PARSERS = {
     "echo": echo,
     "forever": forever,
+    "stuck": stuck,
+    "many": many,
     "crash": crash,
     "devour": devour,
     "refuse": refuse,

@@ -31,6 +31,25 @@ def test_a_parser_that_never_ends(child: ParserProcess) -> None:
     assert child.parse("echo", b"next", LONG) == Parsed(["next"])
 
 
+def test_a_parser_that_never_comes_back_from_c_code(child: ParserProcess) -> None:
+    assert child.parse("stuck", b"", 0.3) == Parsed([], "it could not be taken apart within 0.3 seconds")
+
+
+def test_a_document_with_parts_without_end(child: ParserProcess) -> None:
+    parsed = child.parse("many", b"", 0.02)
+    assert parsed.problem == "it could not be taken apart within 1.2 seconds"
+
+
+def test_a_child_that_nobody_waits_for_ends_by_itself(child: ParserProcess) -> None:
+    """As when this process is killed: the alarm is the system's, and the end of the questions is the end."""
+    process = child._started()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.close()
+    assert process.wait(timeout=LONG) == 0
+    process.stdout.close()
+
+
 def test_a_parser_that_crashes(child: ParserProcess) -> None:
     parsed = child.parse("crash", b"", LONG)
     assert list(parsed.parts) == ["before"]

@@ -78,7 +78,7 @@ def _matches(source: str, pattern: Path, report: Callable[[str], None]) -> list[
     for match in sorted(base.glob(inside)) if base.is_dir() else []:
         if any(part.startswith(".") for part in match.relative_to(base).parts) and "." not in inside[:1]:
             continue
-        if match.is_dir() and not match.is_symlink():
+        if match.is_dir() and (not match.is_symlink() or match.resolve().is_relative_to(root)):
             found.update(dict.fromkeys(_walk(match, root, report)))
         elif _stays_inside(match, root, report):
             found[match] = None
@@ -151,6 +151,8 @@ def _unknown_kind(name: str, head: bytes = b"") -> DataError:
 
 
 def _no_such_file(path: Path) -> DataError:
+    if path.exists():
+        return DataError(f"{path}: no regular file", wanted="a file or a folder")
     folder = path.parent
     if not folder.is_dir():
         return DataError(f"{path}: no such file", got=f"no folder {folder} either")

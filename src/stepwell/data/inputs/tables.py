@@ -65,11 +65,7 @@ def read_csv(content: Content, reading: Reading) -> Iterator[Text]:
         DataError: as `read_jsonl`.
     """
     lines = (line.removeprefix("\ufeff") for line in _lines(content, reading))
-    before = csv.field_size_limit(2**31 - 1)
-    try:
-        yield from _read_table(_csv_rows(lines, content.limits.line_characters), content.name, reading)
-    finally:
-        csv.field_size_limit(before)
+    return _read_table(_csv_rows(lines, content.limits.line_characters), content.name, reading)
 
 
 def _csv_rows(lines: Iterator[str], longest: int) -> Iterator[tuple[int, list[str] | str]]:
@@ -90,13 +86,13 @@ def _csv_rows(lines: Iterator[str], longest: int) -> Iterator[tuple[int, list[st
 
     number, width = 1, None
     while True:
-        try:
-            row = next(csv.reader(feed()), None)
-        except csv.Error:
-            row = None
+        before = csv.field_size_limit(2**31 - 1)  # a setting of the whole process: others find it as it was
+        row = _parsed(feed(), strict=False)
+        is_well_quoted = len(taken) < 2 or _parsed(taken, strict=True) is not None
+        csv.field_size_limit(before)
         if not taken:
             return
-        if len(taken) > 1 and (row is None or width not in (None, len(row)) or not _is_well_quoted(taken)):
+        if len(taken) > 1 and (row is None or width not in (None, len(row)) or not is_well_quoted):
             waiting.extendleft(reversed(taken[1:]))
             del taken[1:]
             row = None
@@ -106,11 +102,12 @@ def _csv_rows(lines: Iterator[str], longest: int) -> Iterator[tuple[int, list[st
         taken.clear()
 
 
-def _is_well_quoted(lines: list[str]) -> bool:
+def _parsed(lines: Iterable[str], *, strict: bool) -> list[str] | None:
+    """The first row of some lines; None when it cannot be read."""
     try:
-        return len(list(csv.reader(lines, strict=True))) == 1
+        return next(csv.reader(lines, strict=strict), None)
     except csv.Error:
-        return False
+        return None
 
 
 def read_tsv(content: Content, reading: Reading) -> Iterator[Text]:

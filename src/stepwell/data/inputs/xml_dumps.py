@@ -17,7 +17,7 @@ from stepwell.data.inputs.decoding import at_line_ends
 from stepwell.data.inputs.parsed import need_parser
 from stepwell.data.inputs.passed import PassedOver
 from stepwell.data.inputs.reading import Reading, Text
-from stepwell.data.inputs.rows import TEXT_COLUMNS, check_columns, read_rows
+from stepwell.data.inputs.rows import PEEKED_ROWS, TEXT_COLUMNS, check_columns, read_rows
 from stepwell.errors import DataError
 from stepwell.parsers import local_name, parse, record_text
 
@@ -185,11 +185,16 @@ def _words(element: Any) -> str:
 
 def _rows_of(records: Iterator[Any], reading: Reading) -> Iterator[Mapping[str, Any]]:
     """A record's attributes and the elements inside of it, by name, and where none of these is the text, all of it."""
-    for record in records:
+    wanted = {*reading.columns, reading.text_column}
+    for number, record in enumerate(records):
         row: dict[str, Any] = {name.rpartition("}")[2]: value for name, value in record.attrib.items()}
         inside: dict[str, list[str]] = {}
         for element in record.iterdescendants():
-            if (name := local_name(element)) and (text := record_text(element)):
+            name = local_name(element)
+            may_be_text = reading.text_column is None and name.lower() in TEXT_COLUMNS
+            if not name or not (number < PEEKED_ROWS or may_be_text or name in wanted):
+                continue  # only the first rows tell which columns there are
+            if text := record_text(element):
                 inside.setdefault(name, []).append(text)
         row.update({name: "\n".join(texts) for name, texts in inside.items()})
         if reading.text_column is None:
