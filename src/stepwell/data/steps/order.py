@@ -108,10 +108,11 @@ class Order(Step[OrderConfig]):
     def _number(self, document: Document) -> float:
         column = self.config.column or ""
         value: Any = document.columns.get(column)
+        there = ", ".join(document.columns) or "none"
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise DataError(
                 f"order: column {column} is no number in a document of {document.source}",
-                got=repr(value)[:60] if column in document.columns else f"columns: {', '.join(document.columns) or 'none'}",
+                got=repr(value)[:60] if column in document.columns else f"columns: {there}",
                 wanted="a finite number in each training document",
                 do="name another column, or add this one to data.columns",
             )
