@@ -16,9 +16,9 @@ from unicodedata import is_normalized
 from pydantic import Field
 
 from stepwell.data.documents import Document, normalize
-from stepwell.parsers import parse
 from stepwell.data.steps import characters, encodings
 from stepwell.data.steps.step import Arrays, Outcome, Step, StepConfig, needed
+from stepwell.parsers import parse
 
 Conversion = Literal["t2s", "s2t", "tw2s", "tw2sp", "s2tw", "s2twp", "hk2s", "s2hk", "t2tw", "t2hk"]
 
@@ -78,7 +78,7 @@ class Clean(Step[CleanConfig]):
             if not text or text.isspace():
                 outcome.dropped.append((document, "empty"))
                 continue
-            if "\ufffd" in text:
+            if "\ufffd" in text or _LOST_IN_GBK in text:
                 outcome.findings["documents_with_lost_characters"] += 1
             if self.config.html in ("keep", "entities") and characters.has_tags(text):
                 outcome.findings["documents_with_tags"] += 1
@@ -124,6 +124,7 @@ class Clean(Step[CleanConfig]):
             yield "blank_lines", partial(with_fewer_blank_lines, lines=settings.blank_lines)
 
 
+_LOST_IN_GBK = "锟斤拷"  # two U+FFFD in UTF-8, read as GBK
 _PAGE = re.compile(r"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _HEAD_CHARACTERS = 4096
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")

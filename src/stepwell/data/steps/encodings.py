@@ -51,7 +51,7 @@ def _class_of(first: range, second: range) -> str:
 # as GBK reads them. Nearly all are rare characters, so good text hardly ever comes to the strict test below.
 _BEGINNING = f"[{_class_of(range(0xE2, 0xEA), range(0x80, 0xC0))}{_class_of(range(0xEF, 0xF0), range(0xBC, 0xBE))}]"
 _ANY_OF_GBK = re.compile(_BEGINNING)
-_RUN_OF_GBK = re.compile(rf"(?<![^\x00-\x7f]){_BEGINNING}[^\x00-\x7f]+\??")
+_RUN_OF_GBK = re.compile(rf"(?<![^\x00-\x7f　，。：；！？、（）“”《》【】]){_BEGINNING}[^\x00-\x7f]+\??")
 _TIMES = 3
 """Repairs on top of each other, at most."""
 

@@ -141,6 +141,7 @@ def test_other_mistakes_do_not_become_chinese(text: str, encoding: str) -> None:
 def test_utf_8_read_as_gbk() -> None:
     assert repaired("浣犲ソ") == "你好"
     assert repaired("鐢ㄦ埛: 浣犲ソ!") == "用户: 你好!"
+    assert repaired(f"错误信息：{'用户名或密码'.encode().decode('gbk')}!") == "错误信息：用户名或密码!"
     whole = "今天天气很好呀"
     broken = whole.encode().decode("gb18030", "replace")  # an odd number of bytes: the last letter is lost
     assert repaired(broken) == "今天天气很好\ufffd"
@@ -259,9 +260,9 @@ def test_repeats_and_blank_lines_only_when_asked() -> None:
 
 
 def test_empty_documents_are_dropped_and_lost_letters_counted() -> None:
-    outcome = do("\x00\x01\u200b", "ok\ufffd", "   ")
+    outcome = do("\x00\x01\u200b", "ok\ufffd", "   ", "好锟斤拷")
     assert [(one.text, reason) for one, reason in outcome.dropped] == [("\x00\x01\u200b", "empty"), ("   ", "empty")]
-    assert outcome.findings == {"documents_with_lost_characters": 1}
+    assert outcome.findings == {"documents_with_lost_characters": 2}
 
 
 @given(st.text(max_size=60))
