@@ -20,7 +20,7 @@ from pydantic import Field
 
 from stepwell.data.documents import Document
 from stepwell.data.steps.clusters import clusters_of
-from stepwell.data.steps.duplicates import parts_of, rank_of
+from stepwell.data.steps.duplicates import HELD_OUT_FIRST, parts_of, rank_of
 from stepwell.data.steps.shingles import Hashes, batches, shingles_of
 from stepwell.data.steps.sketches import PERMUTATIONS, Sketches, bands_of, rows_of_a_band, sketches_of
 from stepwell.data.steps.step import Arrays, Joined, Outcome, Step, StepConfig
@@ -108,6 +108,8 @@ class _Spilled:
         self.counts: list[int] = []
         self.order: NDArray[np.int64] = np.zeros(0, np.int64)
         """(N,) where each numbered document stands in the corpus."""
+        self.held_out = 0
+        """The first so many are held out."""
         self._offsets: NDArray[np.int64] = np.zeros(1, np.int64)
 
     def take(self, looks: Sequence[Arrays]) -> None:
@@ -140,7 +142,9 @@ class _Spilled:
                 ranks.append(look["ranks"])
                 sizes.append(look["sizes"])
                 self.counts.append(len(look["ranks"]))
-        self.order = np.argsort(np.concatenate(ranks), kind="stable")
+        everywhere = np.concatenate(ranks)
+        self.order = np.argsort(everywhere, kind="stable")
+        self.held_out = int(np.count_nonzero(everywhere < len(HELD_OUT_FIRST)))
         self._sizes = np.concatenate(sizes)
 
     def bands(self) -> Iterator[Hashes]:
@@ -176,5 +180,6 @@ def _findings(roots: NDArray[np.int64], spilled: _Spilled, looks: Sequence[Array
     return {
         "clusters": len(firsts),
         "clusters_by_size": {str(size): sizes[size] for size in sorted(sizes)},
+        "near_held_out": int(np.count_nonzero(roots[spilled.held_out :] < spilled.held_out)),
         "largest_clusters": shown,
     }

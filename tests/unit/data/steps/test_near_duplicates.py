@@ -182,6 +182,7 @@ def test_held_out_text_is_kept_before_all_other_and_test_before_validation() -> 
     documents = [replace(one, source=str(number)) for number, one in enumerate(documents_of(CORPUS[:1] * 6))]
     splits = [None, "train", "validation", "test", "test", "train"]
     documents = [replace(one, split=split) for one, split in zip(documents, splits, strict=True)]
+    assert kept_of(step_of(), [documents])[1]["near_held_out"] == 3
     assert [one.source for one in kept_of(step_of(), [documents[:2], documents[2:]])[0]] == ["3"]
     assert [one.source for one in kept_of(step_of(), [[*documents[:3], *documents[5:]]])[0]] == ["2"]
     assert [one.source for one in kept_of(step_of(), [[*documents[:2], *documents[5:]]])[0]] == ["0"]
