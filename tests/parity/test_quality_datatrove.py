@@ -47,7 +47,7 @@ CASES = {
     "gopher_quality": ({"rules": GOPHER_QUALITY, "count_signs_as_words": True}, 0.985),
     "gopher_repetition": ({"rules": REPETITION}, 0.995),
     "c4": ({"rules": ("c4", "c4_lines")}, 1.0),
-    "c4_as_fineweb": ({"rules": ("c4", "c4_lines"), "without": ("not_ended",)}, 1.0),
+    "c4_as_fineweb": ({"rules": ("c4", "c4_lines"), "without": ("line_not_ended",)}, 1.0),
     "fineweb": ({"rules": ("fineweb",)}, 1.0),
 }
 

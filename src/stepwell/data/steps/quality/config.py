@@ -37,7 +37,9 @@ RuleName = Literal[
     "repeated_lines",
     "too_many_line_breaks",
 ]
-LineRuleName = Literal["word_too_long", "citations", "not_ended", "short", "javascript", "policy"]
+LineRuleName = Literal[
+    "line_word_too_long", "line_citations", "line_not_ended", "line_few_words", "line_javascript", "line_policy"
+]
 GroupName = Literal["gopher", "c4", "c4_lines", "fineweb"]
 
 
@@ -86,8 +88,8 @@ class QualityConfig(StepConfig):
         max_duplicate_ngram_ratios: gopher, duplicate_ngrams (reasons duplicate_5_grams ...): n -> share of those that
             were there before.
         min_sentences: c4, too_few_sentences.
-        min_line_words: c4_lines, short.
-        max_word_characters: c4_lines, word_too_long; English.
+        min_line_words: c4_lines, line_few_words.
+        max_word_characters: c4_lines, line_word_too_long; English.
         min_ended_lines_ratio: fineweb, few_ended_lines: lines that end in the mark of a sentence.
         max_short_lines_ratio: fineweb, short_lines.
         short_line_characters: a shorter line is a short one; in Chinese 0.3 of it.
@@ -96,12 +98,12 @@ class QualityConfig(StepConfig):
     """
 
     kind: Literal["quality"] = "quality"
-    rules: Annotated[tuple[GroupName | RuleName | LineRuleName, ...], BeforeValidator(as_several)] = (
+    rules: Annotated[tuple[Literal[GroupName, RuleName, LineRuleName], ...], BeforeValidator(as_several)] = (
         "gopher",
         "c4",
         "fineweb",
     )
-    without: Annotated[tuple[RuleName | LineRuleName, ...], BeforeValidator(as_several)] = ()
+    without: Annotated[tuple[Literal[RuleName, LineRuleName], ...], BeforeValidator(as_several)] = ()
     rows: Literal["texts", "pages"] = "texts"
     passage_bytes: int | None = Field(default=1 << 16, ge=4096)
     min_words: int = Field(default=50, ge=0)

@@ -48,8 +48,8 @@ class Quality(Step[QualityConfig]):
         if not broken:
             return document
         for name, count in broken.items():
-            outcome.changed[f"lines_{name}"] += 1
-            outcome.findings[f"lines_{name}"] += count
+            outcome.changed[name] += 1
+            outcome.findings[f"{name}_lines"] += count
         return document.with_text(text)
 
     def _reason(self, document: Document, is_page: bool, out: Outcome) -> str | None:
@@ -57,7 +57,7 @@ class Quality(Step[QualityConfig]):
         if not document.text.strip():
             return "empty"
         page = Page(document.text)
-        short = not is_page and page.num_words < self.config.min_words
+        short = not is_page and page.has_fewer_words(self.config.min_words)
         out.findings["short" if short else "chinese" if page.is_chinese else "not_chinese"] += 1
         for name in self._rules:
             rule = RULES[name]

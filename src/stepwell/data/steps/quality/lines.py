@@ -55,19 +55,21 @@ def _judge(
     """The rule that a line breaks, and what is left of it; None where it goes."""
     if not line:
         return None, line
-    if "word_too_long" in names and not chinese and longest_word(line.split()) > config.max_word_characters:
-        return "word_too_long", None
-    rest = _CITATIONS.sub("", line) if "citations" in names else line
-    cited: LineRuleName | None = "citations" if rest != line else None
-    if "not_ended" in names and not _ends(rest, chinese):
-        return "not_ended", None
-    if "short" in names and words_of_line(line, chinese) < config.min_line_words:
-        return "short", None
+    if "line_word_too_long" in names and not chinese and longest_word(line.split()) > config.max_word_characters:
+        return "line_word_too_long", None
+    rest = _CITATIONS.sub("", line) if "line_citations" in names else line
+    cited: LineRuleName | None = "line_citations" if rest != line else None
+    if "line_not_ended" in names and not _ends(rest, chinese):
+        return "line_not_ended", None
+    if "line_few_words" in names and words_of_line(line, chinese) < config.min_line_words:
+        return "line_few_words", None
     lowered = rest.lower()
-    if "javascript" in names and "javascript" in lowered:
-        return "javascript", None
-    if "policy" in names and any(phrase in lowered for phrase in (*_POLICY, *(_CHINESE_POLICY if chinese else ()))):
-        return "policy", None
+    if "line_javascript" in names and "javascript" in lowered:
+        return "line_javascript", None
+    if "line_policy" in names and any(
+        phrase in lowered for phrase in (*_POLICY, *(_CHINESE_POLICY if chinese else ()))
+    ):
+        return "line_policy", None
     return cited, rest
 
 

@@ -65,11 +65,9 @@ class Page:
 
     def __init__(self, text: str) -> None:
         self.text = text
-
-    @cached_property
-    def is_chinese(self) -> bool:
-        """Whether more of its words are Chinese than not."""
-        return is_chinese(self.text)
+        han = 0 if text.isascii() else num_han(text)
+        self.is_chinese = _is_chinese(text, han)
+        self.num_han = han if self.is_chinese else 0
 
     @cached_property
     def tokens(self) -> list[str]:
@@ -123,10 +121,9 @@ class Page:
         """Words without signs."""
         return self._in_words(self.words.number, self.num_han)
 
-    @cached_property
-    def num_han(self) -> int:
-        """Chinese characters of a Chinese text."""
-        return num_han(self.text) if self.is_chinese else 0
+    def has_fewer_words(self, number: float) -> bool:
+        """Whether it has fewer words than a number; of a very short text this is known without counting."""
+        return self._in_words(len(self.text), self.num_han) < number or self.num_words < number
 
     def _in_words(self, tokens: int, han: int) -> float:
         return tokens - han + han / CHARACTERS_PER_WORD
@@ -206,10 +203,12 @@ def num_han(text: str) -> int:
 
 def is_chinese(text: str) -> bool:
     """Whether more of a text's words are Chinese than in letters."""
-    if text.isascii():
-        return False
-    words = num_han(text) / CHARACTERS_PER_WORD
-    return words > 0 and words >= len(_LATIN_RUNS.findall(text))
+    return not text.isascii() and _is_chinese(text, num_han(text))
+
+
+def _is_chinese(text: str, han: int) -> bool:
+    words = han / CHARACTERS_PER_WORD
+    return han > 0 and (words >= len(text) - han or words >= len(_LATIN_RUNS.findall(text)))
 
 
 def num_sentences(line: str, chinese: bool) -> int:

@@ -76,7 +76,7 @@ def _ellipsis_lines(page: Page, config: QualityConfig) -> bool:
 
 
 def _alphabetic(page: Page, config: QualityConfig) -> bool:
-    if page.num_words < config.min_words:
+    if page.has_fewer_words(config.min_words):
         return not page.has_letters
     return page.alphabetic_words_ratio(config.count_signs_as_words) < config.min_alphabetic_words_ratio
 
@@ -110,7 +110,7 @@ def _repeated_lines(page: Page, config: QualityConfig) -> bool:
 RULES: dict[RuleName, Rule] = {
     "lorem_ipsum": Rule("c4", _lorem_ipsum, of_short=True),
     "curly_bracket": Rule("c4", _curly_bracket, of_pages=True),
-    "too_few_words": Rule("gopher", lambda page, config: page.num_words < config.min_words, of_pages=True),
+    "too_few_words": Rule("gopher", lambda page, config: page.has_fewer_words(config.min_words), of_pages=True),
     "too_many_words": Rule("gopher", lambda page, config: page.num_words > config.max_words),
     "short_words": Rule("gopher", _short_words),
     "long_words": Rule("gopher", _long_words),

@@ -186,12 +186,12 @@ def test_signs_as_words_as_datatrove_has_it():
 
 
 LINE_RULES = {
-    "word_too_long": ("x" * 1001, None),
-    "citations": ("It was so in the past[12][citation needed].", "那时确实如此[3][来源请求]。"),
-    "not_ended": ("Read more about it", "点击查看更多内容"),
-    "short": ("Yes.", "是。"),
-    "javascript": ("Please switch JavaScript on to read this.", "请打开JavaScript后再看这个页面。"),
-    "policy": ("By reading on you accept our privacy policy.", "继续阅读即表示您同意我们的隐私政策。"),
+    "line_word_too_long": ("x" * 1001, None),
+    "line_citations": ("It was so in the past[12][citation needed].", "那时确实如此[3][来源请求]。"),
+    "line_not_ended": ("Read more about it", "点击查看更多内容"),
+    "line_few_words": ("Yes.", "是。"),
+    "line_javascript": ("Please switch JavaScript on to read this.", "请打开JavaScript后再看这个页面。"),
+    "line_policy": ("By reading on you accept our privacy policy.", "继续阅读即表示您同意我们的隐私政策。"),
 }
 
 
@@ -205,10 +205,10 @@ def test_a_rule_for_lines(name, language):
         return
     text = f"{lines(language)}\n\n{bad}"
     outcome = judge(text, rules=[name])
-    left = bad.partition("[")[0] + bad[-1] if name == "citations" else ""
+    left = bad.partition("[")[0] + bad[-1] if name == "line_citations" else ""
     assert outcome.kept[0].text == f"{lines(language)}\n\n{left}".strip()
-    assert outcome.changed == {f"lines_{name}": 1}
-    assert outcome.findings[f"lines_{name}"] == 1
+    assert outcome.changed == {name: 1}
+    assert outcome.findings[f"{name}_lines"] == 1
     assert judge(text, rules=["c4_lines"], without=list(LINE_RULES)).changed == {}
     assert judge(lines(language), rules=["c4_lines"]).changed == {}
     assert set(LINE_RULES) == set(LineRuleName.__args__)
