@@ -116,6 +116,9 @@ NAMES = {
     "curly_bracket": Words("curly brackets", "花括号"),
     "few_ended_lines": Words("few lines end in a full stop", "以句末标点结尾的行太少"),
     "short_lines": Words("short lines", "短行太多"),
+    "repeated_paragraphs": Words("repeated paragraphs", "重复的段落"),
+    "paragraphs_cut": Words("paragraphs cut out", "删去的段落"),
+    "lines_cut": Words("lines cut out", "删去的行"),
     "repeated_lines": Words("repeated lines", "重复行太多"),
     "too_many_line_breaks": Words("too many line breaks", "换行太多"),
     # Changed
@@ -152,6 +155,8 @@ NAMES = {
     "clusters": Words("clusters", "簇"),
     "clusters_by_size": Words("clusters by size", "各大小的簇数"),
     "largest_clusters": Words("largest clusters", "最大的簇"),
+    "near_held_out": Words("near a held-out text", "与留出文本近似"),
+    "not_compared_in_crowds": Words("not compared in crowds", "大群中未比较"),
     "texts": Words("texts", "文本"),
     "masked": Words("where something was masked", "打码的位置"),
     "kind": Words("kind", "种类"),
