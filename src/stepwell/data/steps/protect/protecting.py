@@ -7,9 +7,11 @@ for the report and to the pass that puts masks in. This file leaves out what is 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import groupby
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -98,14 +100,15 @@ class Protect(Step[ProtectConfig]):
             `document`, `field`, `start`, `length` (characters), `kind` (of `KINDS`), `number` (within document and
             kind), each (N,) int32; `source_of` (documents,) int32 and the names of the `sources`.
         """
-        texts = [_texts_of(document, self.config.columns) for document in documents]
-        found = self._find([text for several in texts for text in several])
+        texts: list[str] = []
+        firsts: list[int] = []  # where those of each document begin
+        for document in documents:
+            firsts.append(len(texts))
+            texts += _texts_of(document, self.config.columns)
         rows: list[tuple[int, ...]] = []
-        first = 0
-        for index, several in enumerate(texts):
-            own = [(field, text, found[first + field]) for field, text in enumerate(several) if first + field in found]
-            rows += _numbered(index, own)
-            first += len(several)
+        found = sorted(self._find(texts).items())
+        for index, own in groupby(found, lambda one: bisect_right(firsts, one[0]) - 1):
+            rows += _numbered(index, [(place - firsts[index], texts[place], several) for place, several in own])
         table = np.array(rows, np.int32).reshape(-1, len(_ROW))
         sources = {source: place for place, source in enumerate(dict.fromkeys(one.source for one in documents))}
         return {
@@ -131,10 +134,10 @@ class Protect(Step[ProtectConfig]):
         known = self.look(documents) if known is None else known
         borders = np.searchsorted(known["document"], np.arange(len(documents) + 1))
         rows = list(zip(*(known[name].tolist() for name in _ROW), strict=True))
-        outcome = Outcome()
-        for index, document in enumerate(documents):
+        outcome = Outcome(kept=list(documents))
+        for index in np.flatnonzero(np.diff(borders)).tolist():
             own = rows[borders[index] : borders[index + 1]]
-            outcome.kept.append(self._masked(document, own) if own else document)
+            outcome.kept[index] = self._masked(documents[index], own)
             kinds = [KINDS[row[_KIND]] for row in own]
             outcome.changed.update(set(kinds))
             outcome.findings.update(kinds)
