@@ -80,13 +80,7 @@ def prepare_text(
         "validation": find_inputs(config.validation, problems.append),
         "sources": find_inputs(config.sources, problems.append),
     }
-    beside = find_inputs([source for step in config.steps if step.enabled for source in step.reads()], problems.append)
-    listed = {
-        role: [(one.source, one.name, one.fingerprint()) for one in found]
-        for role, found in {**inputs, **({"beside": beside} if beside else {})}.items()
-    }
-    seed = around.seed if any(STEPS[step.kind].draws for step in config.steps) else 0
-    key = key_of([config.model_dump(mode="json"), listed, seed, *([] if held_out is None else [held_out.key])])
+    key = _key(config, inputs, around, held_out)
     path = Path(directory) / f"text-{key}"
     num_bytes = sum(one.num_bytes for found in inputs.values() for one in found)
     chosen, count = choose_engine(engine, num_bytes, workers)
@@ -129,6 +123,20 @@ def prepare_text(
         facts = replace(facts, steps=tuple(map(_timed, facts.steps, times)))
     _tell(facts, watch)
     return PreparedText(key, path, facts)
+
+
+def _key(
+    config: DataConfig, inputs: Mapping[str, Sequence[Input]], around: Surroundings, held_out: PreparedText | None
+) -> str:
+    """Names all that the text is made from: settings, inputs, what steps read beside them, and the seed of draws."""
+    sources = [source for step in config.steps if step.enabled for source in step.reads()]
+    beside = {"beside": find_inputs(sources, lambda problem: None)} if sources else {}
+    listed = {
+        role: [(one.source, one.name, one.fingerprint()) for one in found]
+        for role, found in {**inputs, **beside}.items()
+    }
+    seed = around.seed if any(STEPS[step.kind].draws for step in config.steps) else 0
+    return key_of([config.model_dump(mode="json"), listed, seed, *([] if held_out is None else [held_out.key])])
 
 
 def _judged_by(documents: Iterable[Document], held_out: PreparedText) -> Iterator[Document]:
