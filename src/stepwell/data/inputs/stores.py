@@ -6,6 +6,7 @@ objects (`kinds.py`), and the hub of datasets (`hub.py`).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
@@ -20,9 +21,6 @@ from stepwell.errors import DataError, StepwellError
 
 _CONTENT_HASHES = ("ETag", "etag", "md5Hash", "crc32c", "content_md5")
 """What stores call a hash of an object's bytes."""
-_MAGIC = "*?["
-_TIMES = ("LastModified", "last_modified", "updated", "mtime", "modify", "created")
-"""What stores call the time of its last change."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class ObjectInput:
     def _see_that_it_is_the_same(self) -> None:
         try:
             self.store.invalidate_cache()
-            now = _state_of(self.store.info(self.path))
+            now = _state_of(self.store, self.path, self.store.info(self.path))
         except Exception as error:
             raise cannot_reach(self.name, error) from error
         if self.seen is not None and now != self.seen:
@@ -118,10 +116,11 @@ def find_objects(source: str) -> tuple[list[ObjectInput], bool]:
         store, path = url_to_fs(source)
         store.invalidate_cache()
         is_one = bool(store.isfile(path))
-        paths = [path] if is_one else [one for one in _under(store, path) if not _is_hidden(one, path)]
-        if not paths:
+        told = {path: store.info(path)} if is_one else _under(store, path)
+        found = {one: info for one, info in told.items() if is_one or not _is_hidden(one, path)}
+        if not found:
             raise DataError(f"{source}: no such object", do="check the address, and who may read it")
-        return [_object(source, store, one) for one in sorted(set(paths))], is_one
+        return [_object(source, store, one, info) for one, info in sorted(found.items())], is_one
     except DataError:
         raise
     except ImportError as error:
@@ -132,13 +131,15 @@ def find_objects(source: str) -> tuple[list[ObjectInput], bool]:
         raise cannot_reach(source, error) from error
 
 
-def _under(store: Any, path: str) -> Iterator[str]:
-    """All under a folder, or under the folders and objects that a pattern matches."""
+def _under(store: Any, path: str) -> dict[str, Mapping[str, Any]]:
+    """All under a folder, or under what a pattern matches, with what the store tells of each."""
     if store.isdir(path):
-        yield from store.find(path)
-    elif any(sign in path for sign in _MAGIC):
-        for match in store.glob(path):
-            yield from store.find(match) if store.isdir(match) else [match]
+        return dict(store.find(path, detail=True))
+    found: dict[str, Mapping[str, Any]] = {}
+    if any(sign in path for sign in "*?["):
+        for match, told in store.glob(path, detail=True).items():
+            found.update(store.find(match, detail=True) if told["type"] == "directory" else {match: told})
+    return found
 
 
 def _is_hidden(path: str, source: str) -> bool:
@@ -147,15 +148,18 @@ def _is_hidden(path: str, source: str) -> bool:
     return any(part.startswith(".") for part in path.removeprefix(fixed).split("/"))
 
 
-def _object(source: str, store: Any, path: str) -> ObjectInput:
-    told = store.info(path)
-    size = int(told.get("size") or 0)
-    return ObjectInput(source, store.unstrip_protocol(path), path, store, size, _state_of(told))
+def _object(source: str, store: Any, path: str, told: Mapping[str, Any]) -> ObjectInput:
+    name, size = store.unstrip_protocol(path), int(told.get("size") or 0)
+    return ObjectInput(source, name, path, store, size, _state_of(store, path, told))
 
 
-def _state_of(told: Mapping[str, Any]) -> str:
+def _state_of(store: Any, path: str, told: Mapping[str, Any]) -> str:
     """What stands for an object as it is now: its hash where the store has one, else the time of its last change."""
-    return f"{told.get('size')} {_values(told, _CONTENT_HASHES) or _values(told, _TIMES)}"
+    state = _values(told, _CONTENT_HASHES)
+    if not state:
+        with contextlib.suppress(NotImplementedError):  # a store that keeps no times
+            state = str(store.modified(path))
+    return f"{told.get('size')} {state}"
 
 
 def _values(told: Mapping[str, Any], names: tuple[str, ...]) -> str:
