@@ -40,6 +40,7 @@ def main() -> None:
     arguments.add_argument("--each", type=int, default=60, help="cases of each kind and language")
     arguments.add_argument("--seed", type=int, default=0, help="another one, another corpus")
     arguments.add_argument("--datatrove", type=Path, help="the interpreter that has datatrove")
+    arguments.add_argument("--pairs", default="", help="part of the names of the steps whose speed is measured")
     arguments.add_argument("--rounds", type=int, default=5, help="how often the sides take turns")
     arguments.add_argument("--megabytes", type=int, default=8, help="of text for the speed of each step")
     arguments.add_argument("--dry", action="store_true", help="nothing for the ledger")
@@ -54,7 +55,9 @@ def main() -> None:
         asked.plain, asked.each, asked.rounds, asked.megabytes = 60, 12, 1, 2
     records = judge_all([name for name in chosen if name in planted_scores.ROWS], asked)
     if "speed" in chosen:
-        records += speed.measure_all(asked.datatrove, rounds=asked.rounds, num_bytes=asked.megabytes * 1_000_000)
+        records += speed.measure_all(
+            asked.datatrove, rounds=asked.rounds, num_bytes=asked.megabytes * 1_000_000, only=asked.pairs
+        )
     if not (asked.quick or asked.dry):
         note(records)
 

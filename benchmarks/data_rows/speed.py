@@ -144,12 +144,18 @@ def record_of(
     """What the ledger holds of a pair."""
     rates = {side: [one["rate"] for one in runs] for side, runs in found.items() if runs}
     ratios = [a / b for a, b in zip(rates.get("ours", []), rates.get("datatrove", []), strict=False)]
-    spread = {"median": rounded(statistics.median(ratios)), "low": rounded(min(ratios)), "high": rounded(max(ratios))}
+    spread = {}
+    if ratios:
+        spread = {
+            "median": rounded(statistics.median(ratios)),
+            "low": rounded(min(ratios)),
+            "high": rounded(max(ratios)),
+        }
     return {
         "benchmark": "data", "row": "speed", "measure": name, "language": language, "note": pair.note,
         "mb_per_second": {side: rounded(statistics.median(several)) for side, several in rates.items()},
         "kept": {side: runs[-1]["kept"] for side, runs in found.items() if runs},
-        **(spread if ratios else {}), "values": [rounded(one) for one in ratios], "unit": "times datatrove's",
+        **spread, "values": [rounded(one) for one in ratios], "unit": "times datatrove's",
         "reach": 1.0 if ratios else None, "met": not ratios or statistics.median(ratios) >= 1.0,
         "corpus": {"documents": documents, "bytes": size},
     }  # fmt: skip
