@@ -32,6 +32,8 @@ def found(text: str, kinds=EVERYTHING, regions=("CN", "US"), private: bool = Fal
         ("作者françois.müller@x.de和иван@mail.ru", ["email françois.müller@x.de", "email иван@mail.ru"]),
         ("手机138.0013.8000，138.00138000", ["phone 138.0013.8000"]),
         ("400-800-1200 nm, 400-800-1200 normally", ["phone 400-800-1200"]),
+        ("say 800 2200 300, call 800 2200 300", ["phone 800 2200 300"]),
+        ("密码 Grapes_Dolphin_Sunshine，token = AuthTokenProvider, key=getMyKeyFromEnvNow", []),
         ("邮箱ＺＨＡＮＧ＠ＱＱ．ＣＯＭ。", ["email ＺＨＡＮＧ＠ＱＱ．ＣＯＭ"]),
         ("加v13800138000，wx13800138000", ["phone 13800138000", "phone 13800138000"]),
         ("abc13800138000 x_13800138000 13800138000x", []),

@@ -92,11 +92,14 @@ def entropy(text: str) -> float:
 
 
 def _is_disordered(value: str) -> bool:
-    """Whether nobody would write this as words: its characters differ, and capitals, small letters and digits mix."""
+    """Whether nobody would write this as words: it has digits, its characters differ, and their kinds mix.
+
+    A capital before a small letter is how names in code are written, and no mixture.
+    """
     plain = _PARTS.sub("", value)
-    kinds = ["0" if one.isdigit() else one.isupper() for one in plain]
-    changes = sum(one != after for one, after in pairwise(kinds))
-    return changes >= _SMALLEST_CHANGES * len(plain) and entropy(plain or " ") >= _SMALLEST_ENTROPY
+    kinds = ["digit" if one.isdigit() else "capital" if one.isupper() else "small" for one in plain]
+    changes = sum(one != after and (one, after) != ("capital", "small") for one, after in pairwise(kinds))
+    return "digit" in kinds and changes >= _SMALLEST_CHANGES * len(plain) and entropy(plain) >= _SMALLEST_ENTROPY
 
 
 _PARTS = re.compile(r"[_\-./+=]")

@@ -30,7 +30,7 @@ _FIXED = re.compile(
     rf"(?(city)[1-9][0-9]{{3}}|[1-9][0-9]{{2,3}}){_S}?[0-9]{{4}}{_EXTENSION}{_END}"
 )
 _SERVICE = re.compile(
-    rf"(?<![0-9])[48]00(?P<gap>{_S}?)(?:[0-9]{{3}}{_S}?[0-9]{{4}}|[0-9]{{4}}{_S}?[0-9]{{3}}){_EXTENSION}{_END}"
+    rf"(?<![0-9])[48]00(?P<gap>{_S}?)(?:[0-9]{{3}}{_S}?[0-9]{{4}}|(?P<rare>[0-9]{{4}}{_S}?[0-9]{{3}})){_EXTENSION}{_END}"
 )
 _AMERICA = re.compile(
     rf"(?<![0-9])(?:\+?1{_S}?|\+?1\.)?"
@@ -98,7 +98,8 @@ def _fixed(text: str, window: Span) -> Iterator[Span]:
 
 def _service(text: str, window: Span) -> Iterator[Span]:
     for match in _SERVICE.finditer(text, *window):
-        if (match["gap"] and not _goes_on_before(text, match.start())) or label_of(text, match.start()) == "phone":
+        parted = match["gap"] and not (match["gap"] == " " and match["rare"])
+        if (parted and not _goes_on_before(text, match.start())) or label_of(text, match.start()) == "phone":
             yield match.span()
 
 
