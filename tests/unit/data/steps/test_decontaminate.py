@@ -69,6 +69,18 @@ def test_a_leaked_line_is_found_in_the_middle_of_a_document() -> None:
     ]
 
 
+def test_the_longest_passage_is_shown() -> None:
+    words = LINE.split()
+    other = " ".join(f"other{number}" for number in range(15))
+    held_out = f"{other} between them {LINE}"
+    _, findings = run(corpus_of([f"first {' '.join(words)} then {other}"], [held_out]))
+    assert findings["examples"][0]["passage"] == LINE
+    assert findings["examples"][0]["ngrams"] == 6 + 3
+    long = " ".join(f"word{number}" for number in range(90))
+    _, findings = run(corpus_of([long], [long]))
+    assert findings["examples"][0]["passage"] == long[:200] + "..."
+
+
 def test_a_leaked_chinese_line() -> None:
     leaking = f"前面的话。{ZH_LINE}后面的话，没有什么关系。"
     documents = corpus_of(

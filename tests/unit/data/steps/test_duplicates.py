@@ -123,6 +123,7 @@ def test_no_blank_lines_pile_up() -> None:
     assert without("ab\n \nxx\n\n  cd", [(5, 8)]) == "ab\n \n  cd"
     assert without("ab\nxx\nyy\ncd", [(3, 6), (6, 9)]) == "ab\ncd"
     assert without("ab xx cd", [(3, 5), (4, 6)]) == "ab cd"
+    assert without("ab cd ef gh", [(0, 6), (3, 5)]) == "ef gh"
 
 
 def test_paragraphs_and_lines_together() -> None:

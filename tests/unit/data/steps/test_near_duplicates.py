@@ -188,6 +188,19 @@ def test_held_out_text_is_kept_before_all_other_and_test_before_validation() -> 
     assert [one.source for one in kept_of(step_of(), [[*documents[:2], *documents[5:]]])[0]] == ["0"]
 
 
+def test_real_text_of_which_some_is_held_out(real_data) -> None:
+    texts = planted(english_news(real_data)[:60], 50, 6, by_character=False)
+    rng = random.Random(6)
+    splits = [rng.choice([None, "train", "validation", "test"]) for _ in texts]
+    documents = [Document(text, str(number), split=splits[number]) for number, text in enumerate(texts)]
+    ranked = sorted(documents, key=lambda one: {"test": 0, "validation": 1}.get(one.split or "", 2))
+    expected, pairs = truly_dropped([one.text for one in ranked], 0.8, 5)
+    kept, _ = kept_of(step_of(), in_shards(documents, [40, 1]))
+    dropped = [one for one in documents if one not in kept]
+    assert pairs > 20
+    assert {one.source for one in dropped} == {ranked[number].source for number in expected}
+
+
 def test_what_is_alike_by_way_of_another_is_one_cluster() -> None:
     words = [f"w{number}" for number in range(40)]
     chain = [" ".join(words[start : start + 30]) for start in range(0, 9, 3)]
@@ -269,6 +282,26 @@ def test_similarity_of_long_texts_is_off_by_no_more_than_the_docstring_says() ->
     assert 0.006 < np.std(errors) < 0.016
 
 
+def test_similarity_of_long_texts_is_that_of_the_smallest_hashes(monkeypatch) -> None:
+    monkeypatch.setattr("stepwell.data.steps.sketches.SKETCH_HASHES", 8)
+    rng = np.random.default_rng(4)
+    for _ in range(200):
+        pool = rng.integers(0, 2**32, 30, np.uint64) << np.uint64(32)
+        one, other = (set(rng.choice(pool, size, replace=False).tolist()) for size in rng.integers(1, 20, 2))
+        known = min((sorted(full)[7] for full in (one, other) if len(full) >= 8), default=2**64)
+        expected = len({n for n in one & other if n <= known}) / len({n for n in one | other if n <= known})
+        sketches = sketches_of(sets_as_shingles([np.array(list(full), np.uint64) for full in (one, other)]))
+        assert sketches.jaccard(np.array([0]), np.array([1]))[0] == pytest.approx(expected)
+
+
+def test_all_pairs_of_a_bucket_are_compared() -> None:
+    hashes = np.array([1, 2, 3, 4, 3, 4, 5, 6, 7], np.uint32)  # the second and the third are alike, and no others
+    sketches = Sketches(hashes, np.array([0, 2, 4, 6]), np.array([2, 2, 2, 3]))
+    clusters, left_out = clusters_of([np.zeros(4, np.uint64)], sketches, 0.8)
+    assert clusters.all_roots().tolist() == [0, 1, 1, 3]
+    assert not left_out
+
+
 def test_many_pairs_are_compared_in_parts(monkeypatch) -> None:
     shingles = shingles_of(CORPUS, 1, 1)
     sketches = sketches_of(shingles)
@@ -296,4 +329,6 @@ def test_bands_are_shared_as_often_as_the_similarity_says() -> None:
     bands = bands_of(sets_as_shingles(sets), 1)
     assert bands.shape == (800, PERMUTATIONS)
     assert abs((bands[::2] == bands[1::2]).mean() - 0.8) < 0.01
-    np.testing.assert_array_equal(bands_of(sets_as_shingles(sets), 6).shape, (800, 21))
+    several = bands_of(sets_as_shingles(sets), 6)
+    assert several.shape == (800, 21)
+    assert abs((several[::2] == several[1::2]).mean() - 0.8**6) < 0.03
