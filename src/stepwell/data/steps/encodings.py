@@ -36,6 +36,7 @@ def repaired(text: str) -> str:
             fix_encoding(line) if not line.isascii() and _SUSPICIOUS.search(line) else line
             for line in fixed.split("\n")
         )
+    fixed = _signs_of_latin_1(fixed)
     if fixed != text and unicodedata.is_normalized("NFC", text):
         fixed = unicodedata.normalize("NFC", fixed)
     return fixed
@@ -60,10 +61,25 @@ def _utf_8_of_gbk(text: str) -> str:
     """UTF-8 read as GBK: `浣犲ソ` for `你好`; letters whose bytes were lost on the way are U+FFFD then."""
     for _ in range(_TIMES if _ANY_OF_GBK.search(text) else 0):
         fixed = _RUN_OF_GBK.sub(_run_of_utf_8, text)
+        if _QUOTE in text:
+            fixed = _LETTERS_OF_GBK.sub(_letters_of_utf_8, fixed)
         if fixed == text:
             break
         text = fixed
     return text
+
+
+# The first two bytes of a quote or a dash in UTF-8 as GBK reads them. No text has this character, so where it is, a
+# Chinese character that is alone among English is a letter with an accent, or a sign.
+_QUOTE = "鈥"
+_LETTERS_OF_GBK = re.compile(
+    f"(?<![^\x00-\x7f])(?:[{_class_of(range(0xC2, 0xC4), range(0x80, 0xC0))}])?(?:{_QUOTE}[\ufffd?])?(?![^\x00-\x7f])"
+)
+
+
+def _letters_of_utf_8(match: re.Match[str]) -> str:
+    letters, quote, _ = match.group().partition(_QUOTE)
+    return letters.encode("gbk").decode(errors="replace") + ("\ufffd" if quote else "")
 
 
 def _run_of_utf_8(match: re.Match[str]) -> str:
@@ -102,6 +118,17 @@ _FREQUENT = frozenset(
     "入几口认条平系气题活尔更别打女变四神总何电数安少报才结反受目太量再感建务做接必场件计管期市直德资命山金指克许统区保至队形社便空决治展马科司"
     "五基眼书非则听白却界达光放强即像难且权思王象完设式色路记南品住告类求据程北边死张该交规万取拉格望觉术领共确传师观清今切院让识候带导争运"
 )
+
+
+_SIGNS = re.compile("\xa1[\xaa\xad-\xb1]")
+_SIGNS_AND_LETTERS = re.compile("\xa1[\xaa\xad-\xb1]|\xa8C|(?<=[A-Za-z])\xa8[\xa1-\xba]")
+
+
+def _signs_of_latin_1(text: str) -> str:
+    """Quotes and dashes of GBK read as Latin-1 in English: `It¡¯s` for `It’s`; where they are, `f¨¦` is `fé` too."""
+    if not _SIGNS.search(text):
+        return text
+    return _SIGNS_AND_LETTERS.sub(lambda match: match.group().encode("latin-1").decode("gbk"), text)
 
 
 def _gbk_of_latin_1(text: str) -> str:

@@ -129,6 +129,16 @@ def test_gbk_read_as_latin_1(text: str) -> None:
     assert repaired(text.encode("gbk").decode("cp1252", "replace")) == text
 
 
+def test_gbk_in_english() -> None:
+    english = "It’s a “café” – naïve — or £5…"
+    assert repaired(english.encode("gbk", "ignore").decode("latin-1")) == english.replace("ï", "").replace("£", "")
+    broken = english.encode().decode("gbk", "replace")
+    assert broken == "It鈥檚 a 鈥渃af茅鈥� 鈥� na茂ve 鈥� or 拢5鈥�"
+    assert repaired(broken) == "It’s a “café\ufffd \ufffd naïve \ufffd or £5\ufffd"
+    assert repaired("每天 caf茅") == "每天 caf茅"
+    assert repaired("衰老".encode().decode("latin-1")) == "衰老"
+
+
 @pytest.mark.parametrize("encoding", ["koi8-r", "cp1251"])
 @pytest.mark.parametrize(
     "text", ["Привет, мир! Сегодня хорошая погода.", "СЕГОДНЯ ХОРОШАЯ ПОГОДА", "там, он, она, мама"]
