@@ -12,9 +12,11 @@ from stepwell.data.config import DataConfig
 from stepwell.doors import open_late
 
 if TYPE_CHECKING:
+    from stepwell.data.active import choose_to_label
     from stepwell.data.documents import Document
     from stepwell.data.engines import Engine
     from stepwell.data.facts import CorpusFacts, StepFacts
+    from stepwell.data.labels import LabelNoise, confident_learning
     from stepwell.data.prepare import prepare_text, read_documents
     from stepwell.data.steps.step import Surroundings, TextMaker
     from stepwell.data.text_package import PreparedText
@@ -34,6 +36,7 @@ else:
             "CorpusFacts": "facts",
             "Document": "documents",
             "Engine": "engines",
+            "LabelNoise": "labels",
             "PackedEpoch": "tokens.packing",
             "Packer": "tokens.packing",
             "PreparedText": "text_package",
@@ -43,9 +46,11 @@ else:
             "TokenShards": "tokens.shards",
             "TokenSplit": "tokens.shards",
             "TokenizerFigures": "tokens.comparing",
+            "choose_to_label": "active",
             "choose_tokenizer": "tokens.comparing",
             "compare_tokenizers": "tokens.comparing",
             "comparison_table": "tokens.comparing",
+            "confident_learning": "labels",
             "pack_best_fit": "tokens.packing",
             "prepare_text": "prepare",
             "read_documents": "prepare",
@@ -60,6 +65,7 @@ __all__ = [
     "DataConfig",
     "Document",
     "Engine",
+    "LabelNoise",
     "PackedEpoch",
     "Packer",
     "PreparedText",
@@ -69,9 +75,11 @@ __all__ = [
     "TokenShards",
     "TokenSplit",
     "TokenizerFigures",
+    "choose_to_label",
     "choose_tokenizer",
     "compare_tokenizers",
     "comparison_table",
+    "confident_learning",
     "pack_best_fit",
     "prepare_text",
     "read_documents",

@@ -179,7 +179,8 @@ class Repeating(Step[GroupedConfigT], Generic[GroupedConfigT]):
         ends = np.cumsum([len(part) for part in parts])
         known = [{"times": times[end - len(part) : end]} for part, end in zip(parts, ends, strict=True)]
         ungrouped = int(sum(look["ungrouped"] for look in held))
-        return Joined(known, {**self.report(before, epochs, after), "ungrouped": ungrouped})
+        alone = {"ungrouped": ungrouped} if ungrouped else {}
+        return Joined(known, {**self.report(before, epochs, after), **alone})
 
     def apply(self, documents: Sequence[Document], known: Arrays | None = None) -> Outcome:
         outcome = Outcome()
