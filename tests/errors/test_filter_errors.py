@@ -9,6 +9,8 @@ import pytest
 
 from stepwell.config import build
 from stepwell.data import DataConfig, prepare_text
+from stepwell.data.steps.judge import Judge, JudgeConfig
+from stepwell.data.steps.step import Surroundings
 from stepwell.errors import ConfigError, DataError
 
 
@@ -51,6 +53,18 @@ def test_too_few_examples(tmp_path: Path, corpus: str):
     assert error.what == "judge: too few bad examples"
     assert (error.got or "").startswith(f"19 in {bad}")
     assert (error.wanted or "").startswith("20 or more")
+
+
+def test_a_table_of_examples_with_two_columns_of_text(tmp_path: Path, corpus: str):
+    """The column is named for the examples, not for the corpus."""
+    table = tmp_path / "good.csv"
+    table.write_text("first,second\n" + "".join(f"A good text {n},and more\n" for n in range(50)), encoding="utf-8")
+    bad = rows(tmp_path / "bad.jsonl", [f"buy {n} now" for n in range(50)])
+    error = failure(tmp_path, corpus, kind="judge", good=str(table), bad=bad)
+    assert error.do == "--set data.steps.judge.text_column=NAME"
+    step = Judge(JudgeConfig(good=str(table), bad=str(table), text_column="first"), Surroundings())
+    with pytest.raises(DataError, match="too few"):  # both are the same here; but they were read
+        step.join([])
 
 
 def test_the_same_examples_as_good_and_as_bad(tmp_path: Path, corpus: str):

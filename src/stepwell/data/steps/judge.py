@@ -33,6 +33,7 @@ class JudgeConfig(StepConfig):
     Attributes:
         good: sources of good examples; each row, or each piece of a long file, is one.
         bad: sources of bad examples.
+        text_column: the column with the text, for tables of examples; found by name when absent.
         threshold: a text is kept when the probability that it is good is at least this; 0.5 means the same for good and
             bad, however many examples there are of each.
         example_bytes: of each sort, at most; of more, a sample.
@@ -45,6 +46,7 @@ class JudgeConfig(StepConfig):
     kind: Literal["judge"] = "judge"
     good: Sources = Field(min_length=1)
     bad: Sources = Field(min_length=1)
+    text_column: str | None = None
     threshold: float = Field(default=0.5, ge=0, le=1)
     example_bytes: int = Field(default=2 << 20, ge=10_000, le=1 << 28)
     min_accuracy: float = Field(default=0.6, ge=0, le=1)
@@ -128,7 +130,7 @@ class Judge(Step[JudgeConfig]):
         """Texts, whether each is good, and how many are left out because they are given as both."""
         config = self.config
         texts = {
-            name: examples_in(sources, config.example_bytes, f"judge: {name}").texts
+            name: examples_in(sources, config.text_column, config.example_bytes, f"judge: {name}").texts
             for name, sources in config.sides().items()
         }
         both = set(texts["good"]) & set(texts["bad"])

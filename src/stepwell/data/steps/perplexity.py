@@ -35,6 +35,7 @@ class PerplexityConfig(StepConfig):
     Attributes:
         reference: sources of texts that the model learns from, such as good prose; without any it learns from a sample
             of the corpus, and a text is judged by a model that did not see it.
+        text_column: the column with the text, for tables of such texts; found by name when absent.
         reference_bytes: what is learned from, at most; also the sample that shares are estimated on.
         order: longest n-gram, in characters.
         drop_highest_ratio: share of the training documents that is dropped because they are the hardest to predict.
@@ -46,6 +47,7 @@ class PerplexityConfig(StepConfig):
 
     kind: Literal["perplexity"] = "perplexity"
     reference: Sources = ()
+    text_column: str | None = None
     reference_bytes: int = Field(default=2 << 20, ge=10_000, le=1 << 28)
     order: int = Field(default=5, ge=1, le=10)
     drop_highest_ratio: float = Field(default=0.1, ge=0, lt=1)
@@ -86,7 +88,7 @@ class Perplexity(Step[PerplexityConfig]):
         sample = sample_of(looks, config.reference_bytes)
         learned = sample
         if config.reference:
-            learned = examples_in(config.reference, config.reference_bytes, "perplexity: reference")
+            learned = examples_in(config.reference, config.text_column, config.reference_bytes, "perplexity: reference")
         known = to_arrays(learned, "model", halved=not config.reference)
         documents = [Document(text, "") for text in sample.texts]
         scores = model_in(known, "model", config.order)(documents)

@@ -30,6 +30,7 @@ class SelectionConfig(StepConfig):
 
     Attributes:
         target: sources of texts like those that matter in the end.
+        text_column: the column with the text, for tables of such texts; found by name when absent.
         keep_ratio: share of the training documents that is kept, the nearest ones.
         target_bytes: what is learned from of the target, and of the corpus for each half of it, at most.
         order: longest n-gram, in characters.
@@ -38,6 +39,7 @@ class SelectionConfig(StepConfig):
 
     kind: Literal["selection"] = "selection"
     target: Sources = Field(min_length=1)
+    text_column: str | None = None
     keep_ratio: float = Field(default=0.5, gt=0, le=1)
     target_bytes: int = Field(default=2 << 20, ge=10_000, le=1 << 28)
     order: int = Field(default=5, ge=1, le=10)
@@ -61,7 +63,7 @@ class Selection(Step[SelectionConfig]):
         """Each shard is told the texts of both models, and `limit` (): the largest distance that is kept."""
         config = self.config
         sample = sample_of(looks, 2 * config.target_bytes)
-        target = examples_in(config.target, config.target_bytes, "selection: target")
+        target = examples_in(config.target, config.text_column, config.target_bytes, "selection: target")
         size = sum(len(text.encode()) for text in target.texts)
         # A model of more text predicts better, whatever the text: each half of the corpus gives as much as the target.
         general = sample.first(2 * size)

@@ -54,30 +54,40 @@ def half_of(digest: bytes) -> bool:
     return bool(digest[-1] & 1)
 
 
-def examples_in(sources: Sequence[str], sample_bytes: int, what: str) -> Sample:
+def examples_in(sources: Sequence[str], text_column: str | None, sample_bytes: int, what: str) -> Sample:
     """Texts that a step learns from, long ones in pieces; of more than it needs, a sample.
 
     Args:
         sources: as the user wrote them.
+        text_column: of tables; None to find it by its name.
         sample_bytes: size of the sample.
-        what: names them in a message.
+        what: kind of the step and what it uses them as, for messages.
 
     Raises:
-        DataError: when there is no text.
+        DataError: when they cannot be read, or there is no text.
     """
-    reading = Reading(None, "replace", lambda problem: None)
     held: dict[bytes, str] = {}
     size = 0
-    for one in find_inputs(sources, lambda problem: None):
-        for document in documents_of(one, reading, "NFC", None):
-            for piece in passages_of(document, PIECE_BYTES):
-                held[piece.digest] = piece.text
-                size += piece.num_bytes
-                if size > HELD_SAMPLES * sample_bytes:  # so that any number of files goes through
-                    held, size = _smallest(held, sample_bytes), sample_bytes
+    try:
+        for piece in _pieces_in(sources, text_column):
+            held[piece.digest] = piece.text
+            size += piece.num_bytes
+            if size > HELD_SAMPLES * sample_bytes:  # so that any number of files goes through
+                held, size = _smallest(held, sample_bytes), sample_bytes
+    except DataError as error:  # what to do about a column is said of the corpus
+        own = f"data.steps.{what.partition(':')[0]}.text_column"
+        do = error.do.replace("data.text_column", own) if error.do else None
+        raise DataError(error.what, got=error.got, wanted=error.wanted, do=do) from None
     if not held:
         raise DataError(f"{what}: no text in {', '.join(sources)}", wanted="examples to learn from")
     return _sample(_smallest(held, sample_bytes))
+
+
+def _pieces_in(sources: Sequence[str], text_column: str | None) -> Iterator[Document]:
+    reading = Reading(text_column, "replace", lambda problem: None)
+    for one in find_inputs(sources, lambda problem: None):
+        for document in documents_of(one, reading, "NFC", None):
+            yield from passages_of(document, PIECE_BYTES)
 
 
 def look_at(documents: Iterable[Document], sample_bytes: int) -> Arrays:

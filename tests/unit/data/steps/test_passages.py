@@ -51,12 +51,12 @@ def test_examples_of_any_size_are_sampled(tmp_path: Path, small_text, monkeypatc
     """What is held while reading has a bound, and the sample is that of all at once."""
     for number in range(6):
         (tmp_path / f"{number}.txt").write_text(small_text("mixed", 20_000, seed=number), encoding="utf-8")
-    whole = examples_in([str(tmp_path)], 30_000, "test")
+    whole = examples_in([str(tmp_path)], None, 30_000, "test")
     seen = []
     plain = text_models._smallest
     monkeypatch.setattr(text_models, "_smallest", lambda texts, size: seen.append(len(texts)) or plain(texts, size))
     monkeypatch.setattr(text_models, "HELD_SAMPLES", 1.5)
-    again = examples_in([str(tmp_path)], 30_000, "test")
+    again = examples_in([str(tmp_path)], None, 30_000, "test")
     assert again.texts == whole.texts
     assert len(seen) > 3
     assert max(seen) < 20  # of more than thirty pieces
