@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +11,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from stepwell.data import Batch, Packer, TokenSplit
+from stepwell.data import Batch, Document, Packer, TokenSplit, tokenize_documents
 from stepwell.data.tokens import packing
 from stepwell.data.tokens.packing import pack_best_fit
 from stepwell.errors import DataError
+from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
 
 
 def plain_best_fit(lengths: list[int], capacity: int) -> list[int]:
@@ -184,3 +186,82 @@ def test_threads_may_share_a_packer():
     with ThreadPoolExecutor(6) as pool:
         for row, batch in zip(rows, pool.map(lambda row: shared.batch(row, 3), rows), strict=True):
             np.testing.assert_array_equal(batch.token_ids, expected[row])
+
+
+def plain_fill(starts: list[int], lengths: list[int], rows: list[int], capacity: int) -> list[list[tuple[int, int]]]:
+    """Take the emptiest rows apart, one after the other, until all rows together are few enough."""
+    kept = [[n for n in range(len(rows)) if rows[n] == row] for row in range(max(rows) + 1)]
+    most = max(-(-sum(lengths) // capacity), int(sum(lengths) / (capacity * (1 - packing.MOST_PADDING))))
+    loose: list[int] = []
+    while len(kept) + -(-sum(lengths[n] for n in loose) // capacity) > most:
+        emptiest = min(kept, key=lambda row: sum(lengths[n] for n in row))
+        kept.remove(emptiest)
+        loose += emptiest
+    whole = [[(starts[n], lengths[n]) for n in row] for row in kept]
+    filled: list[list[tuple[int, int]]] = []
+    space = 0
+    for n in sorted(loose):
+        start, length = starts[n], lengths[n]
+        while length:
+            if not space:
+                filled.append([])
+                space = capacity
+            part = min(length, space)
+            filled[-1].append((start, part))
+            start, length, space = start + part, length - part, space - part
+    return whole + filled
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("low", "high"), [(1, 64), (30, 40), (33, 64), (17, 22), (64, 64)])
+def test_rows_are_filled_as_the_plain_way_does(seed: int, low: int, high: int) -> None:
+    lengths = np.random.default_rng(seed).integers(low, high + 1, size=150)
+    starts = np.cumsum(lengths) - lengths
+    rows = pack_best_fit(lengths, 64)
+    num_rows = int(rows.max()) + 1
+    got = packing._fill_rows(starts, lengths, rows, num_rows, 64)
+    pieces: list[list[tuple[int, int]]] = [[] for _ in range(got[3])]
+    for start, length, row in zip(*(one.tolist() for one in got[:3]), strict=True):
+        pieces[row].append((start, length))
+    wanted = plain_fill(starts.tolist(), lengths.tolist(), rows.tolist(), 64)
+    assert sorted(map(sorted, pieces)) == sorted(map(sorted, wanted))
+    assert got[3] <= num_rows
+    assert max(sum(length for _, length in row) for row in pieces) <= 64
+    assert got[3] * 64 * (1 - packing.MOST_PADDING) <= lengths.sum() or got[3] == -(-int(lengths.sum()) // 64)
+
+
+def test_documents_a_little_longer_than_half_a_row_leave_nothing_empty() -> None:
+    """No two of them go into one row, so each epoch cuts some; every pair is there all the same."""
+    lengths = np.random.default_rng(0).integers(36, 44, size=400).tolist()
+    split = make_split(lengths)
+    packer = Packer(split, 64, seed=0)
+    for epoch in range(3):
+        rows = packer.rows(epoch)
+        assert rows.padding_ratio < 0.01
+        assert pairs_of(rows.batch(np.arange(len(rows)))) == all_pairs(split)
+    assert packer.rows(0).num_targets == packer.rows(1).num_targets == packer.tokens(2)
+    first, second = (packer.rows(epoch).batch(np.arange(8)).token_ids for epoch in (0, 1))
+    assert not np.array_equal(first, second)
+
+
+def test_nothing_is_cut_that_need_not_be() -> None:
+    """Where best fit leaves little empty, rows are those of best fit."""
+    lengths = np.random.default_rng(1).integers(1, 65, size=4_000)
+    rows = pack_best_fit(lengths, 64)
+    starts, num_rows = np.cumsum(lengths) - lengths, int(rows.max()) + 1
+    assert 1 - lengths.sum() / (64 * num_rows) < packing.MOST_PADDING
+    assert packing._fill_rows(starts, lengths, rows, num_rows, 64)[0] is starts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["classification/news.zh", "translation/captions.en-fr.dev", "qa/reading.zh"])
+def test_padding_is_small_on_real_text(real_data, name: str) -> None:
+    lines = gzip.decompress(real_data(f"{name}.jsonl.gz").read_bytes()).decode().splitlines()
+    texts = [json.loads(line) for line in lines]
+    documents = [Document(str(one.get("text") or one.get("source") or one.get("context")), "") for one in texts]
+    tokenizer = train_tokenizer([one.text for one in documents[::9]], ByteBPEConfig(vocab_size=1024))
+    split = tokenize_documents(documents, tokenizer)
+    for max_seq_len in (64, 128, 256, 512, 1024):
+        packed = Packer(split, max_seq_len, seed=0).rows(0)
+        spare = 1 - packed.num_targets / (max_seq_len * -(-packed.num_targets // max_seq_len))  # of the last row
+        assert packed.padding_ratio < max(0.01, spare + 1e-9)
