@@ -34,6 +34,8 @@ def found(text: str, kinds=EVERYTHING, regions=("CN", "US"), private: bool = Fal
         ("400-800-1200 nm, 400-800-1200 normally", ["phone 400-800-1200"]),
         ("say 800 2200 300, call 800 2200 300", ["phone 800 2200 300"]),
         ("密码 Grapes_Dolphin_Sunshine，token = AuthTokenProvider, key=getMyKeyFromEnvNow", []),
+        ("Decimal('+35236450.6') +6073641856.9", []),
+        ('sections "8.2.4.44", to 224.0.0.1; {"memory_total_bytes": 15032385536}', []),
         ("邮箱ＺＨＡＮＧ＠ＱＱ．ＣＯＭ。", ["email ＺＨＡＮＧ＠ＱＱ．ＣＯＭ"]),
         ("加v13800138000，wx13800138000", ["phone 13800138000", "phone 13800138000"]),
         ("abc13800138000 x_13800138000 13800138000x", []),

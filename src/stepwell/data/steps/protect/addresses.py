@@ -81,6 +81,10 @@ def _is_code(text: str, start: int, at: int, end: int) -> bool:
     )
 
 
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return address.is_global and not address.is_multicast
+
+
 _IPV4 = re.compile(r"(?<![0-9A-Za-z_.])[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9A-Za-z_]|\.[0-9])")
 _IPV6 = re.compile(
     r"(?<![0-9A-Za-z_:.])(?:[0-9A-Fa-f]{4}:(?:[0-9A-Fa-f]{0,4}:){1,7}[0-9A-Fa-f]{0,4}|::ffff:(?=[0-9]{1,3}\.))"
@@ -99,7 +103,7 @@ def find_ips(private: bool) -> Callable[[str, Span], Iterator[Span]]:
         for match in _IPV4.finditer(text, *window):
             octets = match.group().split(".")
             plain = all(one == "0" or one[0] != "0" for one in octets) and max(map(int, octets)) <= 255
-            if not plain or not (private or ipaddress.IPv4Address(match.group()).is_global):
+            if not plain or not (private or _is_public(ipaddress.IPv4Address(match.group()))):
                 continue
             start = match.start()
             label = label_of(text, start)
@@ -114,7 +118,7 @@ def find_ips(private: bool) -> Callable[[str, Span], Iterator[Span]]:
                 address = ipaddress.IPv6Address(match.group())
             except ValueError:
                 continue
-            if private or address.is_global:
+            if private or _is_public(address):
                 yield match.span()
 
     def find(text: str, window: Span) -> Iterator[Span]:

@@ -42,6 +42,7 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _VALUE = re.compile(r"(?<![0-9A-Za-z_+/\-])[0-9A-Za-z_+/\-.]{16,255}+={0,2}(?![0-9A-Za-z_+/\-.(\[])")
+_DIGIT = re.compile("[0-9]")
 _NAME_CHARACTERS = 48
 _SMALLEST_ENTROPY = 3.0
 _SMALLEST_CHANGES = 0.15  # for each character; random letters and digits have 0.3 to 0.6, names in code hardly any
@@ -64,6 +65,8 @@ def find_keys(text: str, window: Span) -> Iterator[Span]:
         yield match.span(1)
     for match in _VALUE.finditer(text, *window):
         start = match.start()
+        if not _DIGIT.search(match.group()):
+            continue
         named = _NAMED.search(text[max(0, start - _NAME_CHARACTERS) : start])
         if named and _is_disordered(match.group()):
             yield match.span()

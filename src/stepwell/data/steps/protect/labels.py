@@ -15,7 +15,7 @@ _OTHER_NUMBER = (
     "期号|注册号|许可证|备案|账单|业务号|保单|房号|车牌|QQ|时间戳|种子|端口|"
     r"\bISBN|\bISSN|\bDOI|\border|\binvoice|\bserial|\btracking|\bsku|\bref\b|\breference|\bticket|\bpart\b|\bmodel|\bversion|"
     r"\bbuild|\bcommit|\btimestamp|\bbarcode|\bean\b|\bupc\b|\basin\b|\bpmid|\bpatent|\bcase\b|\bbatch|\blot\b|\bparcel|"
-    r"\bshipment|\bimei\b|\bid\b|\buid\b|_id|\bseed|\bport\b|\brow\b|\bbytes|\bsize|\bhash"
+    r"\bshipment|\bimei\b|\bid\b|\buid\b|_id|\bseed|\bport\b|\brow\b|bytes|\bsize|\bhash"
 )
 _PHONE = (
     "电话|手机|座机|热线|传真|联系|致电|拨打|拨|来电|短信|微信|客服|咨询|通话|打给|"
@@ -38,7 +38,7 @@ _BREAK = re.compile(r"(?s:.*)[\d\n,;!?，。；！？、]")
 _VERSION = re.compile(
     r"(?:\bv|\bver\.?|\bversion|\brelease|\bbuild|\bfirmware|\bsection|\bchapter|\btable|\bfigure|\bfig\.|\bclause|\bdriver|"
     r"\bupdate|\boid|§|版本|版|固件|章节|章|第|表|图|节|条|升级到|更新到|更新至|升级至|==|>=|<=|~=|\^|[A-Za-z]/|[A-Za-z0-9]-)"
-    r"(?:号|number)?[\s:：为是]{0,4}\Z",
+    r"(?:号|number|s)?[\s:：为是\"'(]{0,4}\Z",
     re.IGNORECASE,
 )
 

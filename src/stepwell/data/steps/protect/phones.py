@@ -40,6 +40,8 @@ _AMERICA = re.compile(
     re.IGNORECASE,
 )
 _ABROAD = re.compile(r"(?<![0-9A-Za-z_])(?:\+|00)[1-9](?:[ \u00a0.\-\u2010-\u2014()/]{0,3}+[0-9]){6,16}+(?![A-Za-z_])")
+_DECIMAL = re.compile(r"\+[0-9]+\.[0-9]+")
+_DECIMAL_ENDS = re.compile(r"[.,][0-9]")
 _BARE = re.compile(rf"(?<![0-9A-Za-z_.,-])(?:[0-9]{{3}}-[0-9]{{4}}|[2-9][0-9]{{6,9}}){_END}")
 _AMOUNT = re.compile(
     r"\s?(?:元(?!旦|宵)|万|亿|美元|港元|日元|円|人民币|块|吨|公里|字节|千米"
@@ -117,6 +119,8 @@ def _abroad(text: str, window: Span) -> Iterator[Span]:
     for match in _ABROAD.finditer(text, *window):
         start, end = match.span()
         number = match.group()
+        if _DECIMAL.fullmatch(number) or _DECIMAL_ENDS.match(text, end):
+            continue
         plus = number.startswith("+")
         for _ in range(4):  # another number may follow it: leave out group after group
             candidate = "+" + text[start:end].lstrip("+0")
