@@ -90,6 +90,7 @@ def test_short_text() -> None:
     assert [one.text for one in judged.kept] == ["2024-05-01 ... 17%", "这家酒店很好"]
     assert judged.kept[0].columns == {"language": "unknown", "language_score": 0.0}
     assert letters_of("ab 中文!", 60) == 8
+    assert letters_of("12 | " * 2000 + ENGLISH, 60) >= 60
 
 
 def test_scripts_decide_for_east_asia() -> None:
