@@ -67,7 +67,7 @@ class Planted:
         return [case for case in self.cases if case.family in families]
 
     def write(self, folder: Path) -> dict[str, list[str]]:
-        """Write a file for each split, of rows with `text` and `id`.
+        """Write a file for each split, of rows with `text` and `id`, and one with the passages of the benchmark.
 
         Returns:
             `sources`, `validation`, `test` for the data section of a recipe.
@@ -77,6 +77,9 @@ class Planted:
             rows = ({"text": case.text, "id": case.id} for case in self.cases if case.split == split)
             lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             (folder / f"{split}.jsonl").write_text(lines, encoding="utf-8")
+        known = [value for case in self.of("leak") if case.origin is None for _, value in case.values]
+        lines = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in known)
+        (folder / "benchmark.jsonl").write_text(lines, encoding="utf-8")
         return {name: [str(folder / f"{split}.jsonl")] for name, split in names.items()}
 
 
@@ -240,14 +243,25 @@ class _Planter:
         return re.sub(r"(?<=[.!?]) ", "\n\n", text.upper())
 
     def leaks(self, held_out: Sequence[Case]) -> list[Case]:
-        """New training documents that hold a passage of a held-out one in their middle."""
+        """New training documents that hold a passage of a held-out one, or of a benchmark, in their middle.
+
+        The passage stands there as it is (variety `validation`, `test` or `benchmark`), or with other case,
+        punctuation and line ends (`validation, respelled`).
+        """
         found = []
-        for _ in range(self.each):
+        for number in range(3 * self.each // 2):
             one = self.rng.choice(held_out)
-            passage = a_passage(one.text, self.language, self.rng)
-            text = put_in(self.fresh(), passage, self.language, self.rng)
+            in_benchmark, respelled = number % 3 == 2, number % 6 in (1, 5)
+            passage = a_passage(self.fresh() if in_benchmark else one.text, self.language, self.rng)
+            put = self._respelled(passage) if respelled else passage
             found.append(
-                self.case(text, family="leak", variety=one.split, origin=one.id, values=(("passage", passage),))
+                self.case(
+                    put_in(self.fresh(), put, self.language, self.rng),
+                    family="leak",
+                    variety=("benchmark" if in_benchmark else one.split) + (", respelled" if respelled else ""),
+                    origin=None if in_benchmark else one.id,
+                    values=(("passage", passage),),
+                )
             )
         return found
 

@@ -371,17 +371,20 @@ def masks(text: str) -> int:
 
 
 def decontaminate(bench: Bench) -> list[Score]:
-    """Training documents with a passage of a held-out one."""
-    out = bench.through({"kind": "decontaminate", "action": "drop"})
+    """Training documents with a passage of a held-out one, or of a named benchmark."""
+    benchmark = str(bench.folder / "benchmark.jsonl")
+    out = bench.through({"kind": "decontaminate", "action": "drop", "benchmarks": [benchmark]})
     scores = []
     held = {case.id for case in bench.planted.cases if case.split != "train"}
     for tongue in LANGUAGES:
         leaked = bench.cases(tongue, "leak")
-        gone = sum(case.id not in out.texts for case in leaked)
+        gone = bench.taken(leaked, out)
         clear = bench.cases(tongue, "plain", "personal", "harmless", "page", "mojibake")
         clear += [case for case in bench.cases(tongue, "exact", "near") if case.origin not in held]
         wrong = bench.taken(clear, out)
         scores.append(Score("decontaminate", "leaked passages", tongue, gone, wrong, len(leaked) - gone, counts=True))
+        varieties = by_variety(leaked, lambda case: case.id not in out.texts, "decontaminate")
+        scores += sorted(varieties, key=lambda one: one.what)
     return scores
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -47,12 +48,14 @@ def planted(data: Path) -> Planted:
     return plant(data, plain=60, each=12, seed=3)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_corpus(data: Path) -> None:
     first, again, other = (plant(data, plain=24, each=4, seed=seed) for seed in (1, 1, 2))
     assert first == again
     assert {case.text for case in first.of("plain")} != {case.text for case in other.of("plain")}
 
 
+@pytest.mark.slow
 def test_too_little_text_is_said(data: Path) -> None:
     with pytest.raises(ValueError, match="too little real en text"):
         plant(data, plain=100_000)
@@ -97,14 +100,24 @@ def test_copies_are_as_like_as_they_say(planted: Planted) -> None:
     assert len(set(origins)) == len(origins)
 
 
-def test_leaks_hold_a_passage_of_a_held_out_document(planted: Planted) -> None:
+def test_leaks_hold_a_passage_of_a_held_out_document(planted: Planted, tmp_path: Path) -> None:
     by_id = {case.id: case for case in planted.cases}
+    everything = "\n".join(case.text for case in planted.cases if case.family != "leak")
+    planted.write(tmp_path)
+    benchmark = (tmp_path / "benchmark.jsonl").read_text(encoding="utf-8")
     for case in planted.of("leak"):
         ((_, passage),) = case.values
-        assert passage in case.text
-        assert passage in by_id[case.origin or ""].text
-        assert by_id[case.origin or ""].split == case.variety != case.split
+        assert (passage in case.text) == ("respelled" not in case.variety)
         assert len(units(passage, case.language)) >= 20
+        shared = set(units(passage, case.language)) & set(units(case.text, case.language))
+        assert len(shared) >= 0.9 * len(set(units(passage, case.language)))
+        if case.origin is None:
+            assert passage not in everything
+            assert json.dumps(passage, ensure_ascii=False) in benchmark
+        else:
+            assert passage in by_id[case.origin].text
+            assert by_id[case.origin].split == case.variety.partition(",")[0] != case.split
+    assert len({case.variety for case in planted.of("leak")}) == 6
 
 
 def test_values_stand_in_their_documents(planted: Planted) -> None:
