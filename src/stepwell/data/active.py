@@ -128,7 +128,9 @@ def _of_each_cluster(vectors: Floats, unsure: Floats, pool: NDArray[np.int64], c
     points = vectors[pool]
     distinct = len(np.unique(points, axis=0))
     means = cluster.KMeans(min(count, distinct), random_state=0, n_init=1)
-    groups = means.fit_predict(points, sample_weight=np.maximum(unsure[pool], 1e-6))
+    threads: Any = needed("threadpoolctl", "data", "clusters of texts")
+    with threads.threadpool_limits(1):  # the sums of several threads differ in the last bit
+        groups = means.fit_predict(points, sample_weight=np.maximum(unsure[pool], 1e-6))
     first = np.sort(np.unique(groups, return_index=True)[1])  # the pool begins with the least sure
     rest = np.setdiff1d(np.arange(len(pool)), first)
     return np.asarray(pool[np.concatenate([first, rest])[:count]], np.int64)

@@ -89,6 +89,7 @@ class FoldedClassifier:
     ) -> None:
         text: Any = needed("sklearn.feature_extraction.text", "data", "a classifier of texts")
         linear: Any = needed("sklearn.linear_model", "data", "a classifier of texts")
+        self._threads: Any = needed("threadpoolctl", "data", "a classifier of texts")
         order = np.lexsort((labels, digests[:, 1], digests[:, 0]))
         labels, folds = labels[order], folds[order]
         least = 2 if len(order) >= 1_000 else 1  # what stands in one text only says nothing about another
@@ -98,7 +99,10 @@ class FoldedClassifier:
         self._models = []
         for fold in range(int(folds.max()) + 1):
             model = linear.LogisticRegression(C=INVERSE_PENALTY, max_iter=100, tol=1e-3)
-            with warnings.catch_warnings():
+            with (
+                warnings.catch_warnings(),
+                self._threads.threadpool_limits(1),
+            ):  # sums of several differ in the last bit
                 warnings.simplefilter("ignore")  # it need not converge to the last digit
                 model.fit(rows[folds != fold], labels[folds != fold])
             self._models.append(model)
