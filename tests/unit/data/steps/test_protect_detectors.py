@@ -36,6 +36,8 @@ def found(text: str, kinds=EVERYTHING, regions=("CN", "US"), private: bool = Fal
         ("密码 Grapes_Dolphin_Sunshine，token = AuthTokenProvider, key=getMyKeyFromEnvNow", []),
         ("Decimal('+35236450.6') +6073641856.9", []),
         ('sections "8.2.4.44", to 224.0.0.1; {"memory_total_bytes": 15032385536}', []),
+        ("13800138000 2024年，电话138 0013 8000 2次，138 0013 8000 1234", ["phone 13800138000", "phone 138 0013 8000"]),
+        ("+44 20 7946 0958 2024, +86 13800138000 10次", ["phone +44 20 7946 0958", "phone +86 13800138000"]),
         ("邮箱ＺＨＡＮＧ＠ＱＱ．ＣＯＭ。", ["email ＺＨＡＮＧ＠ＱＱ．ＣＯＭ"]),
         ("加v13800138000，wx13800138000", ["phone 13800138000", "phone 13800138000"]),
         ("abc13800138000 x_13800138000 13800138000x", []),

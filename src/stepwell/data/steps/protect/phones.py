@@ -22,8 +22,8 @@ _EXTENSION = rf"(?:(?:[\-\u2010-\u2014－]|转|{_S}?(?:ext\.?|x|分机)[ :：]?)
 
 _GROUPS = r"[0-9]{4}(?P=gap)[0-9]{4}|[0-9]{8}|[0-9]{3}(?P=gap)[0-9]{5}"
 _MOBILE = re.compile(
-    rf"(?<![0-9])(?:{_CODE})?1[3-9][0-9](?:[0-9]{{8}}|(?P<gap>{_S})(?:{_GROUPS})|\.[0-9]{{4}}\.[0-9]{{4}})"
-    rf"(?!{_S}[0-9]{{4}}(?![0-9])){_END}"
+    rf"(?<![0-9])(?:{_CODE})?1[3-9][0-9]"
+    rf"(?:[0-9]{{8}}|(?P<gap>{_S})(?:{_GROUPS})(?!(?P=gap)[0-9]{{4}}(?![0-9]))|\.[0-9]{{4}}\.[0-9]{{4}}){_END}"
 )
 _FIXED = re.compile(
     rf"(?<![0-9])(?:(?P<code>{_CODE})[(（]?0?|[(（]?0)(?:(?P<city>10|2[0-9])|[3-9][0-9]{{2}})(?P<gap>[)）]{_S}?|{_S}{{1,3}}+)?"
@@ -42,6 +42,9 @@ _AMERICA = re.compile(
 _ABROAD = re.compile(r"(?<![0-9A-Za-z_])(?:\+|00)[1-9](?:[ \u00a0.\-\u2010-\u2014()/]{0,3}+[0-9]){6,16}+(?![A-Za-z_])")
 _DECIMAL = re.compile(r"\+[0-9]+\.[0-9]+")
 _DECIMAL_ENDS = re.compile(r"[.,][0-9]")
+_GROUPED = re.compile(r"[0-9][ \u00a0.\-\u2010-\u2014()/]+[0-9]")
+_LAST_GROUP = re.compile(r"[ \u00a0.\-\u2010-\u2014()/]+[0-9]+\Z")
+_MOST_GROUPS_LEFT_OUT = 3
 _BARE = re.compile(rf"(?<![0-9A-Za-z_.,-])(?:[0-9]{{3}}-[0-9]{{4}}|[2-9][0-9]{{6,9}}){_END}")
 _AMOUNT = re.compile(
     r"\s?(?:元(?!旦|宵)|万|亿|美元|港元|日元|円|人民币|块|吨|公里|字节|千米"
@@ -121,23 +124,25 @@ def _abroad(text: str, window: Span) -> Iterator[Span]:
         number = match.group()
         if _DECIMAL.fullmatch(number) or _DECIMAL_ENDS.match(text, end):
             continue
-        plus = number.startswith("+")
-        for _ in range(4):  # another number may follow it: leave out group after group
-            candidate = "+" + text[start:end].lstrip("+0")
-            if _is_valid(candidate, None):
-                yield start, end
-                break
-            shorter = re.search(r"[ \u00a0.\-\u2010-\u2014()/]+[0-9]+\Z", text[start:end])
-            if shorter is None:
-                break
-            end = start + shorter.start()
-        else:
+        valid_end = _valid_end(text, start, end)
+        if valid_end is not None:
+            yield start, valid_end
             continue
+        marked = number[0] == "+" and (_GROUPED.search(number) or label_of(text, start) == "phone")
+        if marked and _ask("is_possible_number", number, None):
+            yield start, end
+
+
+def _valid_end(text: str, start: int, end: int) -> int | None:
+    """Where the longest valid number ends that begins here; numbers of other things may follow it."""
+    for _ in range(_MOST_GROUPS_LEFT_OUT + 1):
         if _is_valid("+" + text[start:end].lstrip("+0"), None):
-            continue
-        grouped = re.search(r"[0-9][ \u00a0.\-\u2010-\u2014()/]+[0-9]", number)
-        if plus and _is_possible(number) and (grouped or label_of(text, start) == "phone"):
-            yield match.span()
+            return end
+        last = _LAST_GROUP.search(text, start, end)
+        if last is None:
+            return None
+        end = last.start()
+    return None
 
 
 def _bare(text: str, window: Span) -> Iterator[Span]:
@@ -166,9 +171,10 @@ def _is_alone(text: str, start: int, end: int) -> bool:
         return False
     if _AMOUNT.match(text, end) or _LONE_PRICE.search(text[max(0, start - 2) : start]):
         return False
-    if " " in text[start:end] and text[start] != "+" and re.match(" [0-9]", text[end : end + 2]):
-        return False  # a row of numbers
     label = label_of(text, start)
+    in_a_row = " " in text[start:end] and text[start] != "+" and re.match(" [0-9]", text[end : end + 2])
+    if in_a_row and label != "phone":
+        return False
     elsewhere = (
         label != "phone"
         and text[start - 1 : start] in _JOINING
@@ -184,10 +190,6 @@ def _goes_on_before(text: str, start: int) -> bool:
 
 def _is_valid(number: str, region: str | None) -> bool:
     return _ask("is_valid_number", number, region)
-
-
-def _is_possible(number: str) -> bool:
-    return _ask("is_possible_number", number, None)
 
 
 def _ask(question: str, number: str, region: str | None) -> bool:
