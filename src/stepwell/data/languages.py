@@ -132,13 +132,14 @@ class LanguageSample:
 
 
 def passages_of(text: str) -> Iterator[str]:
-    """Lines of a text, short ones joined: a few words alone are easily taken for another language."""
+    """Lines of a text: short ones joined, as a few words alone are easily taken for another language, long ones cut."""
     held = ""
     for line in text.split("\n"):
         stripped = line.strip()
         held = f"{held} {stripped}".strip()
         if len(held) >= (PASSAGE_CHARACTERS if stripped else PASSAGE_CHARACTERS // 3):
-            yield held
+            size = -(-len(held) // max(1, len(held) // JUDGED_CHARACTERS))
+            yield from (held[start : start + size] for start in range(0, len(held), size))
             held = ""
     if any(letter.isalpha() for letter in held):
         yield held

@@ -97,7 +97,7 @@ class Language(Step[LanguageConfig]):
     def _against(self, text: str, scores: Mapping[str, float]) -> str | None:
         """Why a document is dropped; None if it is kept."""
         settings = self.config
-        if not text or text.isspace():
+        if self._chooses_paragraphs and (not text or text.isspace()):
             return "other_language"  # all its paragraphs were
         if not settings.keep and settings.short != "drop":
             return None
@@ -118,7 +118,7 @@ class Language(Step[LanguageConfig]):
         kept, dropped = [], 0
         for paragraph in paragraphs_of(text, self.config.short_letters):
             long = letters_of(paragraph, self.config.short_letters) >= self.config.short_letters
-            if long and self._is_surely_other(language_scores(paragraph.strip())):
+            if long and self._is_surely_other(languages_of(paragraph)):
                 dropped += 1
             else:
                 kept.append(paragraph)
@@ -184,7 +184,7 @@ def paragraphs_of(text: str, letters: int) -> Iterator[str]:
         letters: a line with so many is a part; shorter lines go together up to an empty line.
     """
     held = ""
-    for line in text.splitlines(keepends=True) if "\r" in text else re.findall(r"[^\n]*\n|[^\n]+", text):
+    for line in re.findall(r"[^\n]*\n|[^\n]+", text):
         if held and (line.isspace() or letters_of(line, letters) >= letters):
             if line.isspace():
                 yield held + line

@@ -60,6 +60,13 @@ def test_a_document_in_two_wanted_languages_is_kept() -> None:
     assert set(list(scores)[:2]) == {"en", "zh"}
 
 
+def test_a_long_line_is_judged_all_over() -> None:
+    line = " ".join([ENGLISH, *[FRENCH] * 8])
+    assert not do(line, keep=["en"]).kept
+    assert len(do(" ".join([FRENCH, *[ENGLISH] * 8]), keep=["en"]).kept) == 1
+    assert "".join(languages.passages_of(line)) == line
+
+
 def test_paragraphs() -> None:
     text = f"Title\n\n{ENGLISH}\n\n{FRENCH}\n{CHINESE}\n\n  indented code()\n\nOui.\n"
     outcome = do(text, keep=["en", "zh"], paragraphs=True)
@@ -83,7 +90,7 @@ def test_short_lines_of_a_verse_are_one_paragraph() -> None:
 
 
 def test_short_text() -> None:
-    assert len(do("Oui, bien sûr.", "OK", "12:30", "", keep=["zh"], short="keep").kept) == 3
+    assert len(do("Oui, bien sûr.", "OK", "12:30", keep=["zh"], short="keep").kept) == 3
     dropped = do("Oui, bien sûr.", "你好", keep=["zh"], short="drop").dropped
     assert [reason for _, reason in dropped] == ["too_short_for_language"] * 2
     judged = do("2024-05-01 ... 17%", "这家酒店很好", "Le petit chat est sur la table.", keep=["zh"])
