@@ -99,10 +99,8 @@ class FoldedClassifier:
         self._models = []
         for fold in range(int(folds.max()) + 1):
             model = linear.LogisticRegression(C=INVERSE_PENALTY, max_iter=100, tol=1e-3)
-            with (
-                warnings.catch_warnings(),
-                self._threads.threadpool_limits(1),
-            ):  # sums of several differ in the last bit
+            # The sums of several threads differ in the last bit.
+            with warnings.catch_warnings(), self._threads.threadpool_limits(1):
                 warnings.simplefilter("ignore")  # it need not converge to the last digit
                 model.fit(rows[folds != fold], labels[folds != fold])
             self._models.append(model)
