@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -91,20 +92,12 @@ def names_in(texts: Sequence[str], find: FindNames) -> list[list[Span]]:
         DataError: when the answer is not one for each text, or is not made of pairs within the text.
     """
     answers = find(texts)
-    try:
+    spans: list[list[Span]] = []
+    with suppress(TypeError, ValueError):  # their message would have the text in it
         spans = [[(int(start), int(end)) for start, end, *_ in answer] for answer in answers]
-    except (TypeError, ValueError):  # its message would have the text in it
-        spans = None
-    whole = spans is not None and len(spans) == len(texts)
-    if (
-        spans is None
-        or not whole
-        or any(
-            not 0 <= start < end <= len(text)
-            for text, several in zip(texts, spans, strict=True)
-            for start, end in several
-        )
-    ):
+    of_each = zip(texts, spans, strict=False)
+    within = all(0 <= start < end <= len(text) for text, several in of_each for start, end in several)
+    if len(spans) != len(texts) or not within:
         raise DataError(
             "protect: the names that were found cannot be used",
             got=f"something else for {len(texts):,} texts",
