@@ -36,7 +36,7 @@ LANGUAGES = frozenset(
 )
 """Codes of ISO 639 of the languages that are told apart: those of fastText's lid.176, with all of Chinese as one."""
 
-_NO_WORDS = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\w+")
+_NO_WORDS = re.compile(r"(?:https?://|www\.)[!-~]+|[!-~]+@[!-~]+")  # ASCII alone: Chinese goes on without a blank
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
 _KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa\uff66-\uff9d]")
 _HANGUL = re.compile("[\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3]")

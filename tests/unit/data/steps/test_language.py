@@ -111,6 +111,8 @@ def test_scripts_decide_for_east_asia() -> None:
     assert next(iter(language_scores("東京の天気はどうですか"))) == "ja"
     assert next(iter(language_scores("김치찌개"))) == "ko"
     assert next(iter(language_scores("The word 你好 means hello in Mandarin Chinese"))) == "en"
+    for address in ("zhang.san8847@example.com", "https://www.example.com/about-us/contact", "www.example.com"):
+        assert language_scores(f"作者邮箱：{address}，欢迎来信。电梯间有浓重的餐厅飘来的油烟味。") == {"zh": 1.0}
     assert next(iter(language_scores("see https://zh.example.cn/a-b 中文网站"))) == "zh"
     assert next(iter(language_scores("THE PEOPLE OF THE VILLAGE CAME TO THE WELL"))) == "en"
     assert language_scores("123 -- !") == {}
