@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.data.steps.step import needed
+from stepwell.errors import DataError
 
 READ_CHARACTERS = 2_000
 """Of a text, from its beginning; more tells a classifier little."""
@@ -27,11 +28,12 @@ CHUNK_TEXTS = 4_096
 INVERSE_PENALTY = 2.0  # of the weights; with 1 to 10 the suspects of our test data are nearly the same
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_UNIT = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+|[!?！？]")
+_EMOJI = "\u2600-\u27bf\U0001f300-\U0001faff"
+_UNIT = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+|[!?！？{_EMOJI}]")
 
 
 def features(text: str) -> list[str]:
-    """What a classifier sees of a text: units (words, Chinese characters), pairs of units, pieces of longer words."""
+    """What a classifier sees of a text: units (words, Chinese characters, emoji), pairs of units, pieces of longer words."""
     units = _UNIT.findall(text[:READ_CHARACTERS].lower())
     pairs = [f"{one} {other}" for one, other in pairwise(units)]
     pieces = [
@@ -76,7 +78,7 @@ class FoldedClassifier:
         num_classes: K, at least 2.
 
     Raises:
-        DataError: when scikit-learn is not installed.
+        DataError: when scikit-learn is not installed, or no text has words.
     """
 
     def __init__(
@@ -94,7 +96,15 @@ class FoldedClassifier:
         labels, folds = labels[order], folds[order]
         least = 2 if len(order) >= 1_000 else 1  # what stands in one text only says nothing about another
         self._vectors = text.TfidfVectorizer(analyzer=features, min_df=least, sublinear_tf=True, dtype=np.float32)
-        rows = self._vectors.fit_transform([texts[place] for place in order])
+        try:
+            rows = self._vectors.fit_transform([texts[place] for place in order])
+        except ValueError as error:  # scikit-learn: an empty vocabulary
+            raise DataError(
+                "a classifier of texts: nothing to learn from",
+                got=f"{len(order):,} texts, such as {texts[int(order[0])][:40]!r}; {error}",
+                wanted=f"words that {least} texts or more have" if least > 1 else "words",
+                do="leave out what needs it (of the step labels: noise: false)",
+            ) from None
         self.num_classes = num_classes
         self._models = []
         for fold in range(int(folds.max()) + 1):

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stepwell.data.text_classifier import FOLDS, FoldedClassifier, features, folds_of
+from stepwell.errors import DataError
 
 WORDS = [("sun sea sand beach", "snow ice frost cold"), ("阳光沙滩海水", "冰雪寒风霜冻")]
 
@@ -42,6 +43,7 @@ def test_words_and_characters_are_features():
     assert features("A cat!") == ["a", "cat", "!", "a cat", "cat !"]
     assert features("好酒店") == ["好", "酒", "店", "好 酒", "酒 店"]
     assert [one for one in features("hotels") if one.startswith("#")] == ["#<hot", "#hote", "#otel", "#tels", "#els>"]
+    assert features("bad😡 ❤") == ["bad", "😡", "❤", "bad 😡", "😡 ❤"]
     assert features("  ,, ") == []
 
 
@@ -104,9 +106,12 @@ def test_vectors_are_near_where_words_are():
 
 
 def test_without_the_library_the_message_names_the_extra(monkeypatch):
-    from stepwell.errors import DataError
-
     monkeypatch.setitem(__import__("sys").modules, "sklearn.linear_model", None)
     texts, labels = made(20)
     with pytest.raises(DataError, match=r"stepwell\[data\]"):
         fitted(texts, labels)
+
+
+def test_texts_without_words_are_an_error():
+    with pytest.raises(DataError, match=r"(?s)nothing to learn from.*\.\.\."):
+        fitted(["..." * number for number in range(1, 21)], np.arange(20) % 2)
