@@ -179,10 +179,13 @@ class Page:
 
     @cached_property
     def ended_lines_ratio(self) -> float:
-        """Share of the lines with text that end in a mark of a sentence."""
+        """Share of the lines with text that end in a mark of a sentence.
+
+        In Chinese a line with a full stop inside counts too: the last one of a paragraph is often left out.
+        """
         lines = self.text_lines
         if self.is_chinese:
-            return sum(1 for line in lines if CHINESE_ENDS.search(line.rstrip()[-6:])) / len(lines)
+            return sum(1 for line in lines if "。" in line or CHINESE_ENDS.search(line.rstrip()[-6:])) / len(lines)
         return sum(1 for line in lines if line.endswith(ENGLISH_ENDS)) / len(lines)
 
     @cached_property
