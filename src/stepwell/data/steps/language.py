@@ -107,8 +107,9 @@ class Language(Step[LanguageConfig]):
             return "other_language" if self._is_surely_other(scores) else None
         if not settings.keep:
             return None
-        wanted = sum(score for language, score in scores.items() if language in settings.keep)
-        return "other_language" if wanted < settings.threshold else None
+        if sum(score for language, score in scores.items() if language in settings.keep) >= settings.threshold:
+            return None
+        return "unclear_language" if next(iter(scores), None) in (None, *settings.keep) else "other_language"
 
     def _is_surely_other(self, scores: Mapping[str, float]) -> bool:
         language, score = next(iter(scores.items()), ("", 0.0))

@@ -60,6 +60,12 @@ def test_a_document_in_two_wanted_languages_is_kept() -> None:
     assert set(list(scores)[:2]) == {"en", "zh"}
 
 
+def test_junk_is_not_another_language() -> None:
+    code = "".join(f"var v{n} = function(a, b) {{ return a[{n}] || b['k{n}']; }};\n" for n in range(30))
+    assert do(code, keep=["en"]).dropped[0][1] == "unclear_language"
+    assert do(FRENCH * 3, keep=["en"]).dropped[0][1] == "other_language"
+
+
 def test_a_long_line_is_judged_all_over() -> None:
     line = " ".join([ENGLISH, *[FRENCH] * 8])
     assert not do(line, keep=["en"]).kept
