@@ -33,7 +33,7 @@ _UNIT = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+|[!?！？{_EMOJI}]")
 
 
 def features(text: str) -> list[str]:
-    """What a classifier sees of a text: units (words, Chinese characters, emoji), pairs of units, pieces of longer words."""
+    """What a classifier sees of a text: units (words, Chinese characters, emoji), pairs of them, pieces of words."""
     units = _UNIT.findall(text[:READ_CHARACTERS].lower())
     pairs = [f"{one} {other}" for one, other in pairwise(units)]
     pieces = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections import Counter
 from itertools import pairwise
@@ -9,6 +10,8 @@ from math import log2
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from in_shards import in_shards
 
 from stepwell.data import Packer, TokenSplit
@@ -175,3 +178,31 @@ def test_documents_without_a_place_are_an_error(tmp_path, small_text, monkeypatc
     monkeypatch.setattr(type(prepared), "each_columns", lambda self, split: iter([{"difficulty": 1.0}, {}]))
     with pytest.raises(DataError, match=r"(?s)have no place.*1 of 2.*after those that add"):
         tokenize_text(prepared, tokenizer, tmp_path)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.integers(0, 3)), min_size=1, max_size=80),
+    st.integers(1, 24),
+    st.integers(0, 99),
+)
+def test_any_order_packs_every_pair_once(documents, max_seq_len, seed):
+    lengths = np.array([length for length, _ in documents])
+    if lengths.max() < 2:
+        return
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    places = np.array([place for _, place in documents], float)
+    split = TokenSplit(np.arange(offsets[-1]).astype(np.uint32), offsets, lengths, DocumentOrder(places, None))
+    packer = Packer(split, max_seq_len, seed)
+    batch = packer.rows(0).batch(np.arange(packer.row_count(0)))
+    firsts = np.delete(np.arange(offsets[-1]), offsets[1:] - 1)
+    assert sorted(batch.token_ids[batch.loss_mask].tolist()) == firsts.tolist()
+    assert (batch.targets - batch.token_ids)[batch.loss_mask].tolist() == [1] * len(firsts)
+
+
+def test_going_on_in_a_later_epoch_gives_the_same_rows():
+    first = Packer(split_in_order(3), 32, seed=0)
+    row = first.row_count(0) + first.row_count(1) - 2
+    expected = first.batch(row, 5)
+    later = Packer(split_in_order(3), 32, seed=0)
+    later.take_up(json.loads(json.dumps(first.whereabouts(row))))
+    np.testing.assert_array_equal(later.batch(row, 5).token_ids, expected.token_ids)
