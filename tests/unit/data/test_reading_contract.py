@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import random
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from stepwell.data.inputs.content import PACKINGS
 from stepwell.data.inputs.files import FileInput
 from stepwell.data.inputs.kinds import READERS
 from stepwell.data.inputs.reading import Reading
+from stepwell.errors import DataError
 
 Lines = Sequence[str]
 
@@ -160,3 +162,39 @@ def test_every_kind_at_once_whoever_works(tmp_path: Path, lines: Lines) -> None:
         splits.append({name: list(prepared.texts(name)) for name in ("train", "validation", "test")})
     assert splits[0] == splits[1]
     assert sum(map(len, splits[0]["train"])) > len(MADE) * sum(map(len, lines)) / 2
+
+
+def damaged(data: bytes, chance: random.Random) -> bytes:
+    """Bytes changed, lost, added or said twice, at one to four places."""
+    some = bytearray(data)
+    for _ in range(chance.choice([1, 1, 2, 4])):
+        at = chance.randrange(len(some) + 1)
+        how = chance.randrange(5)
+        if how == 0:
+            some[at : at + 1] = chance.randbytes(1)
+        elif how == 1:
+            del some[at : at + chance.choice([1, 4, 100])]
+        elif how == 2:
+            some[at:at] = chance.randbytes(chance.choice([1, 30]))
+        elif how == 3:
+            some[at:at] = some[: chance.choice([50, 500])]
+        else:
+            del some[at:]
+    return bytes(some)
+
+
+@pytest.mark.slow_but("a.zip", "a.csv", "a.xml")
+@pytest.mark.parametrize("name", MADE)
+def test_damage_is_told_or_does_no_harm(tmp_path: Path, small_text, name: str) -> None:
+    chance = random.Random(name)
+    whole = MADE[name](small_text("mixed", 600).splitlines())
+    path = tmp_path / name
+    for _ in range(60):
+        path.write_bytes(damaged(whole, chance))
+        texts = FileInput.found("", path).read(Reading(None, chance.choice(["replace", "skip"]), lambda problem: None))
+        said = ""
+        try:
+            assert all(isinstance(block, str) for text in texts for block in text.blocks)
+        except DataError as error:
+            said = error.what
+        assert not said or said.startswith(str(path))

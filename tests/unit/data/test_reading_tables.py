@@ -106,6 +106,17 @@ def test_a_column_of_pictures(tmp_path: Path) -> None:
     assert len(read(path)[0]) == 1
 
 
+@pytest.mark.parametrize("as_dictionary", [False, True])
+def test_parquet_with_bytes_that_are_no_text(tmp_path: Path, as_dictionary: bool) -> None:
+    path = tmp_path / "rows.parquet"
+    raw = pa.array(["井".encode(), b"caf\xe9", None, b"good"], pa.binary())
+    texts = pa.Array.from_buffers(pa.string(), 4, raw.buffers())
+    pq.write_table(pa.table({"text": texts.dictionary_encode() if as_dictionary else texts, "n": [1, 2, 3, 4]}), path)
+    got, reports = read(path, ("n",))
+    assert [(*text.blocks, text.columns["n"]) for text in got] == [("井", 1), ("caf\ufffd", 2), ("good", 4)]
+    assert reports == ["1 values are not UTF-8; replaced", "1 of 4 rows hold no text; skipped"]
+
+
 def test_one_bad_line_in_very_many_is_counted_and_shown(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     good = '{"text": "good"}\n' * 20_000

@@ -183,14 +183,41 @@ def read_parquet(content: Content, reading: Reading) -> Iterator[Text]:
             column = choose_column(content.name, columns, reading.text_column)
             check_columns(content.name, columns, reading.columns)
             wanted = list(dict.fromkeys((column, *reading.columns)))
+            not_utf8 = 0
             for batch in table.iter_batches(PARQUET_ROWS, columns=wanted):
-                for row in batch.to_pylist():
+                try:
+                    rows = batch.to_pylist()
+                except UnicodeDecodeError:  # some writers do not look at what they write as text
+                    rows, bad = _replaced(batch)
+                    not_utf8 += bad
+                for row in rows:
                     yield from tally.text(row[column], row)
+            if not_utf8:
+                reading.report(f"{content.name}: {not_utf8:,} values are not UTF-8; replaced")
     except pyarrow.ArrowException as error:
         raise DataError(
             f"{content.name}: cannot be read as parquet", got=str(error).splitlines()[0], wanted="a whole parquet file"
         ) from None
     tally.finish()
+
+
+def _replaced(batch: Any) -> tuple[list[dict[str, Any]], int]:
+    """The rows of a batch with U+FFFD for bytes that are not UTF-8, and how many values these are."""
+    import pyarrow
+
+    columns: dict[str, list[Any]] = {}
+    bad = 0
+    for field, values in zip(batch.schema, batch.columns, strict=True):
+        if not _is_text_type(field.type):
+            columns[field.name] = values.to_pylist()
+            continue
+        plain = values.dictionary_decode() if pyarrow.types.is_dictionary(field.type) else values
+        columns[field.name] = []
+        for value in plain.cast(pyarrow.large_binary()).to_pylist():
+            text = None if value is None else value.decode("utf-8", errors="replace")
+            bad += text is not None and text.encode() != value
+            columns[field.name].append(text)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)], bad
 
 
 def _is_text_type(kind: Any) -> bool:

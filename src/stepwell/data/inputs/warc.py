@@ -6,6 +6,7 @@ converted too. This file leaves out pictures, documents in other formats, and wh
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -60,6 +61,7 @@ def _records(stream: Any, name: str, reading: Reading) -> Iterator[Any]:
     of_server = StatusAndHeadersParser([], verify=False)  # any version of HTTP
     records = ArchiveIterator(stream, no_record_parse=True, arc2warc=True)
     records.INC_RECORD = ""  # what it would print
+    logging.getLogger("warcio").setLevel(logging.CRITICAL)  # it tells of odd addresses
     try:
         for record in records:
             if record.format == "warc" and record.rec_headers.get_header("Content-Length") is None:
