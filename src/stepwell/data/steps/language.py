@@ -43,6 +43,7 @@ class LanguageConfig(StepConfig):
         short: what is done with short text: judged, and left out only where another language is as likely as
             `threshold`; kept; or dropped.
         paragraphs: take out single paragraphs that are surely in another language.
+        paragraph_threshold: how likely that must be; a list of foreign names is rarely above 0.7.
         columns: write `language` and `language_score` beside each document.
     """
 
@@ -52,6 +53,7 @@ class LanguageConfig(StepConfig):
     short_letters: int = Field(default=60, ge=0)
     short: Literal["judge", "keep", "drop"] = "judge"
     paragraphs: bool = False
+    paragraph_threshold: float = Field(default=0.8, ge=0, le=1)
     columns: bool = True
 
     @field_validator("keep")
@@ -77,13 +79,16 @@ class Language(Step[LanguageConfig]):
     def apply(self, documents: Sequence[Document], known: Arrays | None = None) -> Outcome:
         outcome = Outcome()
         for document in documents:
-            text = self._wanted_paragraphs(document.text, outcome) if self._chooses_paragraphs else document.text
+            text, out = self._wanted_paragraphs(document.text) if self._chooses_paragraphs else (document.text, 0)
             scores = languages_of(text)
             language, score = next(iter(scores.items()), ("unknown", 0.0))
             outcome.findings[f"documents_in_{language}"] += 1
             if reason := self._against(text, scores):
                 outcome.dropped.append((document, reason))
                 continue
+            if out:
+                outcome.changed["paragraphs"] += 1
+                outcome.findings["paragraphs_in_other_languages"] += out
             kept = document.with_text(text)
             if self.config.columns:
                 kept = _with_columns(kept, {"language": language, "language_score": round(score, 4)})
@@ -104,30 +109,29 @@ class Language(Step[LanguageConfig]):
         if letters_of(text, settings.short_letters) < settings.short_letters:
             if settings.short != "judge":
                 return "too_short_for_language" if settings.short == "drop" else None
-            return "other_language" if self._is_surely_other(scores) else None
+            return "other_language" if self._is_other(scores, settings.threshold) else None
         if not settings.keep:
             return None
         if sum(score for language, score in scores.items() if language in settings.keep) >= settings.threshold:
             return None
         return "unclear_language" if next(iter(scores), None) in (None, *settings.keep) else "other_language"
 
-    def _is_surely_other(self, scores: Mapping[str, float]) -> bool:
+    def _is_other(self, scores: Mapping[str, float], threshold: float) -> bool:
+        """Whether one language that is not wanted is as likely as that."""
         language, score = next(iter(scores.items()), ("", 0.0))
-        return score >= self.config.threshold and bool(language) and language not in self.config.keep
+        return score >= threshold and bool(language) and language not in self.config.keep
 
-    def _wanted_paragraphs(self, text: str, outcome: Outcome) -> str:
+    def _wanted_paragraphs(self, text: str) -> tuple[str, int]:
+        """A text without paragraphs that are surely in another language, and how many those were."""
+        settings = self.config
         kept, dropped = [], 0
-        for paragraph in paragraphs_of(text, self.config.short_letters):
-            long = letters_of(paragraph, self.config.short_letters) >= self.config.short_letters
-            if long and self._is_surely_other(languages_of(paragraph)):
+        for paragraph in paragraphs_of(text, settings.short_letters):
+            is_long = letters_of(paragraph, settings.short_letters) >= settings.short_letters
+            if is_long and self._is_other(languages_of(paragraph), settings.paragraph_threshold):
                 dropped += 1
             else:
                 kept.append(paragraph)
-        if not dropped:
-            return text
-        outcome.changed["paragraphs"] += 1
-        outcome.findings["paragraphs_in_other_languages"] += dropped
-        return "".join(kept)
+        return "".join(kept) if dropped else text, dropped
 
 
 def _with_columns(document: Document, columns: Mapping[str, str | float]) -> Document:

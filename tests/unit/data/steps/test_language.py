@@ -80,7 +80,11 @@ def test_paragraphs() -> None:
     assert outcome.changed == {"paragraphs": 1}
     assert outcome.findings["paragraphs_in_other_languages"] == 1
     assert do(text, keep=["en", "zh"]).kept[0].text == text
-    assert do(f"{FRENCH}\n\n{GERMAN}", keep=["en"], paragraphs=True).dropped[0][1] == "other_language"
+    nothing = do(f"{FRENCH}\n\n{GERMAN}", keep=["en"], paragraphs=True)
+    assert nothing.dropped[0][1] == "other_language"
+    assert not nothing.changed
+    names = "R de Marigny; Mirco Bergamasco, C Stoica, A Masi, L Nitoglia; L Orquera, A Troncon; A Lo Cicero, F Ongaro"
+    assert do(f"{ENGLISH}\n{names}\n{ENGLISH}", keep=["en"], paragraphs=True).changed == {}
     assert do(text, paragraphs=True).kept[0].text == text  # nothing is unwanted where nothing is named
 
 
