@@ -158,6 +158,11 @@ def test_labels_are_counted_by_class_and_split(prepared: PreparedText) -> None:
     text = text_of(render_data_report(prepared))
     assert "Column label" in text
     assert "common has 4" in text
+    assert "Other columns" not in text
+    text = text_of(render_data_report(prepared, label_column="id"))
+    assert text.index("Column id") < text.index("Other columns") < text.index("Column label")
+    named = with_steps(prepared, StepFacts("labels", 9, 9, 9, 9, 0.1, findings={"column": "label"}))
+    assert "Column label" in text_of(render_data_report(named))
 
 
 def test_values_that_cannot_be_labels_are_left_alone() -> None:
@@ -245,7 +250,7 @@ def test_findings_of_any_shape_are_shown() -> None:
     view = view_of({
         "count": 3, "share_ratio": 0.25, "size_bytes": 2_000_000, "words": "as they are", "empty": [], "none": {},
         "by_name": {"b": 1, "a": 5}, "things": [{"x": 1, "y": "one"}, {"x": 2}], "list": ["p", "q"],
-        "groups": [{"texts": ["first", "second"]}],
+        "groups": [{"texts": ["first", "second"]}], "line: one: two": 4, "line: three": 6, "line: odd": "no number",
         "nested": {"en": {"kept": 1}, "zh": {"kept": 2}}, "odd": {"a": [1], "b": "c"}, "flag": True, "absent": None,
     })  # fmt: skip
     facts = {name.en: value for name, value in view.facts}
@@ -255,7 +260,8 @@ def test_findings_of_any_shape_are_shown() -> None:
     assert facts["words"] == "as they are"
     assert {"flag", "absent", "odd"} <= set(facts)
     assert "empty" not in facts
-    assert [[name.en for name, _, _ in counts.rows] for counts in view.counts] == [["a", "b"]]
+    assert [[name.en for name, _, _ in counts.rows] for counts in view.counts] == [["three", "one: two"], ["a", "b"]]
+    assert facts["line: odd"] == "no number"
     tables = {table.name.en: table for table in view.tables}
     assert [name.en for name, _ in tables["things"].head] == ["x", "y"]
     assert tables["things"].rows == [[["1"], ["one"]], [["2"], ["–"]]]
@@ -270,7 +276,7 @@ def test_every_step_has_a_name_in_both_languages() -> None:
         assert re.search("[\u4e00-\u9fff]", name.zh), name
     assert names.named("documents_in_zh").zh == "中文文档"
     assert names.named("duplicate_5_grams").en == "repeated 5-grams"
-    assert names.named("lines_cut").zh == "剪去的行"
+    assert names.named("lines_cut").zh == "删去的行"
     assert names.named("a_new_reason") == ("a new reason", "a new reason")
     assert names.named("line: var a_b") == ("line: var a_b", "line: var a_b")
 

@@ -7,6 +7,7 @@ This file leaves out which section shows the findings of which step.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +44,8 @@ class Table:
 
     Attributes:
         name: of them all.
-        head: names of the columns, and the class of their cells: `n` for numbers, `path` for where text came from.
+        head: names of the columns, and the class of their cells: `n` for numbers, `path` for where text came from,
+            `said` for others.
         rows: cells, each of one line or several.
         more: how many rows are not shown.
     """
@@ -68,9 +70,24 @@ class Findings:
     tables: list[Table]
 
 
+_OF_A_KIND = re.compile(r"(?P<kind>[a-z_]+): (?P<which>.+)", re.DOTALL)
+"""A number of one of many things of a kind, such as `line: All rights reserved.`"""
+
+
+def _is_grouped(name: str, grouped: Mapping[str, Mapping[str, Any]]) -> bool:
+    kind, _, which = name.partition(": ")
+    return which in grouped.get(kind, ())
+
+
 def view_of(findings: Mapping[str, Any]) -> Findings:
     """Bring findings into shape; what is empty is left out."""
     found = Findings([], [], [])
+    grouped: dict[str, dict[str, Any]] = {}
+    for name, value in findings.items():
+        if (parts := _OF_A_KIND.fullmatch(name)) and number(value) is not None:
+            grouped.setdefault(parts["kind"], {})[parts["which"]] = value
+    found.counts.extend(counts_of(several, named(kind)) for kind, several in grouped.items())
+    findings = {name: value for name, value in findings.items() if not _is_grouped(name, grouped)}
     for name, value in findings.items():
         if isinstance(value, Mapping) and value:
             if all(number(one) is not None for one in value.values()):
@@ -110,7 +127,7 @@ def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
 def _class(column: str, values: Sequence[Any]) -> str:
     if all(number(value) is not None for value in values):
         return "n"
-    return "path" if column.endswith("source") else "words"
+    return "path" if column.endswith("source") else "said"
 
 
 def _lines(name: str, value: Any) -> list[str]:

@@ -46,6 +46,8 @@ def render_data_report(
     tokens = count_tokens(tokenizer, samples) if tokenizer else None
     languages = sections.languages(facts)
     column = label_column or sections.label_column(facts)
+    counted = count_labels(prepared, column)
+    known = 1 if column and counted and counted[0].column == column else len(counted)
     values = {
         "say": say,
         "paragraph": paragraph,
@@ -62,7 +64,8 @@ def render_data_report(
         "reasons": sections.reasons(facts),
         "frequent": sections.frequent(count_words(samples["train"].texts), samples["train"]),
         "fit": sections.fit(tokens) if tokens else None,
-        "labels": [sections.balance(one) for one in count_labels(prepared, column)],
+        "labels": [sections.balance(one) for one in counted[:known]],
+        "columns": [sections.balance(one) for one in counted[known:]],
         "labelled": sections.told(facts, sections.LABELS),
         "problems": [clip(one, 1000) for one in facts.problems[: run_sections.MOST_PROBLEMS]],
         "more_problems": max(0, len(facts.problems) - run_sections.MOST_PROBLEMS),

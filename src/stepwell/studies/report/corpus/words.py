@@ -135,6 +135,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "No column of labels: the recipe names none under data.columns, or their values are too many to be classes.",
         "没有标签列：配方的 data.columns 没有列出，或取值太多，不像类别。",
     ),
+    "other columns": ("Other columns whose values are few", "其他取值较少的列"),
     "label column": ("Column {name}", "列 {name}"),
     "classes": ("{n} classes; {most} has {ratio} times the documents of {least}.",
                 "{n} 个类别；{most}的文档数是{least}的 {ratio} 倍。"),
