@@ -80,7 +80,7 @@ class Language(Step[LanguageConfig]):
         outcome = Outcome()
         for document in documents:
             text, out = self._wanted_paragraphs(document.text) if self._chooses_paragraphs else (document.text, 0)
-            scores = languages_of(text)
+            scores = languages_of(text or document.text)
             language, score = next(iter(scores.items()), ("unknown", 0.0))
             outcome.findings[f"documents_in_{language}"] += 1
             if reason := self._against(text, scores):
