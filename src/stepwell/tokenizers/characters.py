@@ -28,7 +28,7 @@ def train_characters(texts: Iterable[str], config: CharacterConfig) -> Tokenizer
     Returns:
         The tokenizer; its `vocab_size` is smaller than asked for where the texts have fewer characters.
     """
-    known = known_characters(texts, coverage=config.character_coverage, at_most=config.vocab_size - config.base_size)
+    known = known_characters(texts, coverage=config.character_coverage)[: config.vocab_size - config.base_size]
     vocab = {token: n for n, token in enumerate([*base_tokens(config), *known])}
     unknown = None if config.byte_fallback else UNKNOWN
     backend = tokenizers.Tokenizer(models.BPE(vocab, [], unk_token=unknown, byte_fallback=config.byte_fallback))

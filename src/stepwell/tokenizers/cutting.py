@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import tokenizers
@@ -117,15 +117,12 @@ def at_rare(texts: Iterable[str], known: Collection[str]) -> Iterator[str]:
     return (rare.sub(CUT, text) for text in texts)
 
 
-def known_characters(
-    texts: Iterable[str], *, coverage: float, at_most: int, always: Iterable[str] = ()
-) -> dict[str, int]:
-    """The characters that a vocabulary knows, with how often the texts have them, the most frequent first.
+def known_characters(texts: Iterable[str], *, coverage: float, always: Collection[str] = ()) -> list[str]:
+    """The characters that a vocabulary knows: those of `always`, then the others, the most frequent first.
 
     Args:
         texts: to be counted.
         coverage: share of all characters that are to be known, in (0, 1].
-        at_most: so many, those of `always` aside.
         always: characters that are known in any case.
     """
     counts = Counter[str]()
@@ -133,10 +130,37 @@ def known_characters(
         counts.update(text)
     del counts[CUT]
     wanted, covered = coverage * counts.total(), 0
-    known: dict[str, int] = {}
+    known = sorted(set(always))
     for letter, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])):
-        if covered >= wanted or len(known) >= at_most:
+        if covered >= wanted:
             break
-        known[letter] = count
+        known += [] if letter in always else [letter]
         covered += count
-    return known | {letter: counts[letter] for letter in sorted(set(always) - known.keys())}
+    return known
+
+
+def learn_in_room(
+    known: Sequence[str], *, first: int, room: int, each: int, learn: Callable[[Sequence[str]], list[str]]
+) -> tuple[list[str], list[str]]:
+    """Share the room of a vocabulary between characters and what is learned of them.
+
+    What is learned has half of the room, if there is so much of it: with a larger vocabulary than the texts give, all
+    of both is in it, and asking for the size that was reached gives the same size again.
+
+    Args:
+        known: characters, the most important first.
+        first: so many of them are in the vocabulary in any case.
+        room: ids for both.
+        each: ids that a character takes.
+        learn: from characters to what is learned, in the order in which it is wanted; at most what is left of the room.
+
+    Returns:
+        The characters and what was learned, together within the room.
+    """
+    some = max(first, room // (2 * each))
+    if some >= len(known):
+        return list(known), learn(known)
+    learned = learn(known[:some])
+    if each * len(known) + len(learned) < room:
+        return list(known), learn(known)
+    return list(known[: (room - len(learned)) // each]), learned

@@ -34,7 +34,7 @@ ROUNDS = 2
 """Of estimating before each dropping."""
 
 RARE = 0.5
-"""A piece that is expected less often is dropped; a character counts as if it were expected so often."""
+"""A piece that is expected less often counts as if it were expected so often."""
 
 SMALLEST = 1e-9
 """Probability of a piece, at least: LONGEST_WORD of them still make a number above zero."""
@@ -46,7 +46,7 @@ def learn_pieces(words: Mapping[str, int], characters: Collection[str], size: in
     Args:
         words: how often each occurs; all of their characters are in `characters`.
         characters: they are pieces in any case.
-        size: how many pieces there are to be, characters included.
+        size: how many pieces there are to be, characters included; not fewer than these.
 
     Returns:
         Piece -> natural logarithm of its probability; fewer pieces where the words do not give more.
@@ -55,23 +55,18 @@ def learn_pieces(words: Mapping[str, int], characters: Collection[str], size: in
         return {}
     corpus = _Corpus(words, characters)
     seeds = corpus.choose(SEEDS * max(0, size - len(characters)))
-    edges = _Edges(corpus, seeds)
-    probabilities = np.full(len(seeds), 1.0 / max(1, len(seeds)))
+    probabilities = np.full(len(seeds), 1.0 / len(seeds))
     while True:
+        edges = _Edges(corpus, seeds)
         for _ in range(ROUNDS):
             expected = edges.expected(probabilities)
             probabilities = _estimate(expected)
-        kept = seeds.is_single | (expected >= RARE)
-        excess = int(kept.sum()) - size
-        if excess > 0:
-            may_go = np.flatnonzero(kept & ~seeds.is_single)
-            least_first = may_go[np.argsort(_loss(seeds, probabilities, expected)[may_go], kind="stable")]
-            kept[least_first[: min(excess, int((1 - SHRINKING) * kept.sum()) + 1)]] = False
-        if kept.all():
-            break
+        if len(seeds) <= size:
+            return dict(zip(seeds.texts(corpus), np.log(probabilities).tolist(), strict=True))
+        least_first = np.argsort(_loss(seeds, probabilities, expected), kind="stable")
+        kept = np.ones(len(seeds), dtype=bool)
+        kept[least_first[: len(seeds) - max(size, int(SHRINKING * len(seeds)))]] = False
         seeds, probabilities = seeds.only(kept), probabilities[kept]
-        edges = _Edges(corpus, seeds)
-    return dict(zip(seeds.texts(corpus), np.log(probabilities).tolist(), strict=True))
 
 
 def _estimate(expected: Floats) -> Floats:

@@ -31,11 +31,6 @@ MOST_CHARACTERS = 2_000_000
 """Of a text to learn from where that takes long: a unigram model, and pieces that go over several words."""
 
 
-SHARE_ROOM = ("unigram", "wordpiece")
-"""Kinds in which characters and pieces share the room there is. Where a text does not fill it, they are trained for the
-size that was reached until it is, so that asking for that size gives the same tokenizer again."""
-
-
 def train_tokenizer(texts: Iterable[str], config: TrainedConfig | PretrainedTokenizerConfig) -> Tokenizer:
     """Learn a tokenizer from texts; the same texts give the same tokenizer.
 
@@ -57,9 +52,4 @@ def train_tokenizer(texts: Iterable[str], config: TrainedConfig | PretrainedToke
     if config.kind == "unigram" or getattr(config, "pre_tokenizer", None) == "none":
         texts = list(texts)
         texts = texts[:: -(-sum(map(len, texts)) // MOST_CHARACTERS) or 1]
-    if config.kind not in SHARE_ROOM:
-        return TRAINERS[config.kind](texts, config)
-    texts = list(texts)
-    while (tokenizer := TRAINERS[config.kind](texts, config)).vocab_size < config.vocab_size:
-        config = config.model_copy(update={"vocab_size": tokenizer.vocab_size})
-    return tokenizer
+    return TRAINERS[config.kind](texts, config)

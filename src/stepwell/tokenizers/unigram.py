@@ -7,14 +7,14 @@ is written as its bytes, or is `<unk>`. This file leaves out the learning itself
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import tokenizers
 from tokenizers import models, pre_tokenizers
 
 from stepwell.tokenizers.characters import base_tokens, decoder_of
 from stepwell.tokenizers.config import UNKNOWN, UnigramConfig
-from stepwell.tokenizers.cutting import CUT, at_rare, at_words, cuts_of, known_characters
+from stepwell.tokenizers.cutting import CUT, at_rare, at_words, cuts_of, known_characters, learn_in_room
 from stepwell.tokenizers.encoders import HARDLY_EVER
 from stepwell.tokenizers.piece_search import learn_pieces
 from stepwell.tokenizers.tokenizer import Tokenizer
@@ -26,7 +26,7 @@ DIGITS = 6
 def train_unigram(texts: Iterable[str], config: UnigramConfig) -> Tokenizer:
     """Learn a unigram model from texts; the same texts give the same tokenizer.
 
-    At most half of what is learned are characters, so that there is room for longer pieces.
+    At least half of the room is for pieces of several characters, if the texts give so many.
 
     Args:
         texts: the documents of the train split, held in memory.
@@ -41,24 +41,33 @@ def train_unigram(texts: Iterable[str], config: UnigramConfig) -> Tokenizer:
     texts = list(at_words(texts, config))
     base = base_tokens(config)
     room = config.vocab_size - len(base)
-    known = known_characters(
-        texts,
-        coverage=config.character_coverage,
-        at_most=(config.vocab_size - config.base_size) // 2,
-        always=config.own_characters,
-    )
-    cuts = pre_tokenizers.Sequence(cuts_of(config))
-    words = Counter[str]()
-    for text in at_rare(texts, known):
-        for part in text.split(CUT):
-            words.update(word for word, _ in cuts.pre_tokenize_str(part))
-    learned = learn_pieces(words, known, room)
-    best = sorted(((piece, round(score, DIGITS)) for piece, score in learned.items()), key=lambda one: (-one[1], one))
-    vocab = [*((token, HARDLY_EVER) for token in base), *(one for one in best if one[0] not in base)]
+    own = config.own_characters
+    scores: dict[str, float] = {}
+
+    def learn(known: Sequence[str]) -> list[str]:
+        scores.clear()
+        scores.update(learn_pieces(_words(texts, known, config), known, room))
+        return [piece for piece in scores if len(piece) > 1 and piece not in base]
+
+    known = known_characters(texts, coverage=config.character_coverage, always=own)
+    known, learned = learn_in_room(known, first=len(own), room=room, each=1, learn=learn)
+    lowest = min(scores.values(), default=0.0)  # for characters that were too rare to learn with
+    best = sorted((-round(scores.get(piece, lowest), DIGITS), piece) for piece in (*known, *learned))
+    vocab = [*((token, HARDLY_EVER) for token in base), *((piece, -score) for score, piece in best)]
     # The library wants a piece for the unknown; with all bytes there it never comes to that.
     unknown = base.index("<0x00>" if config.byte_fallback else UNKNOWN)
     backend = tokenizers.Tokenizer(models.Unigram(vocab, unknown, config.byte_fallback))
-    backend.pre_tokenizer = cuts
+    backend.pre_tokenizer = pre_tokenizers.Sequence(cuts_of(config))
     backend.decoder = decoder_of(config.byte_fallback)
     backend.add_special_tokens(list(config.every_special_token))
     return Tokenizer(backend)
+
+
+def _words(texts: Iterable[str], known: Sequence[str], config: UnigramConfig) -> Counter[str]:
+    """The words of texts, cut at characters that are not known."""
+    cut = pre_tokenizers.Sequence(cuts_of(config)).pre_tokenize_str
+    words = Counter[str]()
+    for text in at_rare(texts, known):
+        for part in text.split(CUT):
+            words.update(word for word, _ in cut(part))
+    return words

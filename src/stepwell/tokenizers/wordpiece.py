@@ -8,14 +8,14 @@ every Chinese character; a list that is learned here loses nothing of a text. Th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from stepwell.errors import TokenizerError
 from stepwell.tokenizers.config import UNKNOWN, WordPieceConfig
-from stepwell.tokenizers.cutting import at_rare, at_words, cuts_of, known_characters, learner_of, letters
+from stepwell.tokenizers.cutting import at_rare, at_words, cuts_of, known_characters, learn_in_room, learner_of, letters
 from stepwell.tokenizers.spelling import BYTE_OF_LETTER, LONGEST_CHARACTER_BYTES
 from stepwell.tokenizers.tokenizer import Tokenizer
 
@@ -84,23 +84,26 @@ def train_wordpiece(texts: Iterable[str], config: WordPieceConfig) -> Tokenizer:
     Raises:
         TokenizerError: when a library is missing.
     """
-    texts = at_words(texts, config)
-    room = config.vocab_size - config.base_size
-    base = list(config.every_special_token)
-    if config.byte_fallback:
-        base += [*sorted(BYTE_OF_LETTER), *(GOES_ON + letter for letter in sorted(BYTE_OF_LETTER))]
-    else:
-        base.append(UNKNOWN)
-        texts = list(texts)
-        known = known_characters(texts, coverage=config.character_coverage, at_most=room // 4)
-        base += [form for letter in known for form in (letter, GOES_ON + letter)]
-        texts = at_rare(texts, known) if known else []
+    texts = list(at_words(texts, config))
     cuts = [
         *cuts_of(config),
         pre_tokenizers.Split("#", behavior="isolated"),
         pre_tokenizers.FixedLength(length=LONGEST_WORD),
     ]
-    tokens = [*base, *_learn(texts, cuts, config, base)][: config.vocab_size]
+    base = list(config.every_special_token)
+    if config.byte_fallback:
+        base += _forms(sorted(BYTE_OF_LETTER))
+        tokens = [*base, *_learn(texts, cuts, config, base)]
+    else:
+        base.append(UNKNOWN)
+
+        def learn(known: Sequence[str]) -> list[str]:
+            return _learn(at_rare(texts, known), cuts, config, [*base, *_forms(known)]) if known else []
+
+        known = known_characters(texts, coverage=config.character_coverage)
+        room = config.vocab_size - config.base_size
+        known, learned = learn_in_room(known, first=0, room=room, each=2, learn=learn)
+        tokens = [*base, *_forms(known), *learned]
     backend = tokenizers.Tokenizer(
         models.WordPiece(
             {token: n for n, token in enumerate(tokens)},
@@ -114,6 +117,11 @@ def train_wordpiece(texts: Iterable[str], config: WordPieceConfig) -> Tokenizer:
     backend.decoder = decoders.Sequence([unmarked, decoders.ByteLevel() if config.byte_fallback else decoders.Fuse()])
     backend.add_special_tokens(list(config.every_special_token))
     return Tokenizer(backend)
+
+
+def _forms(letters: Sequence[str]) -> list[str]:
+    """Letters as they begin a word, and as they go on with one."""
+    return [*letters, *(GOES_ON + letter for letter in letters)]
 
 
 def _learn(

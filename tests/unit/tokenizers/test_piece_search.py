@@ -123,9 +123,8 @@ def test_digamma():
 
 
 def test_a_frequent_word_is_a_piece_though_no_other_word_has_it():
-    pieces = learn_pieces({"lantern": 100, "gate": 80, "xy": 1}, set("lanterngatexy"), 13)
-    assert {"lantern", "gate"} <= pieces.keys()
-    assert len(pieces) == 9 + 2
+    pieces = learn_pieces({"lantern": 100, "gate": 80, "xy": 1}, set("lanterngatexy"), 11)
+    assert {piece for piece in pieces if len(piece) > 1} == {"lantern", "gate"}
     assert sum(math.exp(score) for score in pieces.values()) == pytest.approx(1, abs=0.05)
 
 

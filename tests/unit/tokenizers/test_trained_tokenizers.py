@@ -156,6 +156,19 @@ def test_the_vocabulary_is_never_larger_than_asked_for(make, kind):
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "word"])
+@pytest.mark.parametrize("byte_fallback", [True, False])
+@pytest.mark.parametrize("num_bytes", [300, 3_000])
+def test_asking_for_the_size_that_was_reached_gives_it_again(kind, byte_fallback, num_bytes, small_text):
+    """A recipe says the size that a small text gave, and whoever repeats the run must get as many tokens."""
+    text = small_text("mixed", num_bytes) + "".join(map(chr, range(0x4E00, 0x4E00 + 200)))  # many characters, no words
+    cls = (KINDS | {"word": WordLevelConfig})[kind]
+    settings = {"byte_fallback": byte_fallback} if "byte_fallback" in cls.model_fields else {}
+    for asked in (1000, 5_000, 50_000):
+        reached = train_tokenizer([text], cls(vocab_size=asked, **settings)).vocab_size
+        assert train_tokenizer([text], cls(vocab_size=reached, **settings)).vocab_size == reached <= asked
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "word"])
 def test_nothing_to_learn_from(kind):
     tokenizer = train_tokenizer([], (KINDS | {"word": WordLevelConfig})[kind](vocab_size=1000))
     assert tokenizer.decode(tokenizer.encode("井 x")) == ("井 x" if kind != "word" else "<unk> <unk>")
@@ -186,6 +199,17 @@ def test_chinese_characters_stand_alone(make, kind):
 
     assert longest("characters") == 1
     assert longest("runs") > 1
+
+
+@pytest.mark.parametrize("kind", ["unigram", "wordpiece"])
+def test_characters_leave_room_for_pieces(kind, small_text):
+    """With more characters than the vocabulary can hold, half of it is for pieces all the same."""
+    text = small_text("mixed", 6_000) + "".join(map(chr, range(0x4E00, 0x4E00 + 600)))
+    config = KINDS[kind](vocab_size=400, byte_fallback=False, character_coverage=1.0)
+    tokenizer = train_tokenizer([text], config)
+    lengths = [len(tokenizer.token(n).removeprefix("##")) for n in range(config.base_size, tokenizer.vocab_size)]
+    assert tokenizer.vocab_size == 400
+    assert 150 < sum(length > 1 for length in lengths) <= 201
 
 
 @pytest.mark.parametrize("kind", PIECES)
