@@ -21,7 +21,7 @@ _ISSUED = re.compile(
     r"|gh[pousr]_[0-9A-Za-z]{30,255}|github_pat_[0-9A-Za-z_]{22,255}"  # GitHub
     r"|glpat-[0-9A-Za-z_\-]{20,64}"  # GitLab
     r"|sk-(?:proj-|svcacct-|admin-|ant-(?:api|admin)[0-9]{2}-|or-v1-)?[0-9A-Za-z_\-]{20,255}"  # OpenAI, Anthropic
-    r"|xox[abeoprs]-[0-9A-Za-z\-]{10,255}|xapp-[0-9]-[0-9A-Za-z\-]{20,255}"  # Slack
+    r"|xox[abeoprs]-[0-9A-Za-z\-]{12,255}|xapp-[0-9]-[0-9A-Za-z\-]{20,255}"  # Slack
     r"|AIza[0-9A-Za-z_\-]{35}|ya29\.[0-9A-Za-z_\-]{20,255}"  # Google
     r"|[prs]k_(?:live|test)_[0-9A-Za-z]{16,255}|whsec_[0-9A-Za-z]{24,64}"  # Stripe
     r"|hf_[0-9A-Za-z]{30,64}"  # Hugging Face
@@ -31,7 +31,7 @@ _ISSUED = re.compile(
     r"|dop_v1_[0-9a-f]{64}|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}"  # DigitalOcean, Shopify
     r"|LTAI[0-9A-Za-z]{12,26}|AKID[0-9A-Za-z]{13,40}"  # Alibaba Cloud, Tencent Cloud
     r"|[0-9]{8,10}:AA[0-9A-Za-z_\-]{33}"  # Telegram
-    r"|eyJ[0-9A-Za-z_\-]{8,}+\.eyJ[0-9A-Za-z_\-]{4,}+\.[0-9A-Za-z_\-]*+"  # JSON Web Token (RFC 7519)
+    r"|eyJ[0-9A-Za-z_\-]{13,}+\.eyJ[0-9A-Za-z_\-]{4,}+\.[0-9A-Za-z_\-]*+"  # JSON Web Token (RFC 7519)
     r")(?![0-9A-Za-z])"
 )
 _SLACK_HOOK = re.compile(r"hooks\.slack\.com/(?:services|workflows)/([0-9A-Za-z/_]{20,120})")
