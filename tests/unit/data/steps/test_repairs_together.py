@@ -13,6 +13,7 @@ from stepwell.data.engines import Engine
 from stepwell.data.prepare import PreparedText
 
 FRENCH = "Les gens du village viennent chaque matin au puits pour chercher de l'eau et parler du temps qu'il fait."
+NAMES = ["Marie", "Jean", "Pierre", "Louise", "Claire", "Paul", "Jeanne", "Henri", "Lucie", "Marcel", "Odile", "Gaston"]
 STEPS: list[Any] = [
     "clean",
     "boilerplate",
@@ -34,7 +35,7 @@ def folder(tmp_path: Path, small_text: Any) -> Path:
                 if number % 5 == 0:
                     text = text.encode().decode("latin-1")
                 if number % 7 == 0:
-                    text = f"{text}\n{FRENCH}"
+                    text = f"{text}\n{FRENCH} {NAMES[number % len(NAMES)]}"  # no line is boilerplate
                 if number % 50 == 1:
                     text = FRENCH
                 file.write(json.dumps({"text": text}) + "\n")
