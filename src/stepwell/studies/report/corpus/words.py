@@ -138,7 +138,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "other columns": ("Other columns whose values are few", "其他取值较少的列"),
     "label column": ("Column {name}", "列 {name}"),
     "classes": ("{n} classes; {most} has {ratio} times the documents of {least}.",
-                "{n} 个类别；{most}的文档数是{least}的 {ratio} 倍。"),
+                "{n} 个类别；“{most}”的文档数是“{least}”的 {ratio} 倍。"),
     "class": ("Class", "类别"),
     "problems lead": ("What was skipped, replaced or not understood.", "跳过、替换或无法理解的内容。"),
     "footer": (
