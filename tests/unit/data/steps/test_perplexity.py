@@ -95,6 +95,19 @@ def test_a_small_sample_is_the_same_however_it_is_cut(corpus):
     assert digests == sorted(digests)
     assert whole.halves.tolist() == [half_of(digest) for digest in digests]
     assert len(whole.first(1)[0]) == 1
+    assert len(sample_of([look_at(corpus, 1)], 1).texts) == 1  # a text may be larger than the sample
+
+
+def test_what_is_held_out_is_not_learned_from(corpus):
+    seen = step().look(corpus)
+    assert len(seen["sizes"]) == len({one.text for one in corpus if one.split == "train"})
+
+
+def test_shares_are_taken_of_each_script(small_text):
+    """Chinese is as much easier or harder by the byte as it may be."""
+    several = documents(rows(small_text, "en", 100), "en") + documents(rows(small_text, "zh", 100), "zh")
+    dropped = [one.source for one, _ in through(step(drop_highest_ratio=0.2), several).dropped]
+    assert (dropped.count("en"), dropped.count("zh")) == (19, 19)
 
 
 def test_no_text_is_judged_by_a_model_that_saw_it(small_text):

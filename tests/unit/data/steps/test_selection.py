@@ -60,6 +60,17 @@ def test_shards_change_nothing(corpus, small_text, tmp_path: Path):
     assert several.dropped == one.dropped
 
 
+def test_the_corpus_gives_as_much_as_the_target(corpus, small_text, tmp_path: Path):
+    """To each of the two models of its halves."""
+    target = tmp_path / "target.txt"
+    target.write_text(small_text("en", 11_000), encoding="utf-8")
+    step = Selection(SelectionConfig(target=str(target)), Surroundings())
+    known = next(iter(step.join([step.look(corpus)]).known))
+    assert known["target_sizes"].sum() == pytest.approx(11_000, rel=0.1)
+    assert 18_000 < known["corpus_sizes"].sum() <= 2 * known["target_sizes"].sum()
+    assert 0.3 < known["corpus_halves"].mean() < 0.7
+
+
 def test_all_of_it(corpus, small_text, tmp_path: Path):
     target = tmp_path / "target.txt"
     target.write_text(small_text("en", 12_000), encoding="utf-8")

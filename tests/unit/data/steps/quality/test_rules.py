@@ -179,6 +179,16 @@ def test_a_wiki_spells_chinese_names_with_brackets():
     assert reason(ENGLISH + "-{x}-", rules=["curly_bracket"]) == "curly_bracket"
 
 
+def test_the_ellipsis_of_chinese_is_one():
+    """Two characters wide; and a line is prose though its last mark is left out."""
+    text = CHINESE.replace("，", "……", 6)
+    few = {"rules": ["too_many_ellipses"], "max_ellipses_per_word": 7 / 85}
+    assert reason(text, **few) is None
+    assert reason(text.replace("……", "…。…"), **few) == "too_many_ellipses"
+    assert reason(CHINESE[:-1], rules=["few_ended_lines"]) is None
+    assert reason(CHINESE.split("。")[0], rules=["few_ended_lines"]) == "few_ended_lines"
+
+
 def test_signs_as_words_as_datatrove_has_it():
     text = ENGLISH.replace(" the ", " , ; the , ")
     assert reason(text, rules=["too_few_alphabetic_words"]) is None
@@ -236,6 +246,14 @@ def test_a_book_loses_its_bad_passages_only(small_text):
     assert reason(book, rules=["too_few_alphabetic_words"], passage_bytes=None) == "too_few_alphabetic_words"
     whole = judge(chapter * 3, rules=["too_many_words"])
     assert [one.text for one in whole.kept] == [chapter * 3]  # what is good all through is not cut
+
+
+def test_a_book_loses_its_bad_lines(small_text):
+    chapter = small_text("en", 20_000).strip()
+    outcome = judge(f"{chapter}\n\nRead more\n\n{chapter}", rules=["line_not_ended"], passage_bytes=4096)
+    assert "Read more" not in "".join(one.text for one in outcome.kept)
+    assert sum(one.text.count(".") for one in outcome.kept) == 2 * chapter.count(".")
+    assert outcome.changed == {"line_not_ended": 1}
 
 
 REAL = {
