@@ -175,3 +175,21 @@ def test_patterns_find_what_the_shell_would(notes: Path, monkeypatch) -> None:
     assert [one.name for one in found] == ["a.txt", "deep/er/c.jsonl.gz"]
     assert [one.name for one in find_inputs([".*.txt"], print)] == [".hidden.txt"]
     assert [one.name for one in find_inputs(["[ab].*"], print)] == ["a.txt", "b.md"]
+    assert [Path(one.name).name for one in find_inputs(["d*/../b.md"], print)] == ["b.md"]
+    (notes / "deep" / ".more").mkdir()
+    (notes / "deep" / ".more" / "x.txt").write_text("x", encoding="utf-8")
+    assert [one.name for one in find_inputs(["*/.more/*.txt"], print)] == ["deep/.more/x.txt"]
+
+
+def test_a_folder_that_cannot_be_listed_is_told(notes: Path, monkeypatch) -> None:
+    before = os.scandir
+
+    def scandir(path: str) -> object:
+        if str(path).endswith("er"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return before(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found, reports = names(notes, str(notes))
+    assert found == ["a.txt", "b.md"]
+    assert f"{notes}/deep/er: cannot be listed (Permission denied); passed over" in reports

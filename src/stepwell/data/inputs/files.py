@@ -94,10 +94,16 @@ class FileInput:
         if self.seen is not None and now != self.seen:
             raise DataError(
                 f"{self.path}: changed while it was read",
-                got="it is gone" if now is None else f"{self.seen[0]:,} bytes before, {now[0]:,} now",
+                got=_difference(self.seen, now),
                 wanted="text that stays as it is",
                 do="wait until it is written, or read a copy",
             )
+
+
+def _difference(before: tuple[int, int], now: tuple[int, int] | None) -> str:
+    if now is None:
+        return "it is gone"
+    return "it was written to" if before[0] == now[0] else f"{before[0]:,} bytes before, {now[0]:,} now"
 
 
 def _look(path: Path) -> tuple[int, int] | None:

@@ -76,7 +76,7 @@ def _matches(source: str, pattern: Path, report: Callable[[str], None]) -> list[
     root = base.resolve()
     found: dict[Path, None] = {}
     for match in sorted(base.glob(inside)) if base.is_dir() else []:
-        if any(part.startswith(".") for part in match.relative_to(base).parts) and "." not in inside[:1]:
+        if _is_hidden(match.relative_to(base)) and not _is_hidden(Path(inside)):
             continue
         if match.is_dir() and (not match.is_symlink() or match.resolve().is_relative_to(root)):
             found.update(dict.fromkeys(_walk(match, root, report)))
@@ -89,9 +89,17 @@ def _matches(source: str, pattern: Path, report: Callable[[str], None]) -> list[
     return list(found)
 
 
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") and part != ".." for part in path.parts)
+
+
 def _walk(folder: Path, root: Path, report: Callable[[str], None]) -> Iterator[Path]:
     """Files under a folder; links are followed within `root`."""
-    for here, folders, files in os.walk(folder):
+
+    def tell(error: OSError) -> None:
+        report(f"{error.filename}: cannot be listed ({error.strerror}); passed over")
+
+    for here, folders, files in os.walk(folder, onerror=tell):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in folders:
             if (link := Path(here, name)).is_symlink():

@@ -192,6 +192,7 @@ def read_parquet(content: Content, reading: Reading) -> Iterator[Text]:
                     not_utf8 += bad
                 for row in rows:
                     yield from tally.text(row[column], row)
+                del rows  # before the next ones are made
             if not_utf8:
                 reading.report(f"{content.name}: {not_utf8:,} values are not UTF-8; replaced")
     except pyarrow.ArrowException as error:
