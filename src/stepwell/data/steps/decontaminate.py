@@ -7,7 +7,7 @@ recipe says otherwise. This file leaves out near duplicates, which are best drop
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -63,11 +63,18 @@ class Decontaminate(Step[DecontaminateConfig]):
         return seen_of(documents, groups, self._length)
 
     def join(self, looks: Sequence[Arrays]) -> Joined:
-        """Each shard is told `leaks` (N,): which training documents leak."""
-        everything = _Together(looks, self._benchmarks())
+        """Each shard is told `leaks` (N,): which training documents leak.
+
+        Raises:
+            DataError: when there are leaks and these are an error, or when a benchmark cannot be read.
+        """
+        problems: list[str] = []
+        everything = _Together(looks, self._benchmarks(problems.append))
         leaks = find_leaks(everything, self.config.common_documents)
         leaking = [counts >= self.config.least_ngrams for counts in leaks.training]
         findings = self._findings(everything, leaks, sum(int(one.sum()) for one in leaking))
+        if problems:
+            findings["benchmark_problems"] = problems[:SHOWN]
         if findings["leaking_documents"] and self.config.action == "error":
             raise self._error(findings)
         return Joined([{"leaks": one} for one in leaking[: len(looks)]], findings)
@@ -90,21 +97,22 @@ class Decontaminate(Step[DecontaminateConfig]):
     def _groups(self) -> list[str]:
         return ["training", "validation", "test", *self.config.benchmarks]
 
-    def _benchmarks(self) -> list[Arrays]:
+    def _benchmarks(self, report: Callable[[str], None]) -> list[Arrays]:
         """What is seen of the benchmarks, one after the other."""
         seen = []
         for number, source in enumerate(self.config.benchmarks, start=3):
-            documents = list(_texts_of(source, self.config.benchmark_column))
+            documents = list(_texts_of(source, self.config.benchmark_column, report))
             seen.append(seen_of(documents, [number] * len(documents), self._length))
         return seen
 
     def _findings(self, looks: Sequence[Arrays], leaks: Leaks, leaking: int) -> dict[str, Any]:
-        sizes, leaked = np.zeros((2, len(self._groups)), np.int64)
+        sizes, leaked, too_short = np.zeros((3, len(self._groups)), np.int64)
         ngrams, shared = np.zeros((2, len(self._groups)), np.int64)
         for look, held_out in zip(looks, leaks.held_out, strict=True):
             groups = look["groups"]
             sizes += np.bincount(groups, minlength=len(sizes))
             leaked += np.bincount(groups[held_out > 0], minlength=len(sizes))
+            too_short += np.bincount(groups[look["counts"] == 0], minlength=len(sizes))
             np.add.at(ngrams, groups, look["counts"])
             np.add.at(shared, groups, held_out)
         examples = worst_leaks(looks, leaks, self._length, SHOWN)
@@ -118,9 +126,10 @@ class Decontaminate(Step[DecontaminateConfig]):
                     "leaked_documents": int(leaked[group]),
                     "leaked_ratio": _ratio(leaked[group], sizes[group]),
                     "leaked_ngrams_ratio": _ratio(shared[group], ngrams[group]),
+                    "too_short_documents": int(too_short[group]),
                 }
                 for group, name in enumerate(self._groups)
-                if group != TRAINING and sizes[group]
+                if group != TRAINING and (sizes[group] or name in self.config.benchmarks)
             },
             "examples": [
                 {
@@ -131,6 +140,7 @@ class Decontaminate(Step[DecontaminateConfig]):
                     "passage": one.passage,
                 }
                 for one in examples
+                if one.ngrams >= self.config.least_ngrams
             ],
         }
 
@@ -171,12 +181,12 @@ class _Together(Sequence[Arrays]):
         return self._looks[index] if index < len(self._looks) else self._more[index - len(self._looks)]
 
 
-def _texts_of(source: str, column: str | None) -> Iterator[Document]:
+def _texts_of(source: str, column: str | None, report: Callable[[str], None]) -> Iterator[Document]:
     from stepwell.data.inputs.reading import Reading
     from stepwell.data.inputs.sources import find_inputs
 
-    reading = Reading(column, "replace", lambda problem: None)
-    for one in find_inputs([source], lambda problem: None):
+    reading = Reading(column, "replace", report)
+    for one in find_inputs([source], report):
         for text in one.read(reading):
             yield Document(normalize("".join(text.blocks), "NFC"), source, is_row=text.is_row)
 

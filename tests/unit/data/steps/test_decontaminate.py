@@ -61,8 +61,12 @@ def test_a_leaked_line_is_found_in_the_middle_of_a_document() -> None:
     assert findings["leaking_documents"] == 1
     assert findings["leaking_ratio"] == 0.5
     assert findings["held_out"]["validation"] == {
-        "documents": 1, "leaked_documents": 1, "leaked_ratio": 1.0, "leaked_ngrams_ratio": round(6 / 7, 6)
-    }  # fmt: skip
+        "documents": 1,
+        "leaked_documents": 1,
+        "leaked_ratio": 1.0,
+        "leaked_ngrams_ratio": round(6 / 7, 6),
+        "too_short_documents": 0,
+    }
     assert findings["held_out"]["test"]["leaked_documents"] == 0
     assert findings["examples"] == [
         {"source": "train.txt", "ngrams": 6, "of": "validation", "held_out_source": "validation.txt", "passage": LINE}
@@ -106,7 +110,9 @@ def test_how_much_is_a_leak(line: str, units: int, dropped: int) -> None:
 def test_least_ngrams() -> None:
     documents = corpus_of([" ".join(LINE.split()[:14]) + " or not", LINE], [], [LINE])
     assert len(run(documents, least_ngrams=2)[0].dropped) == 2
-    assert dropped_of(run(documents, least_ngrams=3)[0]) == [LINE]
+    outcome, findings = run(documents, least_ngrams=3)
+    assert dropped_of(outcome) == [LINE]
+    assert [one["ngrams"] for one in findings["examples"]] == [6]
 
 
 def test_common_phrases_may_be_let_be() -> None:
@@ -161,9 +167,19 @@ def test_benchmarks_are_read_by_rows(tmp_path: Path) -> None:
     assert dropped_of(outcome) == [f"It says: {ZH_LINE}"]
     assert findings["held_out"][benchmarks[0]]["documents"] == 4
     assert findings["held_out"][benchmarks[0]]["leaked_documents"] == 1
+    assert findings["held_out"][benchmarks[0]]["too_short_documents"] == 2
     assert findings["held_out"][benchmarks[1]]["leaked_ratio"] == 0.0
     assert findings["examples"][0]["of"] == findings["examples"][0]["held_out_source"] == benchmarks[0]
     assert DecontaminateConfig(benchmarks=benchmarks).reads() == benchmarks
+
+
+def test_what_is_wrong_with_a_benchmark_is_told(tmp_path: Path) -> None:
+    quiz = tmp_path / "quiz.jsonl"
+    quiz.write_text(f'{{"text": "{LINE}"}}\n' * 200 + '{"text": \n', encoding="utf-8")
+    outcome, findings = run(corpus_of([f"{LINE}."], ["held out"]), benchmarks=str(quiz))
+    assert len(outcome.dropped) == 1
+    assert len(findings["benchmark_problems"]) == 1
+    assert "quiz.jsonl" in findings["benchmark_problems"][0]
 
 
 def plain_ngrams(text: str, length: int) -> set[tuple[str, ...]]:

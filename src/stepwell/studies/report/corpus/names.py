@@ -175,6 +175,8 @@ NAMES = {
     "leaked_documents": Words("of these in training text", "其中出现在训练文本"),
     "leaked_ratio": Words("share", "占比"),
     "leaked_ngrams_ratio": Words("share of n-grams", "n 元组占比"),
+    "too_short_documents": Words("too short to tell", "过短无法判断"),
+    "benchmark_problems": Words("problems with benchmarks", "基准数据的问题"),
     "ngrams": Words("n-grams", "n 元组"),
     "of": Words("of", "属于"),
     "passage": Words("passage", "段落"),
