@@ -94,12 +94,12 @@ class Perplexity(Step[PerplexityConfig]):
         scores = model_in(known, "model", config.order)(documents)
         scripts = np.array([is_chinese(text) for text in sample.texts], np.int64)
         limits = np.array([self._limits(scores[scripts == script]) for script in range(len(SCRIPTS))])
-        findings = {
-            f"{name}_{script}": round(float(limit), 4)
-            for script, both in zip(SCRIPTS, limits, strict=True)
-            for name, limit in zip(("min_bits_per_byte", "max_bits_per_byte"), both, strict=True)
-            if np.isfinite(limit)
-        }
+        findings: dict[str, float] = {}
+        for number, (script, both) in enumerate(zip(SCRIPTS, limits.tolist(), strict=True)):
+            if (scripts == number).any():
+                median = float(np.median(scores[scripts == number]))
+                told = {"min_bits_per_byte": both[0], "median_bits_per_byte": median, "max_bits_per_byte": both[1]}
+                findings |= {f"{name}_{script}": round(one, 4) for name, one in told.items() if np.isfinite(one)}
         return Joined([known | {"limits": limits}] * len(looks), findings)
 
     def _limits(self, scores: NDArray[np.float64]) -> tuple[float, float]:
