@@ -153,12 +153,25 @@ def _gbk_of_latin_1(text: str) -> str:
 
 
 def _as_gbk(line: str) -> str | None:
-    """What a line is if it was GBK; None if it cannot be."""
+    """What a line is if it was GBK; None if it cannot be, or was UTF-8."""
     if line.isascii() or len(_HIGH.findall(line)) < max(2, _SMALLEST_SHARE * len(line)):
         return None
-    for encoding in ("latin-1", "cp1252"):
+    import ftfy.bad_codecs  # makes Windows-1252 known with controls in its gaps
+
+    ftfy.bad_codecs.ok()
+    for encoding in ("latin-1", "sloppy-windows-1252"):
         try:
-            return line.encode(encoding).decode("gbk")
+            data = line.encode(encoding)
+            fixed = data.decode("gbk")
         except UnicodeError:
             continue
+        return None if _is_utf_8(data) else fixed
     return None
+
+
+def _is_utf_8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -129,6 +129,11 @@ def test_gbk_read_as_latin_1(text: str) -> None:
     assert repaired(text.encode("gbk").decode("cp1252", "replace")) == text
 
 
+def test_greek_in_utf_8_is_not_taken_for_gbk() -> None:
+    for text in ("Ελλάδα", "ok Ελλάδα ½\nnext", "Привет Ελλάδα 😀"):
+        assert repaired(misread(text, "sloppy-windows-1252")) == text
+
+
 def test_gbk_in_english() -> None:
     english = "It’s a “café” – naïve — or £5…"
     assert repaired(english.encode("gbk", "ignore").decode("latin-1")) == english.replace("ï", "").replace("£", "")
