@@ -127,11 +127,6 @@ def test_names_come_from_a_function_and_give_way_to_other_kinds(monkeypatch) -> 
     assert masked("Write to a@b.com. Or not.", names=names) == "Write to <EMAIL><NAME> Or not<NAME>"
 
 
-def test_names_in_chinese_come_from_rjieba() -> None:
-    text = "昨天王小明和李红梅去了北京，电话13800138000。"
-    assert masked(text, names={"kind": "rjieba"}) == "昨天<NAME>和<NAME>去了北京，电话<PHONE>。"
-
-
 def test_names_come_from_spacy(monkeypatch) -> None:
     class Entity:
         def __init__(self, text: str, name: str, label: str) -> None:
