@@ -12,6 +12,7 @@ from stepwell.data.inputs.hub import HubInput
 from stepwell.data.inputs.reading import Reading
 from stepwell.data.inputs.samples import SampleInput
 from stepwell.data.inputs.sources import find_inputs
+from stepwell.errors import DataError
 
 
 @pytest.fixture
@@ -154,6 +155,17 @@ def test_links_that_leave_the_folder_are_told_and_not_followed(linked: Path, pat
     for told, count in TOLD.items():
         if pattern != "/**/*.txt" or not told.startswith("out:"):
             assert sum(f"/{told}" in report for report in reports) == count, (told, reports)
+
+
+@pytest.mark.parametrize("pattern", ["*/*.txt", "o*/s*", "[o]ut/secret.txt", "deep/loop*/out/*"])
+def test_no_pattern_leads_through_a_link_out_of_the_folder(linked: Path, pattern: str) -> None:
+    reports: list[str] = []
+    try:
+        found = find_inputs([f"{linked}/{pattern}"], reports.append)
+    except DataError:
+        found = []
+    assert [one.name for one in found if "secret" in one.name] == []
+    assert any("a link that leaves" in report for report in reports)
 
 
 def test_a_link_that_is_named_is_followed(linked: Path, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def _matches(source: str, pattern: Path, report: Callable[[str], None]) -> list[
     for match in sorted(base.glob(inside)) if base.is_dir() else []:
         if _is_hidden(match.relative_to(base)) and not _is_hidden(Path(inside)):
             continue
-        if match.is_dir() and (not match.is_symlink() or match.resolve().is_relative_to(root)):
+        if match.is_dir() and match.resolve().is_relative_to(root):
             found.update(dict.fromkeys(_walk(match, root, report)))
         elif _stays_inside(match, root, report):
             found[match] = None
@@ -117,7 +117,7 @@ def _stays_inside(path: Path, root: Path, report: Callable[[str], None]) -> bool
     except OSError:
         report(f"{path}: a link to what is not there; passed over")
         return False
-    if path.is_symlink() and not path.resolve().is_relative_to(root):
+    if not path.resolve().is_relative_to(root):
         report(f"{path}: a link that leaves {root}; not followed (name what it points to if you want it)")
         return False
     if not is_file and not path.is_dir():
