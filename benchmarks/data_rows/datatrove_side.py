@@ -70,7 +70,7 @@ def quality(language: str, parts: Parts, folder: Path) -> tuple[list[float], int
         return [
             GopherRepetitionFilter(language=code),
             GopherQualityFilter(language=code),
-            C4QualityFilter(language=code, filter_no_terminal_punct=False),
+            C4QualityFilter(language=code),
             FineWebQualityFilter(language=code),
         ]
 

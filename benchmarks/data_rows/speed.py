@@ -51,14 +51,16 @@ class Pair:
 PAIRS = {
     "clean": Pair({"kind": "clean"}, "clean", "datatrove: ftfy alone, with its defaults"),
     "language": Pair({"kind": "language", "keep": ["en", "zh"]}, "language", "the same model on both sides"),
-    "quality": Pair({"kind": "quality", "rows": "pages", "passage_bytes": None}, "quality",
-                    "Gopher, C4 and FineWeb"),
+    "quality": Pair({"kind": "quality", "rows": "pages", "passage_bytes": None,
+                     "rules": ["gopher", "c4", "c4_lines", "fineweb"]}, "quality",
+                    "Gopher, C4 with its lines, FineWeb; datatrove finds words by spaCy"),
     "duplicates": Pair({"kind": "duplicates"}, "duplicates", "same documents"),
-    "near_duplicates": Pair({"kind": "near_duplicates"}, "near_duplicates", "MinHash of 5-grams"),
+    "near_duplicates": Pair({"kind": "near_duplicates"}, "near_duplicates",
+                            "MinHash of 5-grams; datatrove finds words by spaCy"),
     "protect, e-mail and IP": Pair({"kind": "protect", "kinds": ["email", "ip"]}, "protect", "the same two kinds"),
     "protect, all kinds": Pair({"kind": "protect"}, "protect", "seven kinds beside two", same=False),
     "decontaminate": Pair({"kind": "decontaminate", "action": "drop"}, "decontaminate",
-                          "the same held-out documents"),
+                          "the same held-out documents; datatrove finds words by spaCy"),
 }  # fmt: skip
 
 
