@@ -31,7 +31,7 @@ class Quality(Step[QualityConfig]):
         self._line_rules = [name for name in lines if (name in chosen or "c4_lines" in chosen) and name not in off]
 
     def apply(self, documents: Sequence[Document], known: Arrays | None = None) -> Outcome:
-        """Findings: passages judged as Chinese and as other text, and rows too short to be judged."""
+        """Findings: passages judged as Chinese and as other text, rows too short to be judged, lines taken out by rule."""
         outcome = Outcome()
         for document in documents:
             passages = passages_of(document, self.config.passage_bytes)
@@ -49,7 +49,7 @@ class Quality(Step[QualityConfig]):
             return document
         for name, count in broken.items():
             outcome.changed[name] += 1
-            outcome.findings[f"{name}_lines"] += count
+            outcome.findings[name] += count
         return document.with_text(text)
 
     def _reason(self, document: Document, is_page: bool, out: Outcome) -> str | None:

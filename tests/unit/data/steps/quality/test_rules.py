@@ -218,7 +218,7 @@ def test_a_rule_for_lines(name, language):
     left = bad.partition("[")[0] + bad[-1] if name == "line_citations" else ""
     assert outcome.kept[0].text == f"{lines(language)}\n\n{left}".strip()
     assert outcome.changed == {name: 1}
-    assert outcome.findings[f"{name}_lines"] == 1
+    assert outcome.findings[name] == 1
     assert judge(text, rules=["c4_lines"], without=list(LINE_RULES)).changed == {}
     assert judge(lines(language), rules=["c4_lines"]).changed == {}
     assert set(LINE_RULES) == set(LineRuleName.__args__)
