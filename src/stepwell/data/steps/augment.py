@@ -99,7 +99,7 @@ class Augment(Step[AugmentConfig]):
                     continue
                 texts.add(plain)
                 outcome.kept.append(_marked(document, text, how))
-                outcome.findings[how] += 1
+                outcome.changed[f"made_by_{how}"] += 1
         return outcome
 
     def _tasks(self, place: int, document: Document) -> Iterator[_Task]:

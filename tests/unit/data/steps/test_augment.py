@@ -123,7 +123,7 @@ def test_made_documents_stand_behind_theirs_are_marked_and_take_the_label_along(
     assert [one for one in outcome.kept if "augmented" not in one.columns] == originals
     kinds = Counter(one.columns["augmented"] for one in outcome.kept if "augmented" in one.columns)
     assert set(kinds) == {"dropout", "swap"}
-    assert kinds == {name: outcome.findings[name] for name in kinds}
+    assert outcome.changed == {f"made_by_{how}": count for how, count in kinds.items()}
     assert kinds.total() + outcome.findings["same_as_before"] == 120
     assert min(kinds.values()) > 40
     before = None
@@ -161,7 +161,8 @@ def test_models_translate_there_and_back() -> None:
     outcome = augment([method]).apply(several)
     assert [one.text for one in outcome.kept] == ["Ann is HERE", "to b: ann is here", "x" * 2000]
     assert outcome.kept[1].columns == {"label": 1, "augmented": "back_translation"}
-    assert outcome.findings == {"back_translation": 1, "too_long_for_back_translation": 1}
+    assert outcome.changed == {"made_by_back_translation": 1}
+    assert outcome.findings == {"too_long_for_back_translation": 1}
 
 
 def test_what_comes_back_unchanged_or_empty_is_no_new_document() -> None:
