@@ -31,7 +31,7 @@ class Quality(Step[QualityConfig]):
         self._line_rules = [name for name in lines if (name in chosen or "c4_lines" in chosen) and name not in off]
 
     def apply(self, documents: Sequence[Document], known: Arrays | None = None) -> Outcome:
-        """Findings: passages judged as Chinese and as other text, rows too short to be judged, lines taken out by rule."""
+        """Findings: passages judged as Chinese and as other text, rows too short to be judged, lines taken out."""
         outcome = Outcome()
         for document in documents:
             passages = passages_of(document, self.config.passage_bytes)
