@@ -51,14 +51,20 @@ def drop_words(text: str, ratio: float, chinese: Chinese, draw: random.Random) -
     words = _words(units)
     if len(words) < 2:
         return text
-    out = [place for place in words if draw.random() < ratio] or [draw.choice(words)]
+    out = {place for place in words if draw.random() < ratio} or {draw.choice(words)}
     if len(out) == len(words):
-        out.remove(draw.choice(out))
-    for place in out:
-        units[place] = ""
-        if place + 1 < len(units) and units[place + 1] == " ":
-            units[place + 1] = ""
-    return "".join(units).rstrip() if not text[-1:].isspace() else "".join(units)
+        out.remove(draw.choice(words))
+    kept: list[str] = []
+    swallow = False
+    for place, unit in enumerate(units):  # a word goes with the blank before it, or else the one behind
+        if place in out and kept[-1:] == [" "]:
+            kept.pop()
+        elif place in out or (swallow and unit == " "):
+            swallow = place in out
+        else:
+            swallow = False
+            kept.append(unit)
+    return "".join(kept)
 
 
 def swap_words(text: str, ratio: float, distance: int, chinese: Chinese, draw: random.Random) -> str:

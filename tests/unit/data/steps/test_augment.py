@@ -70,6 +70,8 @@ def test_dropout_leaves_words_out_in_order(text: str, chinese: str) -> None:
         assert set(units_of(short, "characters")) <= set(units_of(text, "characters"))
         assert 0 < len(short) < len(text)
         assert "  " not in short
+        assert " ," not in short
+        assert short == short.strip()
         lengths.append(sum(map(str.isalnum, short)))
     whole = sum(map(str.isalnum, text))
     assert 0.6 * whole < sum(lengths) / len(lengths) < 0.8 * whole
