@@ -32,7 +32,9 @@ _HAN_TOKENS = re.compile(rf"[{HAN}]|[^\W{HAN}]+|\S")
 _PARAGRAPHS = re.compile(r"\n{2,}")
 _CLAUSES = re.compile(r"\w+")
 _LETTER = re.compile(r"[^\W\d_]")
-_ENGLISH_SENTENCES = re.compile(r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\b[A-Z])[.!?]+[\"'”’)\]]*(?=\s)")
+_ENGLISH_SENTENCES = re.compile(
+    r"[.!?](?<!\bMr\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\b[A-Z]\.)[.!?]*[\"'”’)\]]*(?=\s)"
+)
 _CHINESE_MARKS = re.compile(rf"[。！？!?…．｡；;]+|(?<=[{HAN}）)”])\.+")
 
 # The signs that datatrove does not count as words.
