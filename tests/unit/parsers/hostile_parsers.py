@@ -26,11 +26,6 @@ def stuck(data: bytes) -> Iterator[str]:
     yield str(re.match("(a+)+b", "a" * 60))  # in C code, which no Python signal handler interrupts
 
 
-def many(data: bytes) -> Iterator[str]:
-    while True:
-        yield ""
-
-
 def crash(data: bytes) -> Iterator[str]:
     yield "before"
     os.abort()
@@ -66,7 +61,6 @@ PARSERS = {
     "echo": echo,
     "forever": forever,
     "stuck": stuck,
-    "many": many,
     "crash": crash,
     "devour": devour,
     "refuse": refuse,

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from stepwell.parsers import process as worker
-from stepwell.parsers.process import Parsed, ParserProcess
+from stepwell.parsers import process
+from stepwell.parsers.process import CannotBeParsed, Parsed, ParserProcess
 
 LONG = 60.0
 
@@ -26,8 +26,8 @@ def test_it_gives_what_the_parser_gives(child: ParserProcess) -> None:
 
 
 def test_a_parser_that_never_ends(child: ParserProcess) -> None:
-    parsed = child.parse("forever", b"", 0.3)
-    assert parsed == Parsed(["the first part"], "it could not be taken apart within 0.3 seconds")
+    parsed = child.parse("forever", b"", 0.9)
+    assert parsed == Parsed(["the first part"], "it could not be taken apart within 0.9 seconds")
     assert child.parse("echo", b"next", LONG) == Parsed(["next"])
 
 
@@ -35,19 +35,23 @@ def test_a_parser_that_never_comes_back_from_c_code(child: ParserProcess) -> Non
     assert child.parse("stuck", b"", 0.3) == Parsed([], "it could not be taken apart within 0.3 seconds")
 
 
-def test_a_document_with_parts_without_end(child: ParserProcess) -> None:
-    parsed = child.parse("many", b"", 0.02)
-    assert parsed.problem == "it could not be taken apart within 1.2 seconds"
+def test_a_document_as_a_whole_has_a_limit_too(monkeypatch) -> None:
+    assert list(process._timed(iter(["a", "b"]), LONG)) == ["a", "b"]
+    monkeypatch.setattr(process, "MOST_PARTS", -1)
+    parts = process._timed(iter(["a", "b"]), LONG)
+    assert next(parts) == "a"
+    with pytest.raises(CannotBeParsed, match="could not be taken apart within"):
+        next(parts)
 
 
 def test_a_child_that_nobody_waits_for_ends_by_itself(child: ParserProcess) -> None:
     """As when this process is killed: the alarm is the system's, and the end of the questions is the end."""
-    process = child._started()
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.close()
-    assert process.wait(timeout=LONG) == 0
-    process.stdout.close()
+    started = child._started()
+    assert started.stdin is not None
+    assert started.stdout is not None
+    started.stdin.close()
+    assert started.wait(timeout=LONG) == 0
+    started.stdout.close()
 
 
 def test_a_parser_that_crashes(child: ParserProcess) -> None:
@@ -70,7 +74,7 @@ def test_parsers_that_refuse_or_fail(child: ParserProcess) -> None:
 
 
 def test_text_without_end(child: ParserProcess, monkeypatch) -> None:
-    monkeypatch.setattr(worker, "MOST_CHARACTERS", 1 << 25)
+    monkeypatch.setattr(process, "MOST_CHARACTERS", 1 << 25)
     parsed = child.parse("endless", b"", LONG)
     assert "more than 33,554,432 characters" in str(parsed.problem)
     assert child.parse("echo", b"next", LONG) == Parsed(["next"])
@@ -93,10 +97,10 @@ def test_it_works_off_the_main_thread_and_for_several_at_once(child: ParserProce
 
 def test_a_child_that_died_is_started_again(child: ParserProcess) -> None:
     child.parse("echo", b"x", LONG)
-    process = child._process
-    assert process is not None
-    process.kill()
-    process.wait()
+    running = child._process
+    assert running is not None
+    running.kill()
+    running.wait()
     assert child.parse("echo", b"next", LONG) == Parsed(["next"])
     child.close()
     assert child.parse("echo", b"again", LONG) == Parsed(["again"])
