@@ -214,10 +214,9 @@ def plan_run(
     speed = None
     if seconds is not None and MODELS[kind].learns == "gradient":
         speed = measure_speed(recipe.model, recipe.training, corpus, machine)
-    watch(Fact(_words(recipe, plan, speed)))
-    if MODELS[kind].learns == "gradient" and (unseen := never_seen(recipe, corpus)):
-        watch(Fact(unseen, warning=True))
-    return Planned(recipe, draft.origins, corpus, speed, plan)
+    planned = Planned(recipe, draft.origins, corpus, speed, plan)
+    _tell(planned, watch)
+    return planned
 
 
 def _kind_of(draft: Draft) -> str:
@@ -232,6 +231,12 @@ def _kind_of(draft: Draft) -> str:
     return str(kind)
 
 
+def _tell(planned: Planned, watch: Watcher) -> None:
+    watch(Fact(_words(planned.recipe, planned.plan, planned.speed)))
+    if unseen := never_seen(planned.recipe, planned.corpus):
+        watch(Fact(unseen, warning=True))
+
+
 def _words(recipe: Recipe, plan: Plan, speed: Speed | None) -> str:
     model = recipe.model
     rate = f", {speed.train_tokens_per_second:,.0f} tokens/s" if speed else ""
@@ -242,7 +247,7 @@ def _words(recipe: Recipe, plan: Plan, speed: Speed | None) -> str:
 def never_seen(recipe: Recipe, corpus: Corpus) -> str | None:
     """What to say where an order leaves documents for a time after the end of training; None where it does not."""
     tokens, epoch = recipe.training.steps * recipe.training.global_batch_tokens, corpus.train.num_tokens
-    if corpus.train.order is None or tokens >= epoch:
+    if corpus.train.order is None or tokens >= epoch or MODELS[recipe.model.kind].learns != "gradient":
         return None
     return (
         f"order: training takes {tokens:,} tokens and an epoch in order has {epoch:,}, so the last "

@@ -16,8 +16,9 @@ def test_a_run_that_ends_before_its_order_is_told_of():
     train = TokenSplit(np.zeros(1_000, np.uint16), np.array([0, 100, 300, 600, 1_000]), np.ones(4, np.int64), order)
     corpus = SimpleNamespace(train=train)
 
-    def said(steps: int, corpus: SimpleNamespace = corpus) -> str | None:
-        recipe = SimpleNamespace(training=SimpleNamespace(steps=steps, global_batch_tokens=50))
+    def said(steps: int, corpus: SimpleNamespace = corpus, kind: str = "decoder") -> str | None:
+        training = SimpleNamespace(steps=steps, global_batch_tokens=50)
+        recipe = SimpleNamespace(training=training, model=SimpleNamespace(kind=kind))
         return never_seen(recipe, corpus)
 
     told = said(5)
@@ -25,4 +26,5 @@ def test_a_run_that_ends_before_its_order_is_told_of():
     assert "250 tokens" in told
     assert "last 75%" in told
     assert said(20) is None
+    assert said(5, kind="ngram") is None  # it counts everything
     assert said(5, SimpleNamespace(train=train.shuffled)) is None
