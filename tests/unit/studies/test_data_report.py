@@ -140,6 +140,20 @@ def test_what_steps_find_has_its_part(prepared: PreparedText) -> None:
     assert "no step" not in parts["leakage"] + parts["personal"]
 
 
+def test_texts_shown_from_before_masking_are_named(prepared: PreparedText) -> None:
+    example = (DroppedExample("too_few_words", "src", "call 13800138000"),)
+    quality = StepFacts("quality", 9, 8, 9, 9, 0.1, dropped={"too_few_words": 1}, examples=example)
+    protect = StepFacts("protect", 9, 9, 9, 9, 0.1, changed={"phone": 1})
+    warning = "put protect before them"
+    assert warning in render_data_report(with_steps(prepared, quality, protect))
+    assert warning not in render_data_report(with_steps(prepared, protect, quality))
+    counts = replace(quality, examples=(), findings={"short": 3})
+    assert warning not in render_data_report(with_steps(prepared, counts, protect))
+    lines = replace(counts, findings={"line: call 13800138000": 3})
+    assert warning in render_data_report(with_steps(prepared, lines, protect))
+    assert warning not in render_data_report(with_steps(prepared, quality))
+
+
 def test_the_page_speaks_both_languages(prepared: PreparedText, tokenizer: Tokenizer) -> None:
     page = render_data_report(prepared, tokenizer=tokenizer, label_column="label")
     assert page.count('class="en"') == page.count('class="zh"') > 60

@@ -62,6 +62,7 @@ def render_data_report(
         "personal": sections.told(facts, sections.PERSONAL),
         "others": sections.others(facts),
         "reasons": sections.reasons(facts),
+        "unmasked": sections.shows_unmasked(facts),
         "frequent": sections.frequent(count_words(samples["train"].texts), samples["train"]),
         "fit": sections.fit(tokens) if tokens else None,
         "labels": [sections.balance(one) for one in counted[:known]],

@@ -161,6 +161,17 @@ def reasons(facts: CorpusFacts) -> list[tuple[Words, list[Reason], int]]:
     return found
 
 
+def shows_unmasked(facts: CorpusFacts) -> bool:
+    """Whether texts are shown that a step took before personal data was masked."""
+    kinds = [step.kind for step in facts.steps]
+    places = [place for place, kind in enumerate(kinds) if kind in PERSONAL]
+    return bool(places) and any(step.examples or _has_text(step.findings) for step in facts.steps[: places[0]])
+
+
+def _has_text(findings: Mapping[str, object]) -> bool:
+    return any(": " in name or not isinstance(value, int | float) for name, value in findings.items())
+
+
 def _reason(step: StepFacts, name: str, count: int, most: int) -> Reason:
     shown = [(clip(one.source), clip(one.text, MOST_LETTERS)) for one in step.examples if one.reason == name]
     number = say("examples", {"n": show_count(len(shown)), "count": show_count(count)})

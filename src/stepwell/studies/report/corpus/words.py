@@ -55,6 +55,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "Each reason with some of the documents that it took, in the order of the corpus; only their beginnings.",
         "每个原因附若干被去掉的文档（按语料顺序，仅开头部分）。",
     ),
+    "unmasked": (
+        "What steps before protect show is as it came, with personal data; put protect before them to have it masked.",
+        "隐私保护之前的步骤所显示的文本未经打码，可能含个人信息；把 protect 放在它们之前即可打码。",
+    ),
     "no reasons": ("Nothing was dropped.", "没有去掉任何文档。"),
     "examples": ("{n} of {count} shown", "显示 {count} 篇中的 {n} 篇"),
     "documents it touched": ("Documents that it dropped or changed", "去掉或改动的文档"),
