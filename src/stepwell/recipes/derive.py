@@ -28,6 +28,9 @@ SPECIAL_TOKENS = {
 }
 """Tokens that an objective needs beside those of the text."""
 
+SMALLEST_OF_PIECES = 1024
+"""Vocabulary of a kind whose bytes and characters alone may take up 512 ids."""
+
 PROMPTS = {"prefix": "prefix", "sequence_to_sequence": "source"}
 """What a prompt is for a model that an objective trained, where that is not a text to continue from left to right."""
 
@@ -167,13 +170,15 @@ def derive_tokenizer(train_bytes: int, *, kind: str, objective: str) -> Derived:
         kind: of the tokenizer.
         objective: kind of what the model learns from; it may need tokens of its own.
     """
-    size = (derive_vocab_size(train_bytes), f"{train_bytes / 1e6:,.1f} MB to learn from")
+    size, why = derive_vocab_size(train_bytes), f"{train_bytes / 1e6:,.1f} MB to learn from"
+    if kind in ("unigram", "wordpiece"):
+        size = max(size, SMALLEST_OF_PIECES)
     values: dict[str, tuple[Any, str]] = {
         "tokenizer.kind": (kind, "reads any text"),
         "tokenizer.vocab_size": {
             "word": (10_000, "the textbooks'"),
             "character": (8192, "room for the usual characters of any language"),
-        }.get(kind, size),
+        }.get(kind, (size, why)),
     }
     if objective in SPECIAL_TOKENS:
         values["tokenizer.special_tokens"] = (SPECIAL_TOKENS[objective], f"what {objective} hides text behind")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from stepwell.checkpoints import read_tokenizer
+from stepwell.checkpoints import read_tokenizer, resolve_checkpoint
 from stepwell.config import Config
 from stepwell.data import (
     DataConfig,
@@ -183,7 +183,9 @@ def tokenize_corpus(text: PreparedText, config: TokenizerConfig, run: RunDirecto
 
 def _find_tokenizer(text: PreparedText, config: TokenizerConfig, run: RunDirectory, watch: Watcher) -> Tokenizer:
     """The tokenizer of a text, as it was trained or extended before; it is named by all that it is made from."""
-    base = read_tokenizer(Path(config.path)) if isinstance(config, PretrainedTokenizerConfig) else None
+    base = (
+        read_tokenizer(resolve_checkpoint(Path(config.path))) if isinstance(config, PretrainedTokenizerConfig) else None
+    )
     if isinstance(config, PretrainedTokenizerConfig) and base is not None and not config.extend_tokens:
         return base
     made_from = [config.model_dump(exclude={"path"}), text.key, base and base.fingerprint]

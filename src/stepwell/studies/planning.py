@@ -97,6 +97,10 @@ def open_draft(draft: Draft, run: RunDirectory, watch: Watcher, workers: Workers
     text = read_text(draft.data, run, watch, seed=draft.get("seed") or 0, workers=workers)
     if draft.get("init_from"):
         draft = _from_checkpoint(draft)
+    elif draft.get("tokenizer.kind") == "pretrained" and draft.get("tokenizer.path"):
+        given = read_tokenizer(resolve_checkpoint(Path(draft.get("tokenizer.path"))))
+        tokens = given.vocab_size + (draft.get("tokenizer.extend_tokens") or 0)
+        draft = draft.with_derived({"tokenizer.vocab_size": (tokens, f"of {draft.get('tokenizer.path')}")})
     else:
         derived = derive_tokenizer(
             text.facts.splits["train"].bytes,

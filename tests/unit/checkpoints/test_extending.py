@@ -10,8 +10,6 @@ from stepwell import api
 from stepwell.checkpoints import extend_checkpoint, load_checkpoint, verify
 from stepwell.errors import UsageError
 
-SMALL = ["study.sample_tokens=20"]
-
 
 def bits_per_byte(path: Path, text: Path) -> float:
     return float(api.evaluate(path, text)["metrics"]["bits_per_byte"]["value"])
@@ -42,18 +40,6 @@ def test_the_loss_on_text_is_sensible(trained_run, extended, small_text, tmp_pat
     new_ids = sum(int((ids >= 400).sum()) for ids in loaded.tokenizer.encode_many([small_text("mixed", 6_000, seed=9)]))
     assert new_ids > 100
     assert after < 1.35 * before
-
-
-@pytest.mark.slow
-def test_a_run_goes_on_with_more_tokens(trained_run, small_text, tmp_path):
-    """By recipe: the vocabulary grows at the beginning, and training brings the new tokens in."""
-    (tmp_path / "new.txt").write_text(small_text("zh", 40_000, seed=5), encoding="utf-8")
-    base = {"text": tmp_path / "new.txt", "out": tmp_path / "run", "steps": 40}
-    more = ["tokenizer.kind=pretrained", "tokenizer.extend_tokens=50"]
-    api.train(**base, set=[f"init_from={trained_run}", *more, *SMALL])
-    made = load_checkpoint(tmp_path / "run")
-    assert made.tokenizer.vocab_size == made.model.config.vocab_size == 450
-    assert bits_per_byte(tmp_path / "run", tmp_path / "new.txt") < bits_per_byte(trained_run, tmp_path / "new.txt")
 
 
 def test_where_something_is_already(trained_run, tmp_path):
