@@ -28,7 +28,7 @@ def repaired(text: str) -> str:
     """
     if text.isascii():
         return text
-    fixed = _gbk_of_latin_1(_utf_8_of_gbk(text))
+    fixed = _signs_of_latin_1(_gbk_of_latin_1(_utf_8_of_gbk(text)))
     if _SUSPICIOUS.search(fixed):
         from ftfy import fix_encoding
 
@@ -36,7 +36,6 @@ def repaired(text: str) -> str:
             fix_encoding(line) if not line.isascii() and _SUSPICIOUS.search(line) else line
             for line in fixed.split("\n")
         )
-    fixed = _signs_of_latin_1(fixed)
     if fixed != text and unicodedata.is_normalized("NFC", text):
         fixed = unicodedata.normalize("NFC", fixed)
     return fixed
@@ -120,15 +119,19 @@ _FREQUENT = frozenset(
 )
 
 
-_SIGNS = re.compile("\xa1[\xaa\xad-\xb1]")
-_SIGNS_AND_LETTERS = re.compile("\xa1[\xaa\xad-\xb1]|\xa8C|(?<=[A-Za-z])\xa8[\xa1-\xba]")
+# Quotes and dashes; in UTF-8 that was read as Latin-1 the same two letters never stand alone. Then a dash whose second
+# byte is ASCII, a letter with an accent, and what GB 18030 writes in four bytes.
+_SIGNS = re.compile("(?<![^\x00-\x7f])(?:\xa1[\xaa\xad-\xb1])+(?![^\x00-\x7f])")
+_SIGNS_AND_LETTERS = re.compile(
+    "(?<![^\x00-\x7f])(?:\xa8C|(?:\xa1[\xaa\xad-\xb1]|\xa8[\xa1-\xba]|[\x81-\x84][0-9][\x81-\xfe][0-9])+(?![^\x00-\x7f]))"
+)
 
 
 def _signs_of_latin_1(text: str) -> str:
     """Quotes and dashes of GBK read as Latin-1 in English: `It¡¯s` for `It’s`; where they are, `f¨¦` is `fé` too."""
     if not _SIGNS.search(text):
         return text
-    return _SIGNS_AND_LETTERS.sub(lambda match: match.group().encode("latin-1").decode("gbk"), text)
+    return _SIGNS_AND_LETTERS.sub(lambda match: match.group().encode("latin-1").decode("gb18030", "replace"), text)
 
 
 def _gbk_of_latin_1(text: str) -> str:
