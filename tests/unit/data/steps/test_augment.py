@@ -202,3 +202,20 @@ def test_a_prepared_corpus_has_made_documents_in_training_only(tmp_path: Path, s
     assert how.count(None) == len(bare.texts("train"))
     assert len(how) > 1.9 * how.count(None)
     assert all("label" in one for one in more.columns("train"))
+
+
+def test_another_list_of_synonyms_makes_another_package(tmp_path: Path, small_text) -> None:
+    source, synonyms = tmp_path / "text.txt", tmp_path / "synonyms.tsv"
+    source.write_text(small_text("mixed", 40_000), encoding="utf-8")
+    steps = [{"kind": "augment", "methods": [{"kind": "synonyms", "path": str(synonyms), "ratio": 1}]}]
+    config = build(DataConfig, {"sources": str(source), "steps": steps}, where="test")
+    texts, keys = [], []
+    for other in ("seaport", "bazaar"):
+        synonyms.write_text(f"market\t{other}\n", encoding="utf-8")
+        prepared = prepare_text(config, tmp_path / "out")
+        texts.append("".join(prepared.texts("train")))
+        keys.append(prepared.key)
+    assert keys[0] != keys[1]
+    assert "in the seaport" in texts[0]
+    assert "in the bazaar" in texts[1]
+    assert "seaport" not in texts[1]

@@ -64,6 +64,11 @@ def test_columns_are_searched_too_unless_it_is_said() -> None:
     assert protect(columns=False).apply([document]).kept[0] == document
 
 
+def test_half_a_character_in_a_column_is_no_fault() -> None:
+    document = Document("a", "s", columns={"by": "\ud800 １３８00138000"})
+    assert protect().apply([document]).kept[0].columns == {"by": "\ud800 <PHONE>"}
+
+
 def test_what_is_told_are_places_and_never_values() -> None:
     documents = [
         Document("nothing", "a"),

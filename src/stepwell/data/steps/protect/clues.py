@@ -40,7 +40,7 @@ def suspects(texts: Sequence[str]) -> list[int]:
     Returns:
         Their places in the list, in order.
     """
-    encoded = [text.encode() for text in texts]
+    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]  # JSON may spell half a character
     data = b"\n".join(encoded)
     ends = np.cumsum([len(one) + 1 for one in encoded])
     places = np.fromiter(_clue_places(data), np.int64)
@@ -84,7 +84,7 @@ def narrow(text: str) -> str:
 
     It is for finding only; a text without full-width digits and `@` is given back as it is.
     """
-    if text.isascii() or not _WIDE_BYTES.search(text.encode()):
+    if text.isascii() or not _WIDE_BYTES.search(text.encode("utf-8", "surrogatepass")):
         return text
     return _WIDE_RUN.sub(lambda match: match.group().translate(_NARROW), text)
 
