@@ -129,7 +129,7 @@ _SIGNS_AND_LETTERS = re.compile(
 
 def _signs_of_latin_1(text: str) -> str:
     """Quotes and dashes of GBK read as Latin-1 in English: `It¡¯s` for `It’s`; where they are, `f¨¦` is `fé` too."""
-    if not _SIGNS.search(text):
+    if "\xa1" not in text or not _SIGNS.search(text):
         return text
     return _SIGNS_AND_LETTERS.sub(lambda match: match.group().encode("latin-1").decode("gb18030", "replace"), text)
 
