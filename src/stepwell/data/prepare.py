@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stepwell.data.config import DataConfig
 from stepwell.data.document_files import shards_of
@@ -27,7 +28,7 @@ from stepwell.data.packages import key_of, open_or_build
 from stepwell.data.pipeline import Pipeline, documents_of
 from stepwell.data.steps.catalog import STEPS, build_steps
 from stepwell.data.steps.cutting import Cut, CutConfig, SamePieces, SamePiecesConfig, pieces_of
-from stepwell.data.steps.shingles import shingles_of
+from stepwell.data.steps.shingles import Hashes, distinct, shingles_of
 from stepwell.data.steps.step import Step, Surroundings
 from stepwell.data.text_package import PreparedText, TextWriter
 from stepwell.errors import DataError, DiskError
@@ -146,15 +147,23 @@ def _judged_by(documents: Iterable[Document], held_out: PreparedText) -> Iterato
     """
     kept = [document for split in HELD_OUT for document in held_out.documents(split)]
     digests = {document.digest for document in kept}
-    known = np.unique(shingles_of([document.text for document in kept], *KNOWN_BY).hashes)
+    known = distinct(shingles_of([document.text for document in kept], *KNOWN_BY).hashes)
     for several in shards_of(one for one in documents if one.split == "train"):
         shingles = shingles_of([one.text for one in several], *KNOWN_BY)
-        common = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.isin(shingles.hashes, known))])
+        common = np.concatenate([np.zeros(1, np.int64), np.cumsum(_among(shingles.hashes, known))])
         shares = np.diff(common[shingles.offsets]) / np.maximum(1, np.diff(shingles.offsets))
         for one, share in zip(several, shares, strict=True):
             if share <= COMMON_RATIO and one.digest not in digests:
                 yield one
     yield from kept
+
+
+def _among(hashes: Hashes, known: Hashes) -> NDArray[np.bool_]:
+    """(S,) which hashes are among the known ones, which rise."""
+    if not len(known):
+        return np.zeros(len(hashes), bool)
+    found: NDArray[np.bool_] = known[np.minimum(np.searchsorted(known, hashes), len(known) - 1)] == hashes
+    return found
 
 
 def _timed(step: StepFacts, seconds: float) -> StepFacts:
