@@ -40,6 +40,9 @@ class DroppedExample:
 EXAMPLES = 20
 """Dropped documents that are shown for each step and reason, at most."""
 
+EXAMPLE_CHARACTERS = 400
+"""How much of each is shown."""
+
 
 @dataclass(frozen=True)
 class StepFacts:

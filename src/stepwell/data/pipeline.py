@@ -21,13 +21,11 @@ import numpy as np
 from stepwell.data.document_files import load_shard, save_shard, shards_of
 from stepwell.data.documents import Document, HeldOut, normalize, trim
 from stepwell.data.engines import do_all
-from stepwell.data.facts import EXAMPLES, DroppedExample, StepFacts
+from stepwell.data.facts import EXAMPLE_CHARACTERS, EXAMPLES, DroppedExample, StepFacts
 from stepwell.data.inputs.reading import Input, Reading
 from stepwell.data.packages import key_of
 from stepwell.data.steps.step import Arrays, Joined, Step
 from stepwell.runs import write_atomically
-
-EXAMPLE_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
@@ -319,6 +317,8 @@ class Pipeline:
                 facts[-1] = facts[-1].plus(StepFacts(looker.config.kind, seconds=seconds, findings=joined.findings))
             self.facts += facts
         self.facts = [_as_shown(one, steps) for one in self.facts]
+        for step in steps:
+            self.problems = [step.shown(problem) for problem in self.problems]  # they quote lines that cannot be read
 
     def documents(self) -> Iterator[Document]:
         """Everything as it is now, in order."""

@@ -182,7 +182,21 @@ def test_steps_before_it_show_no_value_either(tmp_path, small_text) -> None:
     assert not any(value in told for value in ("13800138000", "a@b.com"))
 
 
+def test_no_line_that_could_not_be_read_is_quoted_with_a_value(tmp_path, small_text) -> None:
+    values = ["13800138000", "zhang.san@163.com", "ghp_16C7e42F292c6912E7710c838347Ae178B4a"]
+    for number, bad in enumerate(
+        ['{"text": "电话13800138000 zhang.san@163.com"', '{"text": "' + "长" * 40 + values[2]]
+    ):
+        source = tmp_path / f"{number}.jsonl"
+        rows = [json.dumps({"text": small_text("mixed", 400, seed=seed)}) for seed in range(120)]
+        source.write_text("\n".join([*rows, bad]) + "\n", encoding="utf-8")
+        config = build(DataConfig, {"sources": str(source), "steps": ["protect"]}, where="test")
+        (problem,) = prepare_text(config, tmp_path / "out").facts.problems
+        assert "1 of 121 lines could not be read" in problem
+        assert not any(value[:6] in problem for value in values)
+
+
 @pytest.mark.parametrize("value", VALUES)
 def test_half_a_value_at_the_end_of_what_is_shown_is_left_out(value: str) -> None:
     for end in range(1, len(value) + 1):
-        assert protect().shown("漫长的" * 40 + value[:end]) == "漫长的" * 40
+        assert protect().shown("漫长的" * 140 + value[:end]) == "漫长的" * 140

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from stepwell.data.documents import Document
+from stepwell.data.facts import EXAMPLE_CHARACTERS
 from stepwell.data.steps.protect.clues import suspects
 from stepwell.data.steps.protect.detectors import Detector, Found, Kind, detectors, find_all
 from stepwell.data.steps.protect.names import FindNames, ListedNames, NamesConfig, names_in, open_names
@@ -144,10 +145,10 @@ class Protect(Step[ProtectConfig]):
         return outcome
 
     def shown(self, text: str) -> str:
-        """With masks; where a long text was cut, its end is left out too, for it may be half of a value."""
+        """With masks; where a text or a quotation in it may be cut, its end, perhaps half a value, is left out."""
         rows = _numbered(0, [(0, text, self._find([text]).get(0, []))])
-        masked = self._masked(Document(text, ""), list(rows)).text
-        return masked if len(text) < _PERHAPS_CUT else _LAST_WORDS.sub("", masked)
+        masked = _END_OF_QUOTATION.sub("", self._masked(Document(text, ""), list(rows)).text)
+        return _LAST_WORDS.sub("", masked) if len(text) >= EXAMPLE_CHARACTERS else masked
 
     def _find(self, texts: Sequence[str]) -> dict[int, list[Found]]:
         """Place of a text -> what is in it; texts with nothing are left out."""
@@ -175,8 +176,8 @@ class Protect(Step[ProtectConfig]):
         return re.sub(r"(\W?)\Z", rf"_{number}\1", mask, count=1) if self.config.pseudonyms else mask
 
 
-_PERHAPS_CUT = 100
 _LAST_WORDS = re.compile(r"[!-~]*[ -~]{0,40}\Z")
+_END_OF_QUOTATION = re.compile(r"(?<=.{60})[0-9A-Za-z@._+ \-]{1,60}+(?='(?: \(|\)))")
 _ROW = ("document", "field", "start", "length", "kind", "number")
 _KIND = _ROW.index("kind")
 
