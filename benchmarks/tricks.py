@@ -78,7 +78,9 @@ TRICKS = {
     "weight decay of 0.1": Trick("training.optimizer.weight_decay=0.0", True, "often"),
     "weight decay of 0.4": Trick("training.optimizer.weight_decay=0.4", False, "often"),
     "stochastic depth of 0.2": Trick("model.stochastic_depth=0.2", False, "often"),
-    "label smoothing of 0.05": Trick("training.objective.loss.label_smoothing=0.05", False, "often"),
+    "label smoothing of 0.05": Trick(
+        "training.objective.loss.kind=cross_entropy training.objective.loss.label_smoothing=0.05", False, "often"
+    ),
     "mean of the last fifth (text seen often)": Trick("training.averaging.kind=tail", False, "often"),
 }
 """Name -> what it is."""
