@@ -8,8 +8,8 @@ import pytest
 
 from stepwell.config import build
 from stepwell.data.documents import Document
-from stepwell.data.steps.augment import Augment
-from stepwell.data.steps.augment_config import AugmentConfig
+from stepwell.data.steps.augmentation.augment import Augment
+from stepwell.data.steps.augmentation.augment_config import AugmentConfig
 from stepwell.data.steps.step import Surroundings
 from stepwell.studies.making import open_text_maker
 

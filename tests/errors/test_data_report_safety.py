@@ -127,6 +127,7 @@ def test_the_page_allows_only_its_own_script_and_style(tmp_path: Path) -> None:
         assert f"{tag}-src 'sha256-{digest}'" in policy
 
 
+@pytest.mark.slow
 def test_very_long_text_does_not_make_a_very_long_page(tmp_path: Path) -> None:
     page = page_of(tmp_path, "x" * 20_000)
     assert len(page) < 400_000

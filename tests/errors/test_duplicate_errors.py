@@ -10,7 +10,7 @@ import pytest
 from stepwell.config import build
 from stepwell.data import DataConfig, prepare_text
 from stepwell.data.documents import Document
-from stepwell.data.steps.near_duplicates import NearDuplicates, NearDuplicatesConfig
+from stepwell.data.steps.duplicates.near_duplicates import NearDuplicates, NearDuplicatesConfig
 from stepwell.data.steps.step import Surroundings
 from stepwell.errors import ConfigError, DataError, DiskError
 
@@ -100,7 +100,7 @@ def test_no_room_for_what_is_compared(monkeypatch) -> None:
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("stepwell.data.steps.near_duplicates._Spilled._write", full)
+    monkeypatch.setattr("stepwell.data.steps.duplicates.near_duplicates._Spilled._write", full)
     with pytest.raises(DiskError) as caught:
         step.join([look])
     assert "No space left" in caught.value.got

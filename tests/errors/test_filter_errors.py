@@ -9,7 +9,7 @@ import pytest
 
 from stepwell.config import build
 from stepwell.data import DataConfig, prepare_text
-from stepwell.data.steps.judge import Judge, JudgeConfig
+from stepwell.data.steps.filters.judge import Judge, JudgeConfig
 from stepwell.data.steps.step import Surroundings
 from stepwell.errors import ConfigError, DataError
 

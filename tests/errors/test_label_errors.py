@@ -9,7 +9,7 @@ import pytest
 
 from stepwell.data import DataConfig, prepare_text
 from stepwell.data.documents import Document
-from stepwell.data.steps.labels import Labels, LabelsConfig
+from stepwell.data.steps.balance.labels import Labels, LabelsConfig
 from stepwell.data.steps.step import Surroundings
 from stepwell.errors import DataError
 
@@ -74,7 +74,7 @@ def test_a_column_of_numbers_is_no_column_of_classes(tmp_path):
 
 
 def test_too_many_to_judge(tmp_path, monkeypatch):
-    monkeypatch.setattr("stepwell.data.steps.label_judging.JUDGED_CELLS", 500)
+    monkeypatch.setattr("stepwell.data.steps.balance.label_judging.JUDGED_CELLS", 500)
     assert "300 documents times 2 classes" in message(tmp_path, rows("a", "b"))
     monkeypatch.undo()
     prepared(tmp_path, rows("a", "b"), noise=False)

@@ -9,8 +9,8 @@ import random
 import pytest
 
 from stepwell.data.documents import Document
-from stepwell.data.steps.near_duplicates import NearDuplicates, NearDuplicatesConfig
-from stepwell.data.steps.shingles import shingles_of
+from stepwell.data.steps.duplicates.near_duplicates import NearDuplicates, NearDuplicatesConfig
+from stepwell.data.steps.duplicates.shingles import shingles_of
 from stepwell.data.steps.step import Surroundings
 
 datasketch = pytest.importorskip("datasketch")

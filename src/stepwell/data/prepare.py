@@ -28,7 +28,7 @@ from stepwell.data.packages import key_of, open_or_build
 from stepwell.data.pipeline import Pipeline, documents_of
 from stepwell.data.steps.catalog import STEPS, build_steps
 from stepwell.data.steps.cutting import Cut, CutConfig, SamePieces, SamePiecesConfig, pieces_of
-from stepwell.data.steps.shingles import Hashes, distinct, shingles_of
+from stepwell.data.steps.duplicates.shingles import Hashes, distinct, shingles_of
 from stepwell.data.steps.step import Step, Surroundings
 from stepwell.data.text_package import PreparedText, TextWriter
 from stepwell.errors import DataError, DiskError

@@ -1,7 +1,7 @@
 """Texts that a model writes, for steps that add to a small corpus.
 
 A checkpoint becomes a plain function from prompts to texts, so that the data room needs to know of no model. This file
-leaves out which prompts are asked (`data/steps/augment.py`).
+leaves out which prompts are asked (`data/steps/augmentation/augment.py`).
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def plainly(files: list[FileInput]) -> list[Document]:
 )
 def test_every_engine_gives_what_one_list_gives(tmp_path: Path, files, engine: str, workers: int) -> None:
     pytest.importorskip("ray") if engine == "ray" else None
-    from stepwell.data.steps.clean import Clean, CleanConfig
+    from stepwell.data.steps.repair.clean import Clean, CleanConfig
 
     clean = Clean(CleanConfig(), Surroundings())  # steps of this file are not found by other processes
     steps = [UPPER, SHORT, UPPER] if engine == "serial" else [clean]

@@ -1,5 +1,6 @@
-"""The steps that text goes through on its way to a model: repaired, chosen, protected, annotated, mixed.
+"""The steps that text goes through on its way to a model, each with its settings beside it; `catalog.py` lists them.
 
-Each is settings and a class in one file; `catalog.py` lists them. This room leaves out who runs them
-(`data/pipeline.py`).
+`repair` mends texts, `filters` chooses among them, `duplicates` compares them, `protect` masks personal data,
+`annotation` writes columns, `balance` weighs, orders and judges labels, `augmentation` adds. Between texts and splits
+stands `cutting.py`. This room leaves out who runs them (`data/pipeline.py`).
 """

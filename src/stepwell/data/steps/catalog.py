@@ -10,24 +10,24 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from stepwell.data.steps.annotate import Annotate, AnnotateConfig
-from stepwell.data.steps.augment import Augment
-from stepwell.data.steps.augment_config import AugmentConfig
-from stepwell.data.steps.boilerplate import Boilerplate, BoilerplateConfig
-from stepwell.data.steps.clean import Clean, CleanConfig
-from stepwell.data.steps.decontaminate import Decontaminate, DecontaminateConfig
-from stepwell.data.steps.duplicates import Duplicates, DuplicatesConfig
-from stepwell.data.steps.judge import Judge, JudgeConfig
-from stepwell.data.steps.labels import Labels, LabelsConfig
-from stepwell.data.steps.language import Language, LanguageConfig
-from stepwell.data.steps.mix import Mix, MixConfig
-from stepwell.data.steps.near_duplicates import NearDuplicates, NearDuplicatesConfig
-from stepwell.data.steps.order import Order, OrderConfig
-from stepwell.data.steps.perplexity import Perplexity, PerplexityConfig
+from stepwell.data.steps.annotation.annotate import Annotate, AnnotateConfig
+from stepwell.data.steps.augmentation.augment import Augment
+from stepwell.data.steps.augmentation.augment_config import AugmentConfig
+from stepwell.data.steps.balance.labels import Labels, LabelsConfig
+from stepwell.data.steps.balance.mix import Mix, MixConfig
+from stepwell.data.steps.balance.order import Order, OrderConfig
+from stepwell.data.steps.balance.resample import Resample, ResampleConfig
+from stepwell.data.steps.duplicates.decontaminate import Decontaminate, DecontaminateConfig
+from stepwell.data.steps.duplicates.exact import Duplicates, DuplicatesConfig
+from stepwell.data.steps.duplicates.near_duplicates import NearDuplicates, NearDuplicatesConfig
+from stepwell.data.steps.filters.judge import Judge, JudgeConfig
+from stepwell.data.steps.filters.language import Language, LanguageConfig
+from stepwell.data.steps.filters.perplexity import Perplexity, PerplexityConfig
+from stepwell.data.steps.filters.quality import Quality, QualityConfig
+from stepwell.data.steps.filters.selection import Selection, SelectionConfig
 from stepwell.data.steps.protect.protecting import Protect, ProtectConfig
-from stepwell.data.steps.quality import Quality, QualityConfig
-from stepwell.data.steps.resample import Resample, ResampleConfig
-from stepwell.data.steps.selection import Selection, SelectionConfig
+from stepwell.data.steps.repair.boilerplate import Boilerplate, BoilerplateConfig
+from stepwell.data.steps.repair.clean import Clean, CleanConfig
 from stepwell.data.steps.step import Step, StepConfig, Surroundings
 
 AnyStepConfig = Annotated[

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from stepwell.config import Config
-from stepwell.data.steps.language import languages_of
+from stepwell.data.steps.filters.language import languages_of
 from stepwell.data.text_package import PreparedText
 from stepwell.errors import DataError
 from stepwell.tokenizers import Tokenizer, TrainedConfig, train_tokenizer

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from stepwell.data.documents import SPLITS, Document, SplitName
 from stepwell.data.packages import key_of, open_or_build, open_package
-from stepwell.data.steps.order import DIFFICULTY
+from stepwell.data.steps.balance.order import DIFFICULTY
 from stepwell.data.text_package import PreparedText, TextSplit, map_array
 from stepwell.errors import DataError
 from stepwell.progress import Watcher, unwatched

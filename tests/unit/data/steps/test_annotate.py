@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from stepwell.data.documents import Document
-from stepwell.data.steps import annotate
-from stepwell.data.steps.annotate import Annotate, AnnotateConfig, is_chinese
+from stepwell.data.steps.annotation import annotate
+from stepwell.data.steps.annotation.annotate import Annotate, AnnotateConfig, is_chinese
+from stepwell.data.steps.annotation.stop_words import CHINESE, ENGLISH
 from stepwell.data.steps.step import Outcome, Surroundings
-from stepwell.data.steps.stop_words import CHINESE, ENGLISH
 from stepwell.errors import DataError
 
 ENGLISH_TEXT = "The old well isn’t far from New York, said Tom."

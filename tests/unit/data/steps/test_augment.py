@@ -14,9 +14,9 @@ import pytest
 from stepwell.config import build
 from stepwell.data import DataConfig, prepare_text
 from stepwell.data.documents import Document
-from stepwell.data.steps.augment import Augment
-from stepwell.data.steps.augment_config import AugmentConfig
-from stepwell.data.steps.rewriting import drop_words, read_synonyms, replace_words, swap_words, units_of
+from stepwell.data.steps.augmentation.augment import Augment
+from stepwell.data.steps.augmentation.augment_config import AugmentConfig
+from stepwell.data.steps.augmentation.rewriting import drop_words, read_synonyms, replace_words, swap_words, units_of
 from stepwell.data.steps.step import Surroundings, TextMaker
 
 ENGLISH = "The old clockmaker didn't walk home along the well-known river, because it was late; he slept."

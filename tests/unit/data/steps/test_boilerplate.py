@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from stepwell.data.documents import Document
-from stepwell.data.steps import boilerplate
-from stepwell.data.steps.boilerplate import Boilerplate, BoilerplateConfig, without_lines
+from stepwell.data.steps.repair import boilerplate
+from stepwell.data.steps.repair.boilerplate import Boilerplate, BoilerplateConfig, without_lines
 from stepwell.data.steps.step import Outcome, Surroundings
 
 NAVIGATION = "Home\nNews\nAbout us\n\n"

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepwell.data.documents import Document
-from stepwell.data.steps import characters
-from stepwell.data.steps.clean import Clean, CleanConfig
-from stepwell.data.steps.encodings import repaired
+from stepwell.data.steps.repair import characters
+from stepwell.data.steps.repair.clean import Clean, CleanConfig
+from stepwell.data.steps.repair.encodings import repaired
 from stepwell.data.steps.step import Outcome, Surroundings
 
 FAMILY = "👨‍👩‍👧‍👦 👩🏽‍💻 🏳️‍🌈 ❤️‍🔥 1️⃣ ☺️ 🏴\U000e0067\U000e0062\U000e0077\U000e006c\U000e0073\U000e007f"

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepwell.data.documents import Document
-from stepwell.data.steps.decontaminate import Decontaminate, DecontaminateConfig
+from stepwell.data.steps.duplicates.decontaminate import Decontaminate, DecontaminateConfig
 from stepwell.data.steps.step import Outcome, Surroundings
 from stepwell.errors import DataError
 
@@ -226,7 +226,7 @@ def test_as_plain_sets_say_in_any_shards(corpus: list, sizes: list[int], common:
 def test_several_rounds_give_the_same(monkeypatch) -> None:
     documents = corpus_of([f"{n} {LINE} {n % 3} {ZH_LINE}" for n in range(9)], [LINE, "other " * 30], [ZH_LINE])
     whole = run(documents, [4, 2], common_documents=100)
-    monkeypatch.setattr("stepwell.data.steps.leaks.HASHES_TOGETHER", 5)
+    monkeypatch.setattr("stepwell.data.steps.duplicates.leaks.HASHES_TOGETHER", 5)
     assert run(documents, [4, 2], common_documents=100) == whole
     assert whole[1]["leaking_documents"] == 9
 

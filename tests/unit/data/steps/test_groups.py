@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell.data.steps.groups import epochs_of, shares_of, times_of
+from stepwell.data.steps.balance.groups import epochs_of, shares_of, times_of
 
 
 def test_shares_follow_the_temperature():

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from stepwell.data.documents import Document
-from stepwell.data.steps import hashed_regression
-from stepwell.data.steps.hashed_regression import HashedRegression, cross_validated, features_of
-from stepwell.data.steps.judge import Judge, JudgeConfig
+from stepwell.data.steps.filters import hashed_regression
+from stepwell.data.steps.filters.hashed_regression import HashedRegression, cross_validated, features_of
+from stepwell.data.steps.filters.judge import Judge, JudgeConfig
 from stepwell.data.steps.step import Joined, Outcome, Surroundings
 from stepwell.errors import DataError
 

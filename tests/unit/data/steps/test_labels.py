@@ -13,7 +13,7 @@ import pytest
 from in_shards import in_shards
 
 from stepwell.data.documents import Document, split_of
-from stepwell.data.steps.labels import Labels, LabelsConfig
+from stepwell.data.steps.balance.labels import Labels, LabelsConfig
 from stepwell.data.steps.step import Joined, Outcome, Surroundings
 
 SUBJECTS = {
@@ -185,7 +185,7 @@ def test_numbers_are_labels_too():
 
 
 def test_a_large_corpus_is_learned_from_in_part_and_judged_whole(monkeypatch):
-    monkeypatch.setattr("stepwell.data.steps.label_judging.FITTED_TEXTS", 150)
+    monkeypatch.setattr("stepwell.data.steps.balance.label_judging.FITTED_TEXTS", 150)
     documents = labelled(500)
     kept, _, _ = through(documents, shards=3)
     assert all("label_suspect" in one.columns for one in kept)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from stepwell.data import languages
 from stepwell.data.documents import Document
 from stepwell.data.languages import language_scores
-from stepwell.data.steps.language import Language, LanguageConfig, languages_of, letters_of, paragraphs_of
+from stepwell.data.steps.filters.language import Language, LanguageConfig, languages_of, letters_of, paragraphs_of
 from stepwell.data.steps.step import Outcome, Surroundings
 
 ENGLISH = "The people of the village come to the well every morning to draw water and to talk about the weather."

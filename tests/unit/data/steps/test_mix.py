@@ -12,7 +12,7 @@ from in_shards import in_shards
 from stepwell.data.config import DataConfig
 from stepwell.data.documents import Document
 from stepwell.data.prepare import prepare_text
-from stepwell.data.steps.mix import Mix, MixConfig
+from stepwell.data.steps.balance.mix import Mix, MixConfig
 from stepwell.data.steps.step import Surroundings
 from stepwell.errors import DataError
 

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepwell.data.documents import Document
-from stepwell.data.steps.clusters import CROWD, Clusters, clusters_of
-from stepwell.data.steps.near_duplicates import NearDuplicates, NearDuplicatesConfig
-from stepwell.data.steps.shingles import Shingles, shingles_of
-from stepwell.data.steps.sketches import (
+from stepwell.data.steps.duplicates.clusters import CROWD, Clusters, clusters_of
+from stepwell.data.steps.duplicates.near_duplicates import NearDuplicates, NearDuplicatesConfig
+from stepwell.data.steps.duplicates.shingles import Shingles, shingles_of
+from stepwell.data.steps.duplicates.sketches import (
     PERMUTATIONS,
     SKETCH_HASHES,
     Sketches,
@@ -283,7 +283,7 @@ def test_similarity_of_long_texts_is_off_by_no_more_than_the_docstring_says() ->
 
 
 def test_similarity_of_long_texts_is_that_of_the_smallest_hashes(monkeypatch) -> None:
-    monkeypatch.setattr("stepwell.data.steps.sketches.SKETCH_HASHES", 8)
+    monkeypatch.setattr("stepwell.data.steps.duplicates.sketches.SKETCH_HASHES", 8)
     rng = np.random.default_rng(4)
     for _ in range(200):
         pool = rng.integers(0, 2**32, 30, np.uint64) << np.uint64(32)
@@ -307,7 +307,7 @@ def test_many_pairs_are_compared_in_parts(monkeypatch) -> None:
     sketches = sketches_of(shingles)
     one, other = np.array(list(combinations(range(len(CORPUS)), 2))).T
     whole = sketches.jaccard(one, other)
-    monkeypatch.setattr("stepwell.data.steps.sketches.PAIRS_TOGETHER_HASHES", 30)
+    monkeypatch.setattr("stepwell.data.steps.duplicates.sketches.PAIRS_TOGETHER_HASHES", 30)
     np.testing.assert_array_equal(sketches.jaccard(one, other), whole)
 
 

@@ -18,7 +18,7 @@ from stepwell.data import Packer, TokenSplit
 from stepwell.data.config import DataConfig
 from stepwell.data.documents import Document
 from stepwell.data.prepare import prepare_text
-from stepwell.data.steps.order import Order, OrderConfig, compression_ratio
+from stepwell.data.steps.balance.order import Order, OrderConfig, compression_ratio
 from stepwell.data.steps.step import Surroundings
 from stepwell.data.tokens.shards import DocumentOrder, TokenShards, tokenize_text
 from stepwell.errors import DataError

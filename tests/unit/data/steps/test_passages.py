@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from stepwell.data.documents import Document
-from stepwell.data.steps import text_models
-from stepwell.data.steps.passages import passages_of, sort_out
+from stepwell.data.steps.filters import text_models
+from stepwell.data.steps.filters.passages import passages_of, sort_out
+from stepwell.data.steps.filters.text_models import examples_in
 from stepwell.data.steps.step import Outcome
-from stepwell.data.steps.text_models import examples_in
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -12,10 +12,10 @@ import pytest
 
 from stepwell.data import DataConfig, prepare_text
 from stepwell.data.documents import Document
-from stepwell.data.steps import text_models
-from stepwell.data.steps.perplexity import Perplexity, PerplexityConfig
+from stepwell.data.steps.filters import text_models
+from stepwell.data.steps.filters.perplexity import Perplexity, PerplexityConfig
+from stepwell.data.steps.filters.text_models import half_of, look_at, model_in, sample_of, to_arrays
 from stepwell.data.steps.step import Outcome, Step, Surroundings
-from stepwell.data.steps.text_models import half_of, look_at, model_in, sample_of, to_arrays
 from stepwell.ngrams import KneserNey
 
 

@@ -9,7 +9,7 @@ import pytest
 from in_shards import in_shards
 
 from stepwell.data.documents import Document
-from stepwell.data.steps.resample import Resample, ResampleConfig
+from stepwell.data.steps.balance.resample import Resample, ResampleConfig
 from stepwell.data.steps.step import Surroundings
 from stepwell.errors import DataError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stepwell.data.documents import Document
-from stepwell.data.steps.selection import Selection, SelectionConfig
+from stepwell.data.steps.filters.selection import Selection, SelectionConfig
 from stepwell.data.steps.step import Outcome, Surroundings
 
 

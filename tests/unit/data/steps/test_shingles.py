@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell.data.steps.shingles import WINDOW_CHARACTERS, batches, ngrams, shingles_of, units_of
+from stepwell.data.steps.duplicates.shingles import WINDOW_CHARACTERS, batches, ngrams, shingles_of, units_of
 
 TEXT = st.text(st.sampled_from("abcABZ019_ \n.,-é중국文字。，ァア々กา́😀𠀀Ａ１"), max_size=40)
 

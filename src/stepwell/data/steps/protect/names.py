@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from stepwell.config import Config
+from stepwell.data.steps.annotation.taggers import function_of, spacy_model
 from stepwell.data.steps.protect.clues import Span
-from stepwell.data.steps.taggers import function_of, spacy_model
 from stepwell.errors import DataError
 
 FindNames = Callable[[Sequence[str]], Sequence[Sequence[Any]]]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell.data.steps.quality import repetition
-from stepwell.data.steps.quality.config import DUPLICATE_NGRAM_RATIOS, TOP_NGRAM_RATIOS
-from stepwell.data.steps.quality.page import Page
-from stepwell.data.steps.quality.repetition import (
+from stepwell.data.steps.filters.quality import repetition
+from stepwell.data.steps.filters.quality.config import DUPLICATE_NGRAM_RATIOS, TOP_NGRAM_RATIOS
+from stepwell.data.steps.filters.quality.page import Page
+from stepwell.data.steps.filters.quality.repetition import (
     broken_duplicate_ngram,
     broken_top_ngram,
     duplicate_characters,

@@ -9,9 +9,9 @@ import pickle
 import pytest
 
 from stepwell.data.documents import Document
-from stepwell.data.steps.quality import Quality, QualityConfig
-from stepwell.data.steps.quality.config import GroupName, LineRuleName, RuleName
-from stepwell.data.steps.quality.rules import RULES
+from stepwell.data.steps.filters.quality import Quality, QualityConfig
+from stepwell.data.steps.filters.quality.config import GroupName, LineRuleName, RuleName
+from stepwell.data.steps.filters.quality.rules import RULES
 from stepwell.data.steps.step import Outcome, Surroundings
 
 ENGLISH = (

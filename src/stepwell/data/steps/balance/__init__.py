@@ -1,0 +1,1 @@
+"""Steps about how much of what: labels, classes, sources, and the order of training."""

@@ -1,6 +1,0 @@
-"""Rules of quality for English and Chinese text: Gopher's, C4's and FineWeb's."""
-
-from stepwell.data.steps.quality.config import QualityConfig
-from stepwell.data.steps.quality.filter import Quality
-
-__all__ = ["Quality", "QualityConfig"]
