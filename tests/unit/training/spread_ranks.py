@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from stepwell.config import build
 from stepwell.data import Packer, TokenSplit
+from stepwell.data.tokens import packing
 from stepwell.models import MODELS, LanguageModel, build_model
 from stepwell.objectives import build_objective
 from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
@@ -62,6 +63,9 @@ SCENARIOS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "bfloat16": ("decoder", {}, {"precision": "bfloat16"}),
 }
 """name -> family, what differs in its model, what differs in its training."""
+
+
+packing.MOST_PADDING = 0.9  # rows keep what is empty, so they differ in how many targets they have
 
 
 def tokens() -> TokenSplit:
