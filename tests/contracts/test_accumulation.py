@@ -259,6 +259,7 @@ def squares(gradient: Tensor) -> float:
 ALL = len(DOCUMENTS)
 
 
+@pytest.mark.slow_but("-2]")
 @pytest.mark.parametrize("micro_batch", [1, 2, ALL])
 @pytest.mark.parametrize(("kind", "choice"), CASES, ids=str)
 def test_an_update_is_the_closed_form(kind, choice, micro_batch, tokenizer, fresh, in_float64):

@@ -125,7 +125,7 @@ SETTINGS = {
 PROMPTS = ["", "step", "exactly fifteen", "a prompt that is itself longer than the window of the model"]
 
 
-@pytest.mark.slow_but("empty-sampled", "short-shaped", "full window-greedy]", "long-greedy, penalised")
+@pytest.mark.slow_but("empty-sampled", "full window-greedy]")
 @pytest.mark.parametrize("params", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("prompt", PROMPTS, ids=["empty", "short", "full window", "long"])
 def test_decoding_with_a_cache_is_decoding_without(tiny_model, byte_tokenizer, prompt, params):

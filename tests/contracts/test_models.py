@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from stepwell.checkpoints import load_checkpoint, save_checkpoint
@@ -73,6 +74,7 @@ def fresh(model: LanguageModel) -> LanguageModel:
     return build_model(model.config.model_copy(update={"dropout": 0.0}), seed=0)
 
 
+@pytest.mark.slow_but("grouped", "experts", "encoder/plain", "as T5", "lstm/tied", "additive", "feed_forward/plain")
 def test_it_overfits_one_batch(learner, byte_tokenizer):
     model, data = fresh(learner).train(), batch()
     (optimizer,) = build_optimizers(model, AdamWConfig(learning_rate=0.01, weight_decay=0.0))

@@ -26,6 +26,7 @@ def encoder_run(tmp_path_factory, small_text) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_training_gives_it_a_mask_and_teaches_it(encoder_run):
     loaded = load_checkpoint(encoder_run)
     assert loaded.tokenizer.mask_id == loaded.model.config.mask_id == 1
@@ -34,6 +35,7 @@ def test_training_gives_it_a_mask_and_teaches_it(encoder_run):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_a_mask_is_filled(stepwell, encoder_run):
     ran = stepwell("predict", encoder_run, "--prompt", "the miller <|mask|> the lantern", "--top-k", 3, "--json")
     (found,) = json.loads(ran.out)["completions"]
@@ -45,6 +47,7 @@ def test_a_mask_is_filled(stepwell, encoder_run):
     assert plain.out == found["text"] + "\n"
 
 
+@pytest.mark.slow
 def test_prompts_with_and_without_a_mask_keep_their_order(encoder_run):
     prompts = ["the miller", "a <|mask|> boat", "the old"]
     first, second, third = api.predict(encoder_run, prompts, {"max_tokens": 4, "seed": 1, "n": 2})

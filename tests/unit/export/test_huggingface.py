@@ -203,6 +203,7 @@ def head_of(card: str) -> dict[str, Any]:
     return dict(yaml.safe_load(card.split("---\n")[1]))
 
 
+@pytest.mark.slow
 def test_the_card_of_a_run_says_what_the_run_knows(trained_run, tmp_path) -> None:
     """A `train` has facts; metrics come from the result of a `run`."""
     run = tmp_path / "run"

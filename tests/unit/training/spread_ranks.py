@@ -65,9 +65,6 @@ SCENARIOS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 """name -> family, what differs in its model, what differs in its training."""
 
 
-packing.MOST_PADDING = 0.9  # rows keep what is empty, so they differ in how many targets they have
-
-
 def tokens() -> TokenSplit:
     """Documents of which few fit into a row, so rows differ in how many targets they have."""
     random = np.random.default_rng(0)
@@ -101,6 +98,7 @@ def play(name: str, world: World, parallel: str, out: Path) -> None:
 
 
 if __name__ == "__main__":
+    packing.MOST_PADDING = 0.9  # rows keep what is empty, so they differ in how many targets they have
     here, way, *names = sys.argv[1:]
     joined = World.from_environment()
     with joined.together():

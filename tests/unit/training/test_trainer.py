@@ -97,6 +97,7 @@ def test_a_rollback_does_not_depend_on_when_checkpoints_were_saved(make_trainer,
         assert torch.equal(parameter, second.get_parameter(name))
 
 
+@pytest.mark.slow
 def test_a_spike_is_rolled_back_too(make_trainer, tmp_path):
     passes = {26 * PASSES + n: 1000.0 for n in (1, 2, 3)}
     trained = make_trainer(tmp_path, training={"steps": 30, **EACH_STEP}, built=troubled(passes)).run()
@@ -199,6 +200,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
     return moved
 
 
+@pytest.mark.slow
 def test_a_deadline_shortens_the_run_and_keeps_the_decay(make_trainer, tmp_path, clock):
     trainer = make_trainer(tmp_path, training={"steps": 1000}, seconds=50, watch=clock.seconds_a_step(1.0))
     trained = trainer.run()
@@ -212,6 +214,7 @@ def test_a_deadline_shortens_the_run_and_keeps_the_decay(make_trainer, tmp_path,
     assert records(tmp_path, "evaluation")[-1]["step"] == trained.progress.step, "the last model is measured"
 
 
+@pytest.mark.slow
 def test_steps_that_become_slow_in_the_decay_still_end_in_time(make_trainer, tmp_path, clock):
     slow = clock.seconds_a_step(*[1.0] * 40, 3.0)
     trained = make_trainer(tmp_path, training={"steps": 60}, seconds=70, watch=slow).run()
@@ -410,6 +413,7 @@ def test_a_damaged_newest_checkpoint_does_not_push_out_good_ones(make_trainer, t
     assert folders(tmp_path) == ["best", "measured", "step-000003"]
 
 
+@pytest.mark.slow
 def test_going_on_from_the_stable_checkpoint_is_the_longer_run(make_trainer, tmp_path):
     """The stable part knows nothing of how long the run is, so both ways give the same weights."""
     make_trainer(tmp_path / "short").run()
@@ -447,6 +451,7 @@ def test_going_on_with_other_dropout_and_rates(make_trainer, tmp_path):
     assert load_checkpoint(tmp_path / "longer" / "checkpoints").model.config.dropout == 0.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
 def test_new_layers_begin_as_the_identity_and_learn(make_trainer, tmp_path, kind):
     optimizer = {"optimizer.kind": kind, "optimizer.learning_rate": 0.01}
