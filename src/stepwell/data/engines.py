@@ -6,6 +6,8 @@ depends on nothing else, so the result is the same whoever does it. This file le
 
 from __future__ import annotations
 
+import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -51,7 +53,7 @@ def do_all(
     """Call a function on every task.
 
     Args:
-        function: defined at the top of a module, so that other processes find it.
+        function: defined at the top of a module, so that other processes find it; gives plain JSON values.
         tasks: plain values, so that they can be sent.
         engine: who works.
         workers: how many at once.
@@ -103,20 +105,21 @@ def _with_ray(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], work
     data.DataContext.get_current().execution_options.preserve_order = True
     data.DataContext.get_current().enable_progress_bars = False
     rows = data.from_items([{"task": task} for task in tasks], override_num_blocks=len(tasks))
-    done = rows.map(_Call(function), concurrency=workers)
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    done = rows.map(_Call(function), compute=data.TaskPoolStrategy(size=workers))
     try:
         for row in done.iter_rows():
-            yield row["result"]
+            yield json.loads(row["result"])
     finally:
         if is_ours:
             ray.shutdown()
 
 
 class _Call:
-    """A function on rows, made of one on tasks."""
+    """A function on rows, made of one on tasks; results are text, as Arrow would give all mappings the same names."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self._function = function
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"result": self._function(row["task"])}
+        return {"result": json.dumps(self._function(row["task"]))}

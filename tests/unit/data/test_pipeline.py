@@ -12,6 +12,7 @@ import pytest
 
 from stepwell.data.document_files import load_shard, save_shard, shards_of
 from stepwell.data.documents import Document
+from stepwell.data.engines import do_all
 from stepwell.data.inputs.files import FileInput
 from stepwell.data.inputs.reading import Reading
 from stepwell.data.pipeline import Pipeline
@@ -117,6 +118,19 @@ def test_every_engine_gives_what_one_list_gives(tmp_path: Path, files, engine: s
         other = through(tmp_path / "other", files, steps)
         assert list(pipeline.documents()) == list(other.documents())
         assert pipeline.facts == other.facts
+
+
+def counted(number: int) -> dict[str, dict[str, int]]:
+    """A result whose names differ from task to task."""
+    return {"z": {f"reason {number}": number}, "a": {}}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:::ray")
+def test_ray_gives_results_as_they_were() -> None:
+    pytest.importorskip("ray")
+    found = list(do_all(counted, [1, 2, 3], "ray", 2))
+    assert json.dumps(found) == json.dumps([counted(number) for number in (1, 2, 3)])
 
 
 def test_the_account_adds_up(tmp_path: Path, files) -> None:
