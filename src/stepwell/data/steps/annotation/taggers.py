@@ -60,16 +60,18 @@ def by_rjieba(texts: Sequence[str], tags: bool) -> list[Tagged]:
         return [Tagged([word for word in jieba.cut(text) if _is_word(word)]) for text in texts]
     tagged = []
     for text in texts:
-        one = Tagged([], [], [])
+        words: list[str] = []
+        parts_of_speech: list[str] = []
+        entities: list[tuple[int, int, str]] = []
         start = 0
         for word, tag in jieba.tag(text):
             if _is_word(word):
-                one.words.append(word)
-                one.parts_of_speech.append(tag)  # type: ignore[union-attr]
+                words.append(word)
+                parts_of_speech.append(tag)
             if kind := _JIEBA_ENTITIES.get(tag):
-                one.entities.append((start, start + len(word), kind))  # type: ignore[union-attr]
+                entities.append((start, start + len(word), kind))
             start += len(word)
-        tagged.append(one)
+        tagged.append(Tagged(words, parts_of_speech, entities))
     return tagged
 
 
