@@ -24,7 +24,19 @@ from stepwell.data.steps.protect.detectors import Detector, Found, Kind, detecto
 from stepwell.data.steps.protect.names import FindNames, ListedNames, NamesConfig, names_in, open_names
 from stepwell.data.steps.step import Arrays, Joined, Outcome, Step, StepConfig, Surroundings, needed
 
-KINDS = ("secret", "email", "id_card", "bank_card", "iban", "ip", "old_id_card", "ssn", "phone", "name")
+Masked = Literal[Kind, "name"]
+KINDS: tuple[Masked, ...] = (
+    "secret",
+    "email",
+    "id_card",
+    "bank_card",
+    "iban",
+    "ip",
+    "old_id_card",
+    "ssn",
+    "phone",
+    "name",
+)
 """Everything there is a mask for."""
 
 
@@ -46,7 +58,7 @@ class ProtectConfig(StepConfig):
 
     kind: Literal["protect"] = "protect"
     kinds: tuple[Kind, ...] = ("secret", "email", "id_card", "bank_card", "iban", "ip", "phone")
-    masks: Mapping[Literal[Kind, "name"], Annotated[str, Field(min_length=1)]] = {}
+    masks: Mapping[Masked, Annotated[str, Field(min_length=1)]] = {}
     pseudonyms: bool = False
     phone_regions: tuple[str, ...] = ("CN", "US")
     private_addresses: bool = False
@@ -171,8 +183,8 @@ class Protect(Step[ProtectConfig]):
         masked = document.with_text(next(new))
         return masked.with_columns(_filled(document.columns, new)) if self.config.columns else masked
 
-    def _mask(self, kind: str, number: int) -> str:
-        mask = self.config.masks.get(kind, f"<{kind.upper()}>")  # type: ignore[call-overload]
+    def _mask(self, kind: Masked, number: int) -> str:
+        mask = self.config.masks.get(kind, f"<{kind.upper()}>")
         return re.sub(r"(\W?)\Z", rf"_{number}\1", mask, count=1) if self.config.pseudonyms else mask
 
 
