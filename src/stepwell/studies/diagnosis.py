@@ -50,6 +50,7 @@ class Case:
         bytes_per_token: of the validation text.
         text_repetition: repeated 4-grams in held-out text itself, of the samples' length.
         unique_tokens: of the training text.
+        tokens_to_come: that what is left of the budget buys at this round's speed; infinity without a budget.
     """
 
     trial: Trial
@@ -57,6 +58,7 @@ class Case:
     bytes_per_token: float
     text_repetition: float
     unique_tokens: int
+    tokens_to_come: float
 
     @property
     def gap(self) -> float:
@@ -160,14 +162,12 @@ def too_many_tokens(case: Case) -> Finding | None:
 
 
 def too_few_tokens(case: Case) -> Finding | None:
-    """The model is so large for what it saw that a smaller one would have come further."""
-    ratio = case.trial.tokens / case.trial.recipe.model.num_matrix_parameters
+    """The model is so large for all that it can see within the budget that a smaller one would come further."""
+    ratio = (case.trial.tokens + case.tokens_to_come) / case.trial.recipe.model.num_matrix_parameters
     if ratio > 0.25:
         return None
-    evidence = {"tokens_per_parameter": ratio}
-    return Finding(
-        "too_few_tokens", evidence, f"only {ratio:.2f} tokens a parameter: the model is too large for the time"
-    )
+    words = f"only {ratio:.2f} tokens a parameter by the end of the budget: the model is too large for the time"
+    return Finding("too_few_tokens", {"tokens_per_parameter": ratio}, words)
 
 
 def tokenizer_misfit(case: Case) -> Finding | None:

@@ -7,6 +7,7 @@ leaves out how long a round may take and whether it is kept.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -90,7 +91,7 @@ def grow(finding: Finding, recipe: Recipe) -> Change | None:
 
 
 def shrink(finding: Finding, recipe: Recipe) -> Change | None:
-    """The model of half the depth, from fresh weights."""
+    """The model of half the depth, rounded up, from fresh weights."""
     return None if recipe.init_from is not None else _resized(finding, recipe, 0.5)
 
 
@@ -100,8 +101,8 @@ def _resized(finding: Finding, recipe: Recipe, factor: float) -> Change | None:
     sizes = {"vocab_size": model.vocab_size, "max_seq_len": model.max_seq_len}
     depths = {depth: sized(depth, **sizes).num_matrix_parameters for depth in range(1, 33)}
     depth = min(depths, key=lambda one: abs(depths[one] - model.num_matrix_parameters))
-    chosen = max(depth + 1, round(factor * depth)) if factor > 1 else int(factor * depth)
-    if chosen not in depths:
+    chosen = max(depth + 1, round(factor * depth)) if factor > 1 else math.ceil(factor * depth)
+    if chosen not in depths or chosen == depth:
         return None
     config = sized(chosen, **sizes)
     names = [name for name in config.stated() if name not in ("kind", *sizes)]

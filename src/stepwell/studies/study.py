@@ -255,6 +255,7 @@ class Study:
             bytes_per_token=corpus.bytes_per_token(corpus.tokens.split("validation")),
             text_repetition=float(np.mean(known)),
             unique_tokens=corpus.train.num_tokens,
+            tokens_to_come=max(0.0, self._seconds_for_rounds()) * trial.tokens_per_second,
         )
 
     def _decode_again(self, change: Change) -> Line:

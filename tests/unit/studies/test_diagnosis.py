@@ -36,6 +36,7 @@ def power_law(exponent: float, decay_gain: float = 0.0, decay_start: int = 240, 
 
 def case_of(trial: Trial, **fields: Any) -> Case:
     whole = {"rare_ratio": 0.05, "bytes_per_token": 3.0, "text_repetition": 0.03, "unique_tokens": 10**9}
+    whole["tokens_to_come"] = 0.0
     return Case(trial, **whole | fields)
 
 
@@ -148,6 +149,15 @@ def test_tokens_for_the_size(
     parameters = make_trial().recipe.model.num_matrix_parameters
     trial = make_trial(tokens=round(parameters * tokens_per_parameter), train_bits_per_byte=train_bits)
     assert names(case_of(trial)) == expected
+
+
+@pytest.mark.parametrize(("to_come", "speaks"), [(0.0, True), (0.1, True), (0.3, False), (float("inf"), False)])
+def test_a_first_round_is_no_judge_of_the_size_that_was_chosen_for_the_whole_budget(
+    make_trial: MakeTrial, to_come: float, speaks: bool
+) -> None:
+    parameters = make_trial().recipe.model.num_matrix_parameters
+    case = case_of(make_trial(tokens=round(0.1 * parameters)), tokens_to_come=to_come * parameters)
+    assert ("too_few_tokens" in names(case)) is speaks
 
 
 @pytest.mark.parametrize(("rare", "speaks"), [(0.0, False), (0.2, False), (0.3, True), (1.0, True)])

@@ -105,6 +105,8 @@ def test_shrinking_begins_anew_with_fewer_parameters(make_recipe: MakeRecipe) ->
     (change,) = remedies("too_few_tokens", recipe)
     assert not change.goes_on
     assert recipe.changed(change.values).model.num_parameters < recipe.model.num_parameters
+    (less,) = remedies("too_few_tokens", make_recipe(model={"num_layers": 3, "d_model": 192, "d_ff": 768}))
+    assert less.values["model.num_layers"] == 2
     assert remedies("too_few_tokens", make_recipe(model={"num_layers": 1})) == []
 
 
