@@ -81,7 +81,8 @@ def sections_of(
         for inner in configs_in(field.annotation):
             default = field.default if preset is None else getattr(preset, name)
             chosen = default if type(default) is inner else None
-            if (f"{path}{name}.", inner) not in shown:
+            listed_before = get_origin(field.annotation) is tuple and any(inner is known for _, known in shown)
+            if (f"{path}{name}.", inner) not in shown and not listed_before:
                 yield from sections_of(inner, f"{path}{name}.", derived, chosen, shown)
 
 

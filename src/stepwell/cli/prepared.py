@@ -112,6 +112,10 @@ def _what_is_left(console: Console, result: dict[str, Any]) -> None:
         grid.add_row(name, f"{split['documents']:,} documents, {size}")
     per_token = tokenizer["bytes_per_token"]["train"]
     grid.add_row("tokenizer", f"{tokenizer['vocab_size']:,} entries, {per_token:.2f} bytes a token")
+    for one in tokenizer["compared"]:
+        taken = "taken" if one["chosen"] else "beside"
+        numbers = f"{one['bytes_per_token']:.2f} bytes a token, {one['rare_ratio']:.0%} rare"
+        grid.add_row(taken, Text(f"{one['name']} of {one['vocab_size']:,}: {numbers}"))
     if "report" in result:
         grid.add_row("report", Text(str(result["report"])))
     grid.add_row("next", Text(f"stepwell run with the same text and --out {shlex.quote(result['out'])}: it is ready"))

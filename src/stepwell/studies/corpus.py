@@ -8,7 +8,7 @@ is read and packed (`data`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,9 +87,11 @@ class Corpus(Tokens):
 
     Attributes:
         text: documents by split.
+        compared: figures of the tokenizers that this one was chosen from.
     """
 
     text: PreparedText
+    compared: Sequence[Mapping[str, Any]] = ()
 
     def judged(self, max_bytes: int) -> TokenSplit:
         """Validation documents up to a size, spread evenly over the split; the same for every tokenizer."""
@@ -239,5 +241,6 @@ def describe(corpus: Corpus, config: Config) -> dict[str, Any]:
             },
             "unused_ratio": round(corpus.rare_ratio(), 4),
             "examples": [corpus.tokenizer.decode([n]) for n in longest[:24]],
+            "compared": list(corpus.compared),
         },
     }

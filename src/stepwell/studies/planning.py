@@ -8,7 +8,7 @@ size, size gives batch and rates. Each derived value keeps its reason. The same 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from stepwell.runs import RunDirectory
 from stepwell.studies.budget import GROWTH, num_slots
 from stepwell.studies.corpus import AUTOMATIC, Corpus, Workers, read_text, tokenize_corpus
 from stepwell.studies.probe import Speed, Speedometer, measure_speed
+from stepwell.studies.vocabulary import choose_vocabulary
 from stepwell.tokenizers import TokenizerConfig
 
 USEFUL_SHARE = 0.8
@@ -95,6 +96,7 @@ class Planned:
 def open_draft(draft: Draft, run: RunDirectory, watch: Watcher, workers: Workers = AUTOMATIC) -> tuple[Draft, Corpus]:
     """Read the text, derive the tokenizer and train it, or take that of the checkpoint to begin from."""
     text = read_text(draft.data, run, watch, seed=draft.get("seed") or 0, workers=workers)
+    draft, compared = choose_vocabulary(draft, text, run, watch)
     if draft.get("init_from"):
         draft = _from_checkpoint(draft)
     elif draft.get("tokenizer.kind") == "pretrained" and draft.get("tokenizer.path"):
@@ -109,7 +111,7 @@ def open_draft(draft: Draft, run: RunDirectory, watch: Watcher, workers: Workers
         )
         draft = draft.with_derived(derived)
     config = tokenizer_section(draft)
-    corpus = tokenize_corpus(text, config, run, watch)
+    corpus = replace(tokenize_corpus(text, config, run, watch), compared=compared)
     reached = corpus.tokenizer.vocab_size
     if reached < config.vocab_size:
         watch(Fact(f"the text has pairs to merge for a vocabulary of {reached:,} only"))

@@ -43,7 +43,11 @@ def prepare_only(draft: Draft, out: Path, *, workers: Workers, watch: Watcher) -
         facts = describe(corpus, tokenizer_section(draft))
         watch(Stage("report"))
         page = write_data_report(
-            corpus.text, out / DATA_PAGE, tokenizer=corpus.tokenizer, recipe=data_section(draft.data, draft.origins)
+            corpus.text,
+            out / DATA_PAGE,
+            tokenizer=corpus.tokenizer,
+            compared=corpus.compared,
+            recipe=data_section(draft.data, draft.origins),
         )
         write_atomically(run.data / "facts.json", to_json(facts, indent=2))
     return {

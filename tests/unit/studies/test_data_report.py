@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from stepwell.config import build
-from stepwell.data import DataConfig, PreparedText, StepFacts, prepare_text
+from stepwell.data import DataConfig, PreparedText, StepFacts, compare_tokenizers, prepare_text
 from stepwell.data.facts import DroppedExample
 from stepwell.data.steps.catalog import STEPS
 from stepwell.errors import DiskError
@@ -248,6 +248,18 @@ def test_tokens_are_counted_as_by_hand(prepared: PreparedText, tokenizer: Tokeni
     text = text_of(render_data_report(prepared, tokenizer=tokenizer))
     assert "Bytes per token, train" in text
     assert "Most frequent tokens" in text
+
+
+def test_compared_tokenizers_stand_beside_each_other(prepared: PreparedText, tokenizer: Tokenizer) -> None:
+    assert "beside each other" not in text_of(render_data_report(prepared, tokenizer=tokenizer))
+    choices = [ByteBPEConfig(vocab_size=280), ByteBPEConfig(vocab_size=400)]
+    small, large = (one.as_dict() for one in compare_tokenizers(prepared, choices))
+    page = render_data_report(prepared, tokenizer=tokenizer, compared=[small, large | {"chosen": True}])
+    assert page.count("<b>byte_bpe</b>") == 1
+    words = text_of(page)
+    assert "Tokenizers beside each other" in words
+    assert f"{large['bytes_per_token']:.3g}" in words
+    assert "分词器比较" in page
 
 
 def test_a_large_text_is_sampled_evenly(prepared: PreparedText) -> None:

@@ -89,7 +89,7 @@ class TokenizerFigures:
         vocab_size: of the trained one.
         whole: the held-out text.
         by_language: language code -> the documents in it, the largest part first.
-        used_ratio: share of the vocabulary, special tokens aside, that the held-out text uses.
+        used_ratio: share of the vocabulary, special tokens and single bytes aside, that the held-out text uses.
         rare_ratio: share of it that the text to learn from holds fewer than ten times.
         round_trip_ratio: share of the held-out documents that come back from their tokens to the letter.
     """
@@ -188,9 +188,9 @@ def _figures(
         unknown = int((ids == tokenizer.unk_id).sum()) if tokenizer.unk_id is not None else 0
         one = Compression(len(text.encode()), len(ids), sum(1 for _ in WORD.finditer(text)), unknown)
         parts[language] = parts.get(language, Compression()).plus(one)
-    ordinary = np.ones(tokenizer.vocab_size, dtype=bool)
-    ordinary[list(tokenizer.special_ids)] = False
-    learned = _count_tokens(tokenizer, train)
+    learned = np.array([len(tokenizer.token_bytes(n)) > 1 for n in range(tokenizer.vocab_size)])
+    learned[list(tokenizer.special_ids)] = False
+    known = _count_tokens(tokenizer, train)
     whole = Compression()
     for one in parts.values():
         whole = whole.plus(one)
@@ -200,8 +200,8 @@ def _figures(
         vocab_size=tokenizer.vocab_size,
         whole=whole,
         by_language=dict(sorted(parts.items(), key=lambda part: (-part[1].bytes, part[0]))),
-        used_ratio=float((counts[ordinary] > 0).mean()),
-        rare_ratio=float((learned[ordinary] < RARE).mean()),
+        used_ratio=float((counts[learned] > 0).mean()) if learned.any() else 1.0,
+        rare_ratio=float((known[learned] < RARE).mean()) if learned.any() else 0.0,
         round_trip_ratio=came_back / len(held_out),
     )
 

@@ -21,7 +21,7 @@ from stepwell.runs import write_atomically
 from stepwell.studies.report import sections, summary
 from stepwell.studies.report.colours import round_rules
 from stepwell.studies.report.markup import visible
-from stepwell.studies.report.reading import read_run
+from stepwell.studies.report.reading import mapping, read_run, rows
 from stepwell.studies.report.rounds import all_rounds
 from stepwell.studies.report.words import paragraph, say
 
@@ -49,6 +49,7 @@ def render_report(run_dir: Path) -> str:
         "samples": sections.samples(files, rounds),
         "data": sections.data(files),
         "tokenizer": sections.tokenizer(files),
+        "compared": sections.compared(rows(mapping(files.facts.get("tokenizer")).get("compared"))),
         "commands": summary.commands(files),
         "speed": summary.speed(rounds),
         "machine": sections.table(files.facts.get("machine")),

@@ -7,6 +7,7 @@ nothing to say there yet. Long lists are cut, and how much was cut is said. This
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -271,6 +272,38 @@ def tokenizer(files: RunFiles) -> tuple[list[tuple[Words, str]], list[str]] | No
         else []
     )
     return found, [_cut(part)[:60] for part in longest[:24]]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Tokenizers beside each other: what the columns are, and each one's name, values, and whether it was taken."""
+
+    head: list[Words]
+    rows: list[tuple[str, list[str], bool]]
+
+
+def compared(tokenizers: Sequence[Mapping[str, Any]]) -> Compared | None:
+    """The table of tokenizers that were compared, languages of the held-out text by size; None without any.
+
+    Args:
+        tokenizers: figures as `facts.json` holds them, of the same text.
+    """
+    if not tokenizers:
+        return None
+    languages = list(mapping(tokenizers[0].get("by_language")))[:3] if tokenizers else []
+    head = [say("vocabulary"), say("bytes per token short")]
+    head += [say("bytes per token in", {"language": language}) for language in languages if len(languages) > 1]
+    head += [say("rare entries"), say("unknown"), say("comes back")]
+    rows = []
+    for one in tokenizers:
+        parts = mapping(one.get("by_language"))
+        per_token = [one, *(mapping(parts.get(language)) for language in languages if len(languages) > 1)]
+        ratios = [one.get(name) for name in ("rare_ratio", "unknown_ratio", "round_trip_ratio")]
+        values = [figures.show_count(one.get("vocab_size") or 0)]
+        values += [figures.show_number(number(part.get("bytes_per_token")) or 0.0, 3) for part in per_token]
+        values += [figures.show_ratio(number(ratio) or 0.0) for ratio in ratios]
+        rows.append((text(one.get("name")), values, bool(one.get("chosen"))))
+    return Compared(head, rows)
 
 
 def table(facts: object) -> list[tuple[str, str]]:

@@ -429,6 +429,17 @@ WORDS: dict[str, tuple[str, str]] = {
     "bytes per token": ("Bytes per token, {split}", "每词元字节数（{split}）"),
     "unused": ("Tokens hardly used", "几乎未用词元"),
     "longest": ("Its longest tokens", "最长的词元"),
+    "compared": ("Tokenizers beside each other", "分词器比较"),
+    "compared lead": (
+        "Trained on the training text, measured on held-out text. Taken is the one whose tokens stand for most text, "
+        "among those that give all text back and of whose entries at most a fifth are rare.",
+        "在训练文本上训练，在验证文本上测量。在能完整还原文本且稀有词元不超过五分之一的分词器中，取每词元字节数最高者。",
+    ),
+    "bytes per token short": ("Bytes per token", "每词元字节数"),
+    "bytes per token in": ("in {language}", "{language}"),
+    "rare entries": ("Rare entries", "稀有词元"),
+    "unknown": ("Unknown", "未知词元"),
+    "comes back": ("Given back whole", "完整还原"),
     "use": ("Use the model", "使用模型"),
     "go on": ("Go on", "继续运行"),
     "cmd predict": ("Let it write", "让它续写"),

@@ -6,8 +6,9 @@ frame, the style and the safety of a run's report. This file leaves out what the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -30,6 +31,7 @@ def render_data_report(
     prepared: PreparedText,
     *,
     tokenizer: Tokenizer | None = None,
+    compared: Sequence[Mapping[str, Any]] = (),
     label_column: str | None = None,
     recipe: str | None = None,
 ) -> str:
@@ -38,6 +40,7 @@ def render_data_report(
     Args:
         prepared: what `prepare_text` gave.
         tokenizer: to say how its vocabulary fits; None to leave that out.
+        compared: figures of the tokenizers that it was chosen from.
         label_column: the column that holds labels; None for that of a step, and columns that look as if they did.
         recipe: the text of the recipe's data section, shown at the end.
     """
@@ -65,6 +68,7 @@ def render_data_report(
         "unmasked": sections.shows_unmasked(facts),
         "frequent": sections.frequent(count_words(samples["train"].texts), samples["train"]),
         "fit": sections.fit(tokens) if tokens else None,
+        "compared": run_sections.compared(compared),
         "labels": [sections.balance(one) for one in counted[:known]],
         "columns": [sections.balance(one) for one in counted[known:]],
         "labelled": sections.told(facts, sections.LABELS),
@@ -81,6 +85,7 @@ def write_data_report(
     path: Path,
     *,
     tokenizer: Tokenizer | None = None,
+    compared: Sequence[Mapping[str, Any]] = (),
     label_column: str | None = None,
     recipe: str | None = None,
 ) -> Path:
@@ -90,6 +95,7 @@ def write_data_report(
         prepared: what `prepare_text` gave.
         path: of the page.
         tokenizer: to say how its vocabulary fits.
+        compared: figures of the tokenizers that it was chosen from.
         label_column: the column that holds labels.
         recipe: the text of the recipe's data section.
 
@@ -99,7 +105,9 @@ def write_data_report(
     Raises:
         DiskError: when it cannot be written.
     """
-    page = render_data_report(prepared, tokenizer=tokenizer, label_column=label_column, recipe=recipe)
+    page = render_data_report(
+        prepared, tokenizer=tokenizer, compared=compared, label_column=label_column, recipe=recipe
+    )
     write_atomically(path, page)
     return path
 

@@ -133,7 +133,6 @@ WORDS: dict[str, tuple[str, str]] = {
     "bytes per token of": ("Bytes per token, {name}", "每词元字节数（{name}）"),
     "frequent tokens": ("Most frequent tokens", "高频词元"),
     "long tokens": ("Longest tokens", "最长的词元"),
-    "bytes per token short": ("Bytes per token", "每词元字节数"),
     "labels": ("Labels", "标签"),
     "no labels": (
         "No column of labels: the recipe names none under data.columns, or their values are too many to be classes.",
