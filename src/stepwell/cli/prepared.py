@@ -61,7 +61,7 @@ def _steps(console: Console, steps: list[dict[str, Any]]) -> None:
             f"{step['bytes_in'] / 1e6:,.2f} → {step['bytes_out'] / 1e6:,.2f}" if step["bytes_in"] else "–",
             "\n".join(done) or "–",
             _seconds(step["seconds"]),
-            f"{speed / 1e6:,.1f}" if speed else "–",
+            f"{speed / 1e6:,.1f}" if speed >= 1e5 else f"{speed / 1e6:.3f}" if speed else "–",
         )
     console.print(table)
 

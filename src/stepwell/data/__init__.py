@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stepwell.data.facts import CorpusFacts, StepFacts
     from stepwell.data.labels import LabelNoise, confident_learning
     from stepwell.data.prepare import prepare_text, read_documents
-    from stepwell.data.steps.step import Surroundings, TextMaker
+    from stepwell.data.steps.step import Surroundings, TextEmbedder, TextMaker
     from stepwell.data.text_package import PreparedText
     from stepwell.data.tokens.comparing import (
         TokenizerFigures,
@@ -42,6 +42,7 @@ else:
             "PreparedText": "text_package",
             "StepFacts": "facts",
             "Surroundings": "steps.step",
+            "TextEmbedder": "steps.step",
             "TextMaker": "steps.step",
             "TokenShards": "tokens.shards",
             "TokenSplit": "tokens.shards",
@@ -71,6 +72,7 @@ __all__ = [
     "PreparedText",
     "StepFacts",
     "Surroundings",
+    "TextEmbedder",
     "TextMaker",
     "TokenShards",
     "TokenSplit",

@@ -289,11 +289,13 @@ class Pipeline:
             DataError: when a step cannot go on, or must not.
         """
         knowns: Sequence[Path | None] = [None] * len(self.shards)
+        told = ""
         for passing, looker in _passes(steps):
             if not passing and looker is None:
                 continue
             several = [*passing, *([] if looker is None else [looker])]
-            self._tell(several[0].config.kind)
+            if told != (told := several[0].config.kind):  # a step that looks begins one pass and goes on in the next
+                self._tell(told)
             settings = [step.config.model_dump(mode="json") for step in several]
             folder = self._begin("-".join(step.config.kind for step in several), [len(passing), settings])
             tasks = [

@@ -24,7 +24,7 @@ from stepwell.data.engines import Engine, choose_engine
 from stepwell.data.facts import CorpusFacts, StepFacts
 from stepwell.data.inputs.reading import Input, Reading
 from stepwell.data.inputs.sources import find_inputs
-from stepwell.data.packages import key_of, open_or_build
+from stepwell.data.packages import file_checksum, key_of, open_or_build
 from stepwell.data.pipeline import Pipeline, documents_of
 from stepwell.data.steps.catalog import STEPS, build_steps
 from stepwell.data.steps.cutting import Cut, CutConfig, SamePieces, SamePiecesConfig, pieces_of
@@ -129,15 +129,30 @@ def prepare_text(
 def _key(
     config: DataConfig, inputs: Mapping[str, Sequence[Input]], around: Surroundings, held_out: PreparedText | None
 ) -> str:
-    """Names all that the text is made from: settings, inputs, what steps read beside them, and the seed of draws."""
-    sources = [source for step in config.steps if step.enabled for source in step.reads()]
+    """Names all that the text is made from: settings, inputs, what steps read and ask beside, the seed of draws."""
+    enabled = [step for step in config.steps if step.enabled]
+    sources = [source for step in enabled for source in step.reads()]
     beside = {"beside": find_inputs(sources, lambda problem: None)} if sources else {}
     listed = {
         role: [(one.source, one.name, one.fingerprint()) for one in found]
         for role, found in {**inputs, **beside}.items()
     }
+    asked = [_weights_of(Path(one)) for step in enabled for one in step.models()]
     seed = around.seed if any(STEPS[step.kind].draws for step in config.steps) else 0
-    return key_of([config.model_dump(mode="json"), listed, seed, *([] if held_out is None else [held_out.key])])
+    made_from = [config.model_dump(mode="json"), listed, seed, *([asked] if asked else [])]
+    return key_of([*made_from, *([] if held_out is None else [held_out.key])])
+
+
+def _weights_of(model: Path) -> list[tuple[str, str]]:
+    """The manifests of a run's checkpoints, or of a checkpoint, by their content, which names the weights.
+
+    Raises:
+        DataError: when there is no such folder.
+    """
+    if not model.is_dir():
+        raise DataError(f"{model}: no such folder", wanted="a run or a checkpoint that a step of data.steps asks")
+    manifests = sorted(one.relative_to(model) for one in model.rglob("manifest.json"))
+    return [(str(one), file_checksum(model / one)) for one in manifests if "data" not in one.parts]
 
 
 def _judged_by(documents: Iterable[Document], held_out: PreparedText) -> Iterator[Document]:

@@ -31,7 +31,7 @@ from stepwell.errors import DataError, TokenizerError
 from stepwell.progress import Fact, Stage, Watcher
 from stepwell.recipes import Recipe
 from stepwell.runs import RunDirectory, to_json
-from stepwell.studies.making import open_text_maker
+from stepwell.studies.making import open_embedder, open_text_maker
 from stepwell.tokenizers import PretrainedTokenizerConfig, Tokenizer, TokenizerConfig, extend_tokenizer, train_tokenizer
 
 TOKENIZER_BYTES = 20_000_000
@@ -163,7 +163,7 @@ def read_text(
         DataError: when there is nothing to be judged by.
     """
     watch(Stage("prepare", ", ".join(data.sources)))
-    around = Surroundings(seed, open_text_maker)
+    around = Surroundings(seed, open_text_maker, open_embedder)
     text = prepare_text(
         data, run.data, watch, engine=workers.engine, workers=workers.count, around=around, held_out=held_out
     )

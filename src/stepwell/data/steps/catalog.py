@@ -20,6 +20,7 @@ from stepwell.data.steps.balance.resample import Resample, ResampleConfig
 from stepwell.data.steps.duplicates.decontaminate import Decontaminate, DecontaminateConfig
 from stepwell.data.steps.duplicates.exact import Duplicates, DuplicatesConfig
 from stepwell.data.steps.duplicates.near_duplicates import NearDuplicates, NearDuplicatesConfig
+from stepwell.data.steps.duplicates.semantic_duplicates import SemanticDuplicates, SemanticDuplicatesConfig
 from stepwell.data.steps.filters.judge import Judge, JudgeConfig
 from stepwell.data.steps.filters.language import Language, LanguageConfig
 from stepwell.data.steps.filters.perplexity import Perplexity, PerplexityConfig
@@ -42,6 +43,7 @@ AnyStepConfig = Annotated[
     | ProtectConfig
     | DuplicatesConfig
     | NearDuplicatesConfig
+    | SemanticDuplicatesConfig
     | AugmentConfig
     | DecontaminateConfig
     | LabelsConfig
@@ -61,6 +63,7 @@ STEPS: dict[str, type[Step[Any]]] = {
     "judge": Judge,
     "duplicates": Duplicates,
     "near_duplicates": NearDuplicates,
+    "semantic_duplicates": SemanticDuplicates,
     "perplexity": Perplexity,
     "selection": Selection,
     "augment": Augment,

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
@@ -52,11 +53,19 @@ class StepConfig(Config):
         """Sources beside the corpus that the step reads; what is made of the corpus is named by their content too."""
         return ()
 
+    def models(self) -> Sequence[str]:
+        """Runs or checkpoints that the step asks; what is made of the corpus is named by their weights too."""
+        return ()
+
 
 ConfigT = TypeVar("ConfigT", bound=StepConfig)
 
 TextMaker = Callable[[Sequence[str]], Sequence[str]]
 """Prompts -> texts, one for each; how a step that writes text asks a model."""
+
+
+TextEmbedder = Callable[[Sequence[str]], NDArray[np.float32]]
+"""Texts -> (N, D) vectors of length 1; how a step asks a model what texts are about."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +76,12 @@ class Surroundings:
         seed: of the run.
         open_model: opens a checkpoint to make texts with; None where there is none to be had. It can be sent to
             another process.
+        open_embedder: the same, to give texts vectors with.
     """
 
     seed: int = 0
     open_model: Callable[[Path], TextMaker] | None = None
+    open_embedder: Callable[[Path], TextEmbedder] | None = None
 
 
 @dataclass

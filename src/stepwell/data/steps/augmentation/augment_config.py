@@ -6,7 +6,6 @@ This file leaves out what the methods do (`augment.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from string import Formatter
 from typing import Annotated, Literal
 
@@ -137,11 +136,12 @@ class AugmentConfig(StepConfig):
     rate: float = Field(default=1.0, gt=0, le=100)
 
     def reads(self) -> Sequence[str]:
-        """Lists of synonyms, and what says which weights a checkpoint has."""
-        found = [method.path for method in self.methods if isinstance(method, Synonyms)]
-        checkpoints = {one for method in self.methods for one in checkpoints_of(method)}
-        manifests = {str(one) for checkpoint in checkpoints for one in Path(checkpoint).rglob("manifest.json")}
-        return [*found, *sorted(manifests)]
+        """Lists of synonyms."""
+        return [method.path for method in self.methods if isinstance(method, Synonyms)]
+
+    def models(self) -> Sequence[str]:
+        """Those that write texts."""
+        return [one for method in self.methods for one in checkpoints_of(method)]
 
 
 def checkpoints_of(method: Method) -> tuple[str, ...]:

@@ -7,15 +7,21 @@ of a cluster is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.data.steps.duplicates.shingles import Hashes
 from stepwell.data.steps.duplicates.sketches import Sketches
+from stepwell.data.steps.step import Arrays
 
 Numbers = NDArray[np.int64]
+
+SHOWN_CLUSTERS = 10
+SHOWN_TEXTS = 3
 
 CROWD = 64
 """All pairs of a bucket of so many documents are compared; in a larger one so many with all that are not yet like one
@@ -101,3 +107,36 @@ def _join_alike(band: Hashes, documents: Numbers, sketches: Sketches, threshold:
         members = members[going_on]
         begins = np.diff(buckets, prepend=-1) != 0
     return len(members)
+
+
+def cluster_findings(
+    roots: Numbers, order: Numbers, held_out: int, counts: Sequence[int], looks: Sequence[Arrays]
+) -> dict[str, Any]:
+    """What the report shows: how many clusters of which size, and the largest with the beginnings of some texts.
+
+    Args:
+        roots: (N,) the number of the text that is kept for each.
+        order: (N,) where each numbered text stands in the corpus.
+        held_out: the first so many are held out.
+        counts: of texts in each shard.
+        looks: of each shard, with `heads`.
+    """
+    firsts, members = np.unique(roots, return_counts=True)
+    firsts, members = firsts[members > 1], members[members > 1]
+    sizes = Counter(map(int, members))
+    largest = np.argsort(-members, kind="stable")[:SHOWN_CLUSTERS]
+    shards = np.cumsum([0, *counts])
+    shown = []
+    for first, count in zip(firsts[largest], members[largest], strict=True):
+        texts = []
+        for place in order[np.flatnonzero(roots == first)[:SHOWN_TEXTS]]:
+            shard = int(np.searchsorted(shards, place, "right")) - 1
+            head = looks[shard]["heads"][place - shards[shard]]
+            texts.append(bytes(head).decode("utf-8", "ignore"))
+        shown.append({"documents": int(count), "texts": texts})
+    return {
+        "clusters": len(firsts),
+        "clusters_by_size": {str(size): sizes[size] for size in sorted(sizes)},
+        "near_held_out": int(np.count_nonzero(roots[held_out:] < held_out)),
+        "largest_clusters": shown,
+    }

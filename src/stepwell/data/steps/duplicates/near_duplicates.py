@@ -8,7 +8,6 @@ This file leaves out what is the same to the letter (`exact.py`) and what only c
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from stepwell.data.documents import Document
-from stepwell.data.steps.duplicates.clusters import clusters_of
+from stepwell.data.steps.duplicates.clusters import cluster_findings, clusters_of
 from stepwell.data.steps.duplicates.exact import HELD_OUT_FIRST, parts_of, rank_of
 from stepwell.data.steps.duplicates.shingles import Hashes, batches, shingles_of
 from stepwell.data.steps.duplicates.sketches import PERMUTATIONS, Sketches, bands_of, rows_of_a_band, sketches_of
@@ -30,8 +29,6 @@ SKETCHED_CHARACTERS = 1 << 16
 """Sketched together."""
 
 HEAD_CHARACTERS = 80
-SHOWN_CLUSTERS = 10
-SHOWN_TEXTS = 3
 
 
 class NearDuplicatesConfig(StepConfig):
@@ -69,7 +66,7 @@ class NearDuplicates(Step[NearDuplicatesConfig]):
             "bands": np.concatenate(bands),
             "hashes": np.concatenate(hashes),
             "sizes": np.concatenate(sizes),
-            "heads": np.array([one.text[:HEAD_CHARACTERS].encode() for one in documents], np.bytes_),
+            "heads": heads_of(documents),
             "ranks": np.array([rank_of(one) for one in documents], np.uint8),
         }
 
@@ -82,7 +79,8 @@ class NearDuplicates(Step[NearDuplicatesConfig]):
         roots = clusters.all_roots()  # by order of being kept
         again = np.empty(len(roots), bool)
         again[spilled.order] = roots != np.arange(len(roots))
-        findings = _findings(roots, spilled, looks) | ({"not_compared_in_crowds": left_out} if left_out else {})
+        findings = cluster_findings(roots, spilled.order, spilled.held_out, spilled.counts, looks)
+        findings |= {"not_compared_in_crowds": left_out} if left_out else {}
         return Joined([{"again": part} for part in parts_of(again, spilled.counts)], findings)
 
     def apply(self, documents: Sequence[Document], known: Arrays | None = None) -> Outcome:
@@ -94,6 +92,11 @@ class NearDuplicates(Step[NearDuplicatesConfig]):
             else:
                 outcome.kept.append(document)
         return outcome
+
+
+def heads_of(documents: Sequence[Document]) -> NDArray[np.bytes_]:
+    """(N,) the beginnings of texts, UTF-8."""
+    return np.array([one.text[:HEAD_CHARACTERS].encode() for one in documents], np.bytes_)
 
 
 class _Spilled:
@@ -160,26 +163,3 @@ class _Spilled:
 
     def _band(self, number: int) -> Path:
         return self._folder / f"band-{number}"
-
-
-def _findings(roots: NDArray[np.int64], spilled: _Spilled, looks: Sequence[Arrays]) -> dict[str, Any]:
-    """What the report shows: how many clusters of which size, and the largest with the beginnings of some texts."""
-    firsts, counts = np.unique(roots, return_counts=True)
-    firsts, counts = firsts[counts > 1], counts[counts > 1]
-    sizes = Counter(map(int, counts))
-    largest = np.argsort(-counts, kind="stable")[:SHOWN_CLUSTERS]
-    shards = np.cumsum([0, *spilled.counts])
-    shown = []
-    for first, count in zip(firsts[largest], counts[largest], strict=True):
-        texts = []
-        for place in spilled.order[np.flatnonzero(roots == first)[:SHOWN_TEXTS]]:
-            shard = int(np.searchsorted(shards, place, "right")) - 1
-            head = looks[shard]["heads"][place - shards[shard]]
-            texts.append(bytes(head).decode("utf-8", "ignore"))
-        shown.append({"documents": int(count), "texts": texts})
-    return {
-        "clusters": len(firsts),
-        "clusters_by_size": {str(size): sizes[size] for size in sorted(sizes)},
-        "near_held_out": int(np.count_nonzero(roots[spilled.held_out :] < spilled.held_out)),
-        "largest_clusters": shown,
-    }

@@ -66,6 +66,7 @@ STEPS = {
     "judge": Words("judge", "质量分类器"),
     "duplicates": Words("duplicates", "精确去重"),
     "near_duplicates": Words("near duplicates", "近似去重"),
+    "semantic_duplicates": Words("semantic duplicates", "语义去重"),
     "perplexity": Words("perplexity", "困惑度"),
     "selection": Words("selection", "选择"),
     "cut": Words("cut and split", "切分与划分"),
@@ -86,6 +87,10 @@ NAMES = {
     "same_document": Words("same document as one before", "与之前的文档相同"),
     "only_repeated": Words("nothing but repeated parts", "只有重复内容"),
     "near_duplicate": Words("near duplicate", "近似重复"),
+    "says_the_same": Words("says the same", "语义重复"),
+    "cosine_percentiles": Words(
+        "cosine with the nearest text before it, percentiles", "与此前最近文本的余弦（百分位）"
+    ),
     "leak": Words("holds held-out text", "含有留出文本"),
     "only_boilerplate": Words("nothing but boilerplate", "只有样板行"),
     "other_language": Words("other language", "其他语言"),

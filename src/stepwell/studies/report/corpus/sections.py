@@ -24,7 +24,7 @@ from stepwell.studies.report.words import Words, joined
 
 MOST_SOURCES, MOST_CLASSES, MOST_REASONS, MOST_LETTERS = 40, 40, 50, 1200
 SHOWN_LANGUAGES = 8
-DUPLICATES = ("duplicates", "near_duplicates", "same_pieces")
+DUPLICATES = ("duplicates", "near_duplicates", "semantic_duplicates", "same_pieces")
 LEAKAGE = ("decontaminate",)
 PERSONAL = ("protect",)
 LABELS = ("labels", "resample")
