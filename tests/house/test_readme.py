@@ -19,10 +19,10 @@ READMES = sorted(path.name for path in PROJECT.glob("README*.md"))
 PAGES = [*READMES, "CONTRIBUTING.md", "docs/concepts.md", "docs/data.md", "docs/families.md", "docs/training.md"]
 
 SMALLER = {
-    "--budget 20m": "--budget 40s",
-    "--budget 40m": "--budget 50s",
-    "budget: 20m": "budget: 40s",
-    'budget="20m"': 'budget="40s"',
+    "--budget 20m": "--budget 30s",
+    "--budget 40m": "--budget 30s",
+    "budget: 20m": "budget: 30s",
+    'budget="20m"': 'budget="30s"',
     "--steps 300": "--steps 20",
 }
 """How a README's command is made small enough for a test. Every budget and every number of steps stands here."""

@@ -1,7 +1,7 @@
 """Who does the work: this process, a process for each core, or a Ray cluster.
 
-An engine calls one function on many tasks and gives the results back in the order of the tasks; what a task does
-depends on nothing else, so the result is the same whoever does it. This file leaves out what the tasks are.
+An engine calls a function on many tasks and gives the results back in the order of the tasks; what a task does depends
+on nothing else, so the result is the same whoever does it. This file leaves out what the tasks are.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Literal, TypeVar
+from contextlib import contextmanager
+from typing import Any, Literal
 
 from stepwell.data.steps.step import needed
 from stepwell.errors import RunError
 
 Engine = Literal["auto", "serial", "processes", "ray"]
-TaskT = TypeVar("TaskT")
-ResultT = TypeVar("ResultT")
+
+DoAll = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
+"""A function and its tasks -> the results, in the order of the tasks."""
 
 WORTH_PROCESSES_BYTES = 48 << 20
 """Text from which several processes pay for their start."""
@@ -44,47 +46,51 @@ def choose_engine(
     return engine, 1 if engine == "serial" else count
 
 
-def do_all(
-    function: Callable[[TaskT], ResultT],
-    tasks: Sequence[TaskT],
-    engine: Literal["serial", "processes", "ray"],
-    workers: int,
-) -> Iterator[ResultT]:
-    """Call a function on every task.
+@contextmanager
+def opened(engine: Literal["serial", "processes", "ray"], workers: int) -> Iterator[DoAll]:
+    """An engine for as long as it is needed: its processes start once, and end with it.
 
     Args:
-        function: defined at the top of a module, so that other processes find it; gives plain JSON values.
-        tasks: plain values, so that they can be sent.
         engine: who works.
         workers: how many at once.
 
     Yields:
-        The results, in the order of the tasks.
-
-    Raises:
-        RunError: when a worker dies; or what the function raises.
+        A function that calls another on every task and yields the results in the order of the tasks. The other is
+        defined at the top of a module, so that other processes find it, and gives plain JSON values; tasks are plain
+        values, so that they can be sent. It raises `RunError` when a worker dies, or what the function raises.
     """
-    if engine == "ray":
-        yield from _with_ray(function, tasks, workers)
-    elif engine == "serial" or len(tasks) < 2:
-        yield from map(function, tasks)
+    if engine == "serial":
+        yield lambda function, tasks: map(function, tasks)
+    elif engine == "processes":
+        with _processes(workers) as do_all:
+            yield do_all
     else:
-        yield from _with_processes(function, tasks, workers)
+        with _ray(workers) as do_all:
+            yield do_all
 
 
-def _with_processes(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], workers: int) -> Iterator[ResultT]:
+@contextmanager
+def _processes(workers: int) -> Iterator[DoAll]:
     # A process that was forked from one with threads may hang; a fresh one costs a tenth of a second.
-    count, context = min(workers, len(tasks)), multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_leave_stopping_to_the_first)
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_stopping_to_the_first)
+
+    def do_all(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
+        if len(tasks) < 2:
+            yield from map(function, tasks)
+            return
+        try:
+            yield from pool.map(function, tasks)
+        except BrokenProcessPool as error:
+            raise RunError(
+                "a worker died",
+                got=str(error),
+                do="run the same command again, it goes on with the shards that are not done; if memory was short, "
+                'use fewer --workers; in a script of your own, call stepwell under `if __name__ == "__main__":`',
+            ) from None
+
     try:
-        yield from pool.map(function, tasks)
-    except BrokenProcessPool as error:
-        raise RunError(
-            "a worker died",
-            got=str(error),
-            do="run the same command again, it goes on with the shards that are not done; if memory was short, use "
-            'fewer --workers; in a script of your own, call stepwell under `if __name__ == "__main__":`',
-        ) from None
+        yield do_all
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -94,7 +100,8 @@ def _leave_stopping_to_the_first() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _with_ray(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], workers: int) -> Iterator[ResultT]:
+@contextmanager
+def _ray(workers: int) -> Iterator[DoAll]:
     """By Ray Data: each row is a task; its workers see the same files as this process."""
     ray: Any = needed("ray", "ray", "--engine ray")
     data: Any = needed("ray.data", "ray", "--engine ray")
@@ -104,12 +111,15 @@ def _with_ray(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], work
         ray.init(log_to_driver=False, configure_logging=False, **size)
     data.DataContext.get_current().execution_options.preserve_order = True
     data.DataContext.get_current().enable_progress_bars = False
-    rows = data.from_items([{"task": task} for task in tasks], override_num_blocks=len(tasks))
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-    done = rows.map(_Call(function), compute=data.TaskPoolStrategy(size=workers))
+
+    def do_all(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
+        rows = data.from_items([{"task": task} for task in tasks], override_num_blocks=len(tasks))
+        done = rows.map(_Call(function), compute=data.TaskPoolStrategy(size=workers))
+        return (json.loads(row["result"]) for row in done.iter_rows())
+
     try:
-        for row in done.iter_rows():
-            yield json.loads(row["result"])
+        yield do_all
     finally:
         if is_ours:
             ray.shutdown()

@@ -20,7 +20,7 @@ import numpy as np
 
 from stepwell.data.document_files import load_shard, save_shard, shards_of
 from stepwell.data.documents import Document, HeldOut, normalize, trim
-from stepwell.data.engines import do_all
+from stepwell.data.engines import DoAll
 from stepwell.data.facts import EXAMPLE_CHARACTERS, EXAMPLES, DroppedExample, StepFacts
 from stepwell.data.inputs.reading import Input, Reading
 from stepwell.data.packages import key_of
@@ -231,19 +231,17 @@ class Pipeline:
 
     Args:
         folder: of this preparation; `close` removes it.
-        engine: who works.
-        workers: how many at once.
+        do_all: of an engine: who works.
         tell: takes the kind of a step that begins.
     """
 
     def __init__(
         self,
         folder: Path,
-        engine: Literal["serial", "processes", "ray"] = "serial",
-        workers: int = 1,
+        do_all: DoAll = map,
         tell: Callable[[str], None] = lambda kind: None,
     ) -> None:
-        self._folder, self._engine, self._workers, self._tell = folder, engine, workers, tell
+        self._folder, self._do_all, self._tell = folder, do_all, tell
         self._key = ""
         self.shards: list[Path] = []
         self.facts: list[StepFacts] = []
@@ -274,7 +272,7 @@ class Pipeline:
             ReadTask(tuple(group), replace(reading, report=_nowhere), form, folder, number)
             for number, group in enumerate(_groups(several))
         ]
-        for done in do_all(read_shards, tasks, self._engine, self._workers):
+        for done in self._do_all(read_shards, tasks):
             self.shards += [folder / name for name in done["shards"]]
             self.problems += done["problems"]
             sizes.update(documents=done["documents"], bytes=done["bytes"])
@@ -303,7 +301,7 @@ class Pipeline:
                 for shard, known in zip(self.shards, knowns, strict=True)
             ]
             facts = [StepFacts(kind=step.config.kind) for step in several]
-            for account in do_all(work_on, tasks, self._engine, self._workers):
+            for account in self._do_all(work_on, tasks):
                 facts = [one.plus(StepFacts.from_dict(told)) for one, told in zip(facts, account, strict=True)]
             if passing:
                 self.shards = [folder / shard.name for shard in self.shards]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from stepwell.data.config import DataConfig
 from stepwell.data.document_files import shards_of
 from stepwell.data.documents import HELD_OUT, Document, HeldOut
-from stepwell.data.engines import Engine, choose_engine
+from stepwell.data.engines import Engine, choose_engine, opened
 from stepwell.data.facts import CorpusFacts, StepFacts
 from stepwell.data.inputs.reading import Input, Reading
 from stepwell.data.inputs.sources import find_inputs
@@ -91,7 +91,10 @@ def prepare_text(
             watch(Stage("step", kind))
 
     def build(draft: Path) -> dict[str, Any]:
-        under_way = Pipeline(path.with_name(f".{path.name}.steps"), chosen, count, tell)
+        with opened(chosen, count) as do_all:
+            return fill(draft, Pipeline(path.with_name(f".{path.name}.steps"), do_all, tell))
+
+    def fill(draft: Path, under_way: Pipeline) -> dict[str, Any]:
         reading = Reading(config.text_column, config.encoding_errors, problems.append, config.columns)
         groups: list[tuple[Sequence[Input], HeldOut | None]] = [
             (inputs["test"], "test"),

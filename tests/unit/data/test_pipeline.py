@@ -12,7 +12,7 @@ import pytest
 
 from stepwell.data.document_files import load_shard, save_shard, shards_of
 from stepwell.data.documents import Document
-from stepwell.data.engines import do_all
+from stepwell.data.engines import DoAll, opened
 from stepwell.data.inputs.files import FileInput
 from stepwell.data.inputs.reading import Reading
 from stepwell.data.pipeline import Pipeline
@@ -75,10 +75,8 @@ def small_shards(monkeypatch) -> None:
     monkeypatch.setattr("stepwell.data.pipeline.READ_TOGETHER_BYTES", 3_000)
 
 
-def through(
-    folder: Path, files: list[FileInput], steps: list[Step], engine: str = "serial", workers: int = 1
-) -> Pipeline:
-    pipeline = Pipeline(folder, engine, workers)
+def through(folder: Path, files: list[FileInput], steps: list[Step], do_all: DoAll = map) -> Pipeline:
+    pipeline = Pipeline(folder, do_all)
     pipeline.read([(files[:1], "validation"), (files[1:], None)], Reading(None, "replace", print), "NFC", "key")
     pipeline.do(steps)
     return pipeline
@@ -110,8 +108,11 @@ def test_every_engine_gives_what_one_list_gives(tmp_path: Path, files, engine: s
 
     clean = Clean(CleanConfig(), Surroundings())  # steps of this file are not found by other processes
     steps = [UPPER, SHORT, UPPER] if engine == "serial" else [clean]
-    pipeline = through(tmp_path / "work", files, steps, engine, workers)
+    with opened(engine, workers) as do_all:
+        pipeline = through(tmp_path / "work", files, steps, do_all)
+        told = list(do_all(counted, [1, 2, 3]))
     assert len(pipeline.shards) > 2
+    assert json.dumps(told) == json.dumps([counted(number) for number in (1, 2, 3)])
     if engine == "serial":
         assert list(pipeline.documents()) == plainly(files)
     else:
@@ -123,14 +124,6 @@ def test_every_engine_gives_what_one_list_gives(tmp_path: Path, files, engine: s
 def counted(number: int) -> dict[str, dict[str, int]]:
     """A result whose names differ from task to task."""
     return {"z": {f"reason {number}": number}, "a": {}}
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:::ray")
-def test_ray_gives_results_as_they_were() -> None:
-    pytest.importorskip("ray")
-    found = list(do_all(counted, [1, 2, 3], "ray", 2))
-    assert json.dumps(found) == json.dumps([counted(number) for number in (1, 2, 3)])
 
 
 def test_the_account_adds_up(tmp_path: Path, files) -> None:

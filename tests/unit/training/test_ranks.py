@@ -92,26 +92,23 @@ def updates(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["ddp", "fsdp"])
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_two_ranks_make_the_updates_of_one_process(updates, way, name):
+def test_two_ranks_make_the_updates_of_one_process(updates, way):
     """Uneven masks, odd numbers of rows, a rank without rows, clipping, every kind of model, DDP and FSDP2."""
-    alone, together = (json.loads((updates(each) / f"{name}.json").read_text()) for each in ("auto", way))
-    for one, two in zip(alone, together, strict=True):
-        assert two[0] == pytest.approx(one[0], rel=1e-5)
-        assert two[1] == pytest.approx(one[1], rel=1e-3)
-        assert two[2:] == one[2:]
-    expected, got = (load_file(updates(each) / f"{name}.safetensors") for each in ("auto", way))
-    assert expected.keys() == got.keys()
-    for key, tensor in expected.items():
-        # Muon makes its matrices orthogonal in bfloat16, which blows roundings up.
-        torch.testing.assert_close(got[key], tensor, atol=3e-2 if name == "muon" else 1e-4, rtol=0)
-
-
-@pytest.mark.slow
-def test_the_rows_have_different_numbers_of_targets(updates):
-    """Otherwise the mean of the ranks' means would pass the test above."""
-    told = json.loads((updates("auto") / "few.json").read_text())
-    assert len({targets for _, _, targets, _ in told}) > 1, "rows of a scenario with one row an update"
+    numbers_of_targets = set()
+    for name in SCENARIOS:  # in one test: what they share takes half a minute
+        alone, together = (json.loads((updates(each) / f"{name}.json").read_text()) for each in ("auto", way))
+        for step, (one, two) in enumerate(zip(alone, together, strict=True)):
+            assert two[0] == pytest.approx(one[0], rel=1e-5), (name, step)
+            assert two[1] == pytest.approx(one[1], rel=1e-3), (name, step)
+            assert two[2:] == one[2:], (name, step)
+        expected, got = (load_file(updates(each) / f"{name}.safetensors") for each in ("auto", way))
+        assert expected.keys() == got.keys(), name
+        for key, tensor in expected.items():
+            # Muon makes its matrices orthogonal in bfloat16, which blows roundings up.
+            far = (got[key] - tensor).abs().max()
+            assert far <= (3e-2 if name == "muon" else 1e-4), (name, key)
+        numbers_of_targets |= {targets for _, _, targets, _ in alone} if name == "few" else set()
+    assert len(numbers_of_targets) > 1, "rows with as many targets would let the mean of the ranks' means pass"
 
 
 def losses(directory: Path) -> list[float]:
@@ -127,15 +124,14 @@ def alone(make_trainer, tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["ddp", "fsdp"])
-def test_a_run_goes_on_as_another_number_of_ranks(alone, make_trainer, tmp_path, way):
-    """Two ranks, then one, then two: the same rows in the same order, so the same losses (to 1e-5)."""
-    ended = launch("trainer_ranks.py", tmp_path, way, 4, "none")
+def test_a_run_goes_on_as_another_number_of_ranks(alone, make_trainer, tmp_path):
+    """Two ranks with shards, then one, then two with copies: the same rows in the same order, so the same losses."""
+    ended = launch("trainer_ranks.py", tmp_path, "fsdp", 4, "none")
     assert [code for code, _ in ended] == [130, 130], ended
     assert sum("Stopped|" in words for _, words in ended) == 1, "one rank speaks for all"
     newest = tmp_path / "checkpoints" / "step-000004"
     verify(newest)
-    assert bool(list(newest.glob("shard-*.safetensors"))) == (way == "fsdp")
+    assert list(newest.glob("shard-*.safetensors"))
     asked: list[int] = []
 
     def stop_requested() -> bool:
@@ -143,11 +139,12 @@ def test_a_run_goes_on_as_another_number_of_ranks(alone, make_trainer, tmp_path,
         return len(asked) == 3
 
     with pytest.raises(Stopped):
-        make_trainer(tmp_path, {"parallel": way}, stop_requested=stop_requested).run()
+        make_trainer(tmp_path, stop_requested=stop_requested).run()
     assert len(losses(tmp_path)) == 7
-    ended = launch("trainer_ranks.py", tmp_path, way, 0, "none")
+    ended = launch("trainer_ranks.py", tmp_path, "ddp", 0, "none")
     assert [code for code, _ in ended] == [0, 0], ended
     assert losses(tmp_path) == pytest.approx(losses(alone), rel=1e-5)
+    assert not list((tmp_path / "checkpoints" / f"step-{STEPS:06d}").glob("shard-*.safetensors"))
     for folder in ("best", f"step-{STEPS:06d}"):
         one, two = (load_checkpoint(each / "checkpoints" / folder) for each in (alone, tmp_path))
         for name, parameter in one.model.named_parameters():
@@ -169,17 +166,6 @@ def test_a_fault_of_one_rank_ends_all_and_is_told_by_it(tmp_path):
     assert words_of(ended, 1) == ["1|DataError|rows: cannot be read; do: mend them"]
     (silent,) = words_of(ended, 0)
     assert silent == "1|EndedElsewhere|rank 1: rows: cannot be read; do: mend them"
-
-
-@pytest.mark.slow
-def test_a_rank_that_dies_is_named_and_the_next_start_goes_on(alone, tmp_path):
-    ended = launch("trainer_ranks.py", tmp_path, "ddp", 0, "dies")
-    assert ended[1][0] == -9
-    (said,) = words_of(ended, 0)
-    assert said.startswith("1|TrainingError|rank 1 of 2: is gone"), said
-    ended = launch("trainer_ranks.py", tmp_path, "ddp", 0, "none")
-    assert [code for code, _ in ended] == [0, 0], ended
-    assert losses(tmp_path) == pytest.approx(losses(alone), rel=1e-5)
 
 
 @pytest.mark.slow

@@ -2,14 +2,13 @@
 
     python trainer_ranks.py DIRECTORY PARALLEL STOP_AFTER FAULT
 
-It stops by hand after so many steps (0 for never). FAULT is what rank 1 does in its third step: none, hangs, fails,
-dies. What the trainer raises is written to standard error, as `exit code|kind|words`.
+It stops by hand after so many steps (0 for never). FAULT is what rank 1 does in its third step: none, hangs,
+fails. What the trainer raises is written to standard error, as `exit code|kind|words`.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -31,8 +30,6 @@ def trouble(trainer: Trainer, fault: str) -> None:
         if rows >= 2 * per_step:
             if fault == "hangs":
                 time.sleep(600)
-            if fault == "dies":
-                os.kill(os.getpid(), signal.SIGKILL)
             raise DataError("rows: cannot be read", do="mend them")
         return read(rows, count)
 
