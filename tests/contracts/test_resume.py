@@ -94,7 +94,7 @@ def stop_after(steps: set[int]) -> Callable[[Any], None]:
     return watch
 
 
-@pytest.mark.slow_but("'muon')-7")
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 4, 7, 12])
 def test_stopped_by_hand_and_started_again(settings, make_trainer, left_alone, tmp_path, step):
     asked: list[int] = []
@@ -143,7 +143,7 @@ def break_off_within(trainer: Trainer, forwards: set[int]) -> Trainer:
     return trainer
 
 
-@pytest.mark.slow_but("muon")
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds_between_checkpoints", [1e9, 0])
 def test_broken_off_between_micro_batches(settings, make_trainer, left_alone, tmp_path, seconds_between_checkpoints):
     """A step has three: the half of it that was done is forgotten, and done again exactly."""
@@ -157,7 +157,7 @@ def test_broken_off_between_micro_batches(settings, make_trainer, left_alone, tm
     assert not forwards, "each of them broke the run off"
 
 
-@pytest.mark.slow_but("'muon')-(0, 2")
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [(0,), (3,), (0, 2, 1, 0, 4)], ids=str)
 def test_whoever_makes_the_rows_ready(settings, make_trainer, left_alone, tmp_path, workers):
     """In line, by several threads, and by another number of them each time the run goes on."""
@@ -213,6 +213,7 @@ def test_the_seed_of_dropout_matters(settings, make_trainer, left_alone, tmp_pat
     assert weights(tmp_path, "best") != weights(left_alone, "best")
 
 
+@pytest.mark.slow
 def test_patience_is_not_forgotten(settings, make_trainer, tmp_path):
     """Measurements that are no better are counted across a stop."""
     patient = {**settings, "training": {**settings["training"], "steps": 40, "evaluate_every_steps": 2, "patience": 3}}
@@ -225,7 +226,7 @@ def test_patience_is_not_forgotten(settings, make_trainer, tmp_path):
     assert told(tmp_path / "parts") == told(tmp_path / "whole")
 
 
-@pytest.mark.slow_but("muon")
+@pytest.mark.slow
 def test_rounds_that_began_elsewhere_go_on_bit_for_bit_too(settings, make_trainer, left_alone, tmp_path):
     longer = {
         **settings,

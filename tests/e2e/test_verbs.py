@@ -312,6 +312,7 @@ def test_doctor_finds_a_learning_rate(stepwell: Command, rate_recipe: Path, tmp_
     assert json_of(trained)["steps"] == 20, "the folder is still free for the run"
 
 
+@pytest.mark.slow
 def test_doctor_finds_both_rates_of_muon(rate_recipe: Path, tmp_path: Path) -> None:
     found = api.find_rate(rate_recipe, out=tmp_path / "run", set=["training.global_batch_tokens=256"], steps=40)
     values = found["values"]

@@ -240,6 +240,7 @@ def test_damaged_shards_and_tokenizers_of_a_run_are_named_and_made_again(
         assert "warning" in ran.err
 
 
+@pytest.mark.slow
 def test_every_numbered_checkpoint_damaged(stepwell: Command, copied_run: Path) -> None:
     """Each is named, and the run begins anew rather than from a part of a model."""
     folders = sorted((copied_run / "rounds" / "01" / "checkpoints").glob("step-*"))
@@ -317,6 +318,7 @@ def test_a_run_that_another_process_holds(stepwell: Command, copied_run: Path) -
     assert stepwell("train", "--out", copied_run).code == 0  # let go when its holder ended
 
 
+@pytest.mark.slow
 def test_text_that_has_changed_since(stepwell: Command, novel: Path) -> None:
     train = ["train", "--text", novel, "--steps", 2, "--out", "out", "--set", *TINY]
     assert stepwell(*train).code == 0
@@ -325,6 +327,7 @@ def test_text_that_has_changed_since(stepwell: Command, novel: Path) -> None:
     failed(stepwell(*train), 1, "the text has changed", "--out")
 
 
+@pytest.mark.slow
 def test_the_same_command_without_out_goes_on_where_it_was(
     stepwell: Command, novel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,6 +135,7 @@ def test_step_by_step_with_both_caches(both):
         logits = ours.extend(state, read)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_both_write_the_same_64_tokens(both, tokenizer):
     ours, theirs = both
@@ -182,6 +183,7 @@ def rewrite(source: Path, **fields: Any) -> None:
     (source / "config.json").write_text(json.dumps(config))
 
 
+@pytest.mark.slow
 def test_an_output_of_its_own_is_read_and_given_back(untied, tmp_path):
     brought = import_model(str(untied), tmp_path / "ours")
     assert brought["parity"]["ratio"] < LARGEST_RATIO

@@ -49,6 +49,7 @@ def kept_by_datasketch(texts: list[str], threshold: float) -> list[int]:
     return [number for number, cluster in enumerate(clusters) if cluster == number]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["classification/news.en.jsonl.gz", "classification/sentiment.zh.jsonl.gz"])
 def test_the_same_texts_are_kept(real_data, name: str) -> None:
     texts = with_copies(texts_of(real_data, name, 400), 150)

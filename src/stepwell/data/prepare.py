@@ -92,29 +92,20 @@ def prepare_text(
 
     def build(draft: Path) -> dict[str, Any]:
         with opened(chosen, count) as do_all:
-            return fill(draft, Pipeline(path.with_name(f".{path.name}.steps"), do_all, tell))
-
-    def fill(draft: Path, under_way: Pipeline) -> dict[str, Any]:
-        reading = Reading(config.text_column, config.encoding_errors, problems.append, config.columns)
-        groups: list[tuple[Sequence[Input], HeldOut | None]] = [
-            (inputs["test"], "test"),
-            (inputs["validation"], "validation"),
-            (inputs["sources"], None),
-        ]
-        try:
-            under_way.read(groups, reading, config.normalization, key)
-            under_way.do(steps_of(config, around))
-            documents = under_way.documents()
-            if held_out is not None:
-                documents = _judged_by(documents, held_out)
-            with TextWriter(draft) as writer:
-                for document in documents:
-                    writer.add(document)
-            facts = writer.facts([*problems, *under_way.problems], under_way.facts)
-            _judge(facts, config)
-        except (DataError, DiskError, OSError):  # another call would end here too; a stop by hand can be gone on from
-            under_way.close()
-            raise
+            under_way = Pipeline(path.with_name(f".{path.name}.steps"), do_all, tell)
+            try:
+                reading = Reading(config.text_column, config.encoding_errors, problems.append, config.columns)
+                under_way.read(_groups(inputs), reading, config.normalization, key)
+                under_way.do(steps_of(config, around))
+                facts = _write(draft, under_way, problems, held_out)
+                _judge(facts, config)
+            except (
+                DataError,
+                DiskError,
+                OSError,
+            ):  # another call would end here too; a stop by hand can be gone on from
+                under_way.close()
+                raise
         write_atomically(seconds, json.dumps([one.seconds for one in under_way.facts]))
         under_way.close()
         return {"facts": replace(facts, steps=tuple(_timed(step, 0.0) for step in facts.steps)).as_dict()}
@@ -144,6 +135,22 @@ def _key(
     seed = around.seed if any(STEPS[step.kind].draws for step in config.steps) else 0
     made_from = [config.model_dump(mode="json"), listed, seed, *([asked] if asked else [])]
     return key_of([*made_from, *([] if held_out is None else [held_out.key])])
+
+
+def _groups(inputs: Mapping[str, Sequence[Input]]) -> list[tuple[Sequence[Input], HeldOut | None]]:
+    """Inputs with the split that each belongs to, held-out ones first."""
+    return [(inputs["test"], "test"), (inputs["validation"], "validation"), (inputs["sources"], None)]
+
+
+def _write(draft: Path, made: Pipeline, problems: Sequence[str], held_out: PreparedText | None) -> CorpusFacts:
+    """Write the documents that steps have made, and say what they are."""
+    documents = made.documents()
+    if held_out is not None:
+        documents = _judged_by(documents, held_out)
+    with TextWriter(draft) as writer:
+        for document in documents:
+            writer.add(document)
+    return writer.facts([*problems, *made.problems], made.facts)
 
 
 def _weights_of(model: Path) -> list[tuple[str, str]]:

@@ -315,6 +315,7 @@ def test_a_truncated_file_is_named(write) -> None:
             read_foreign(str(path))
 
 
+@pytest.mark.slow
 def test_a_vocabulary_that_cannot_be_read_names_the_file(write) -> None:
     foreign = read_foreign(str(write(change=lambda w: w.add_tokenizer_pre("no-such-rule"))))
     with pytest.raises(TokenizerError, match=r"llama\.gguf: .*pre-tokenizer is not known"):

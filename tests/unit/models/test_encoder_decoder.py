@@ -158,6 +158,7 @@ def test_one_table_or_two():
     assert {name for name, _ in one.named_parameters() if "embedding.weight" in name} == {"embedding.weight"}
 
 
+@pytest.mark.slow
 def test_strings_of_digits_are_written_backwards():
     """Sources become targets: strings it has not seen come out reversed."""
     random = np.random.default_rng(0)

@@ -47,6 +47,7 @@ def test_it_sees_its_context_and_nothing_before():
     assert differs == [False] * 4 + [True] * 3 + [False] * 3
 
 
+@pytest.mark.slow
 def test_it_learns_real_text(learned_share):
     config = FeedForwardConfig(vocab_size=256, max_seq_len=64, context_size=5, d_embedding=16, d_hidden=64)
     assert learned_share(build_model(config)) < 0.8

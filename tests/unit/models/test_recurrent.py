@@ -12,7 +12,7 @@ from stepwell.models.decoder_config import decoder_sized
 BASE = {"kind": "lstm", "vocab_size": 50, "max_seq_len": 16, "d_embedding": 12, "d_model": 8, "num_layers": 2}
 
 
-@pytest.mark.slow_but("lstm")
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_it_learns_real_text(kind, learned_share):
     config = RecurrentConfig(

@@ -68,6 +68,7 @@ def test_output_and_gradients_are_those_of_the_reference(case, block_weights, ke
         near(one.grad, other.grad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keeps", [False, True])
 def test_the_operator_keeps_its_promises(keeps):
     """Its schema, its shapes without data, and its gradients under torch.compile's tracing."""

@@ -110,6 +110,7 @@ def weights_of(directory: Path, name: str) -> dict[str, Tensor]:
     return {key: tensor.detach() for key, tensor in model.named_parameters()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_mean_is_what_is_measured_and_kept_as_the_best(kind, make_trainer, tmp_path):
     """By a watcher that keeps the weights of every step, and a second run that is asked for nothing."""
@@ -141,7 +142,7 @@ def test_the_mean_is_what_is_measured_and_kept_as_the_best(kind, make_trainer, t
     assert any(not torch.equal(last[name], measured[-1][name]) for name in last)
 
 
-@pytest.mark.slow_but("7-")
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("step", [1, 7, 9])
 def test_a_run_that_was_stopped_ends_with_the_same_mean(kind, step, make_trainer, tmp_path):

@@ -227,7 +227,7 @@ def test_sgd_without_momentum_has_no_state():
         torch.testing.assert_close(parameter.detach(), before[name] - 0.1 * parameter.grad)
 
 
-@pytest.mark.slow_but("muon", "lion")
+@pytest.mark.slow
 @every_optimizer
 def test_a_tiny_model_learns(config, make_trainer, tmp_path):
     """Thirty steps from what a uniform guess costs to well below it."""

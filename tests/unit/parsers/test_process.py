@@ -25,6 +25,7 @@ def test_it_gives_what_the_parser_gives(child: ParserProcess) -> None:
         assert child.parse("echo", text.encode("utf-8", errors="surrogatepass"), LONG) == Parsed([text])
 
 
+@pytest.mark.slow
 def test_a_parser_that_never_ends(child: ParserProcess) -> None:
     parsed = child.parse("forever", b"", 0.9)
     assert parsed == Parsed(["the first part"], "it could not be taken apart within 0.9 seconds")

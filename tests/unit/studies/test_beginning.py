@@ -27,6 +27,7 @@ def weights(run: Path, name: str = "best") -> dict[str, torch.Tensor]:
     return load_checkpoint(run / "rounds/01/checkpoints" / name).model.tensors()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_a_checkpoint_with_its_tokenizer_and_model(text, tmp_path):
     first = api.train(text=text, steps=12, out=tmp_path / "first", set=TINY)
     settings = [f"init_from={tmp_path / 'first'}", "training.optimizer.learning_rate=1e-9", "study.sample_tokens=5"]
@@ -39,6 +40,7 @@ def test_a_run_goes_on_from_a_checkpoint_with_its_tokenizer_and_model(text, tmp_
     assert second["value"] == pytest.approx(first["value"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_lora_over_the_weights_of_a_checkpoint(text, tmp_path):
     api.train(text=text, steps=12, out=tmp_path / "first", set=TINY)
     settings = [f"init_from={tmp_path / 'first'}", "training.lora={rank: 2, targets: [qkv, up]}"]
@@ -52,6 +54,7 @@ def test_lora_over_the_weights_of_a_checkpoint(text, tmp_path):
     assert api.predict(tmp_path / "second", "the ", {"max_tokens": 5})[0][0].text
 
 
+@pytest.mark.slow
 def test_another_family_than_that_of_the_checkpoint_is_refused(text, tmp_path):
     api.train(text=text, steps=2, out=tmp_path / "first", set=TINY)
     with pytest.raises(ConfigError, match="not that of init_from"):

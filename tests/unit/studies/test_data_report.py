@@ -372,6 +372,7 @@ def test_chinese_words_without_the_library(prepared: PreparedText, monkeypatch: 
     assert "words need the library rjieba" in text_of(render_data_report(prepared))
 
 
+@pytest.mark.slow
 def test_the_page_is_made_without_torch(prepared: PreparedText) -> None:
     script = (
         "import sys; from stepwell.studies.report import render_data_report as render\n"

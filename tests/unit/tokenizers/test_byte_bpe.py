@@ -98,6 +98,7 @@ def test_save_and_load(tokenizer: Tokenizer, tmp_path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["tokenizer.json"]
 
 
+@pytest.mark.slow
 def test_training_is_the_same_in_every_process(small_text, tmp_path) -> None:
     (tmp_path / "text").write_text(small_text("mixed", 30_000), encoding="utf-8")
     program = (

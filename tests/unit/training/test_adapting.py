@@ -56,6 +56,7 @@ def test_only_the_change_learns_and_it_learns(make, tmp_path):
     assert measured[-1] < measured[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["best", "step-000012"])
 def test_a_checkpoint_is_a_plain_model_with_the_change_in_it(make, tmp_path, name):
     trainer = make()
@@ -75,7 +76,7 @@ def test_a_and_b_stand_apart_and_exact(make, tmp_path):
     assert not (tmp_path / "run" / "checkpoints" / "best" / "optimizer.safetensors").exists()
 
 
-@pytest.mark.slow_but("5")
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 5, 9])
 def test_stopped_and_started_again_it_ends_with_the_same_bits(make, tmp_path, step):
     make("whole").run()
@@ -92,6 +93,7 @@ def test_stopped_and_started_again_it_ends_with_the_same_bits(make, tmp_path, st
         assert files(tmp_path / "whole", name) == files(tmp_path / "parts", name), name
 
 
+@pytest.mark.slow
 def test_a_round_goes_on_from_the_stable_part_of_another(make, tmp_path):
     make("first").run()
     stable = tmp_path / "first" / "checkpoints" / "stable"
@@ -105,6 +107,7 @@ def test_a_round_goes_on_from_the_stable_part_of_another(make, tmp_path):
             make("other", start_from=stable, **other)
 
 
+@pytest.mark.slow
 def test_a_run_is_not_gone_on_with_over_other_weights(make):
     make().run()
     with pytest.raises(RunError, match="cannot be trained further"):

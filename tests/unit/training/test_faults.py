@@ -81,6 +81,7 @@ def test_one_bad_step_is_skipped_and_nothing_else_happens(make_trainer, tmp_path
     assert tokens[5] - tokens[4] == trainer.updater.packer.batch(30, 5).num_targets, "it learned nothing of step 6"
 
 
+@pytest.mark.slow
 def test_a_skipped_step_leaves_weights_and_optimizer_alone(make_trainer, tmp_path):
     def stopped_after(steps: int, directory: Path) -> None:
         asked = iter([False] * (steps - 1) + [True])
@@ -93,6 +94,7 @@ def test_a_skipped_step_leaves_weights_and_optimizer_alone(make_trainer, tmp_pat
     assert len(weights(tmp_path / "after", "step-000006")) == 2
 
 
+@pytest.mark.slow
 def test_what_comes_after_a_skipped_step_is_the_run_without_it(make_trainer, tmp_path):
     """Beside the plain oracle: the same updates made by hand, but for the bad one."""
     troubled(make_trainer, tmp_path / "run", [6]).run()
@@ -114,6 +116,7 @@ def test_a_bad_step_where_something_else_is_due(make_trainer, tmp_path, steps):
     assert trained.progress.step == 12
 
 
+@pytest.mark.slow
 def test_two_bad_steps_in_a_row_roll_back_and_two_apart_do_not(make_trainer, tmp_path):
     apart = troubled(make_trainer, tmp_path / "apart", [6, 8]).run()
     assert (apart.progress.skipped, apart.progress.rollbacks) == (2, 0)
@@ -158,7 +161,7 @@ ALL_WAYS = list(itertools.product([(6,), (7, 8), (6, 7, 10)], [0, 1e9], [{5}, {6
 SOME_WAYS = [((6, 7, 10), 0, {3, 5, 6, 7, 9}), ((7, 8), 1e9, {6})]
 
 
-@pytest.mark.slow_but("(6, 7, 10)")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bad", "saved_seconds", "stops"),
     [way if way in SOME_WAYS else pytest.param(*way, marks=pytest.mark.slow) for way in ALL_WAYS],
@@ -231,7 +234,7 @@ FAULTS: dict[str, Callable[[], BaseException]] = {
 }
 
 
-@pytest.mark.slow_but("Linux")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_without_memory_the_micro_batch_is_halved(make_trainer, tmp_path, name):
     """Same rows, same gradient up to rounding: without dropout, within 1e-5 of the undisturbed run after 12 steps."""
@@ -255,6 +258,7 @@ def test_without_memory_the_micro_batch_is_halved(make_trainer, tmp_path, name):
     assert said[0].warning
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_in_the_backward_leaves_no_half_gradient(make_trainer, tmp_path):
     """The fault comes in the second micro-batch of three, when a gradient is there already."""
     settings: dict[str, Any] = {"model": {"dropout": 0.0}}
@@ -271,6 +275,7 @@ def test_memory_that_runs_out_in_the_backward_leaves_no_half_gradient(make_train
     assert [r["loss"] for r in second] == pytest.approx([r["loss"] for r in first], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_smaller_micro_batch_is_remembered(make_trainer, tmp_path):
     """The next process does not run into the same wall, and ends with the same bits."""
     settings: dict[str, Any] = {"training": {"micro_batch": 4}}
@@ -423,7 +428,7 @@ def test_a_run_never_ends_with_an_unwritten_checkpoint(make_trainer, tmp_path, m
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(OWN_THREADS)]
 
 
-@pytest.mark.slow_but("best", "000012")
+@pytest.mark.slow
 @pytest.mark.parametrize("at", ["step-000004", "step-000012", "best", "measured", "stable"])
 def test_a_checkpoint_that_cannot_be_written_is_told(make_trainer, tmp_path, monkeypatch, at):
     """At one of the next steps, or at the end; with room again the run goes on to the same bits."""
@@ -474,6 +479,7 @@ def test_a_stop_that_cannot_be_saved_is_no_orderly_stop(make_trainer, tmp_path, 
         trainer.run()
 
 
+@pytest.mark.slow
 def test_metrics_that_cannot_be_written_end_the_run_with_a_word_and_nothing_is_lost(
     make_trainer, tmp_path, monkeypatch
 ):
@@ -494,6 +500,7 @@ def test_metrics_that_cannot_be_written_end_the_run_with_a_word_and_nothing_is_l
     assert [r["step"] for r in records(tmp_path / "run", "step")] == list(range(1, 13))
 
 
+@pytest.mark.slow
 def test_checkpoints_at_multiples_of_every_steps_stay(make_trainer, tmp_path):
     settings = {"keep.last": 1, "keep.every_steps": 5, "checkpoint_every_seconds": 0}
     make_trainer(tmp_path, training=settings).run()
@@ -501,7 +508,7 @@ def test_checkpoints_at_multiples_of_every_steps_stay(make_trainer, tmp_path):
     assert numbered == ["step-000005", "step-000010", "step-000012"]
 
 
-@pytest.mark.slow_but("same run")
+@pytest.mark.slow
 @pytest.mark.parametrize("longer", [False, True], ids=["the same run", "a longer one"])
 def test_going_on_packs_no_epoch_that_is_over(make_trainer, tmp_path, monkeypatch, longer):
     settings: dict[str, Any] = {"evaluate": lambda model: {"loss": 1.0}}
@@ -533,6 +540,7 @@ def test_nothing_in_the_package_asks_what_time_it_is_on_the_wall(project):
     assert asks == []
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_set_back_changes_nothing(make_trainer, tmp_path, monkeypatch):
     """Durations are taken by a clock that only goes forward, and no file's time is looked at."""
     make_trainer(tmp_path / "whole", seconds=1e6).run()

@@ -32,6 +32,7 @@ def test_what_does_not_learn_needs_no_gradient_of_its_own() -> None:
     assert Gauge(frozen, 1.0).flops_per_token == pytest.approx(config.train_flops_per_token * 2 / 3)
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_process_and_its_peak_stays() -> None:
     """A large tensor shows in the peak after it is gone."""
     code = (

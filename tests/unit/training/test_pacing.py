@@ -123,7 +123,7 @@ def test_targets_of_an_update_are_as_many_as_ever(make_trainer, tmp_path):
     assert told[0] == told[1]
 
 
-@pytest.mark.slow_but("all")
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", CHOICES)
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(choice, make_trainer, tmp_path):
     settings = {"steps": STEPS, **CHOICES[choice]}

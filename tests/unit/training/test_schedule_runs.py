@@ -83,6 +83,7 @@ def test_a_longer_run_from_the_stable_checkpoint_is_the_long_run(make_trainer, t
     assert weights(tmp_path / "on", "step-000020") == weights(tmp_path / "long", "step-000020")
 
 
+@pytest.mark.slow
 def test_a_longer_run_remembers_what_the_plateau_was(make_trainer, tmp_path):
     training = {"schedule.kind": "plateau", "schedule.warmup_steps": 2, "evaluate_every_steps": 2, "patience": "null"}
     make_trainer(tmp_path / "short", training=training, evaluate=flat).run()
@@ -105,7 +106,7 @@ class Time:
             self.now += 1.0
 
 
-@pytest.mark.slow_but("wsd", "cosine")
+@pytest.mark.slow
 @every_schedule
 def test_a_run_that_the_clock_cuts_short_ends_where_its_schedule_should(make_trainer, tmp_path, monkeypatch, kind):
     clock = Time()
@@ -124,7 +125,7 @@ def test_a_run_that_the_clock_cuts_short_ends_where_its_schedule_should(make_tra
         assert load_checkpoint(tmp_path / "checkpoints" / "stable").provenance["step"] == trained.progress.step
 
 
-@pytest.mark.slow_but("plateau", "cosine")
+@pytest.mark.slow
 @every_schedule
 def test_patience_ends_a_run_that_has_no_decay_to_begin(make_trainer, tmp_path, kind):
     training = {

@@ -55,6 +55,7 @@ PASSES = 3
 """Micro-batches of one step of the tiny trainer."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [NAN, float("inf")])
 def test_after_two_nans_the_run_goes_on_from_the_last_measurement_with_half_the_rate(make_trainer, tmp_path, bad):
     said: list[Any] = []
@@ -75,6 +76,7 @@ def test_after_two_nans_the_run_goes_on_from_the_last_measurement_with_half_the_
         assert all(p.isfinite().all() for p in load_checkpoint(tmp_path / "checkpoints" / name).model.parameters())
 
 
+@pytest.mark.slow
 def test_a_rollback_goes_back_to_where_the_weights_were_saved(make_trainer, tmp_path):
     """Nothing was measured yet, so the run is one at half the rate from the beginning."""
     rarely = {"evaluate_every_steps": 100}
@@ -86,6 +88,7 @@ def test_a_rollback_goes_back_to_where_the_weights_were_saved(make_trainer, tmp_
         torch.testing.assert_close(parameter, second.get_parameter(name))
 
 
+@pytest.mark.slow
 def test_a_rollback_does_not_depend_on_when_checkpoints_were_saved(make_trainer, tmp_path):
     trouble = {5 * PASSES + 1: NAN, 6 * PASSES + 1: NAN}
     for name, seconds in (("often", 0), ("never", 1e9)):
@@ -107,6 +110,7 @@ def test_a_spike_is_rolled_back_too(make_trainer, tmp_path):
     assert max(losses) < 10, "the spike is in no record"
 
 
+@pytest.mark.slow
 def test_a_loss_that_never_is_finite_ends_the_run(make_trainer, tmp_path):
     always = dict.fromkeys(range(5 * PASSES + 1, 1000), NAN)
     trainer = make_trainer(tmp_path, training=EACH_STEP, built=troubled(always))
@@ -138,6 +142,7 @@ def loss_by_call(*losses: float) -> Callable[[LanguageModel], dict[str, float]]:
     return lambda model: {"loss": next(values)}
 
 
+@pytest.mark.slow
 def test_a_measurement_that_is_not_finite_is_never_the_best(make_trainer, tmp_path):
     trained = make_trainer(tmp_path, evaluate=loss_by_call(NAN, 2.0, NAN)).run()
     assert trained.progress.best_loss == 2.0
@@ -161,12 +166,14 @@ def test_without_a_better_measurement_the_decay_begins(make_trainer, tmp_path):
     assert load_checkpoint(tmp_path / "checkpoints" / "stable").provenance["step"] == 8
 
 
+@pytest.mark.slow
 def test_no_patience_never_stops_early(make_trainer, tmp_path):
     settings = {"steps": 20, "evaluate_every_steps": 1, "patience": "null"}
     trained = make_trainer(tmp_path, training=settings, evaluate=lambda model: {"loss": 1.0}).run()
     assert (trained.progress.step, trained.stopped_because) == (20, "steps")
 
 
+@pytest.mark.slow
 def test_measurements_that_get_better_are_waited_for(make_trainer, tmp_path):
     losses = loss_by_call(*(10 - 0.1 * n for n in range(20)))
     settings = {"steps": 20, "evaluate_every_steps": 1, "patience": 1}
@@ -236,6 +243,7 @@ def test_a_machine_that_was_busy_for_a_while_gives_the_steps_back(make_trainer, 
     assert rates[-1] < 0.15 * max(rates)
 
 
+@pytest.mark.slow
 def test_enough_time_changes_nothing(make_trainer, tmp_path, clock):
     trained = make_trainer(tmp_path / "a", seconds=1000, watch=clock.seconds_a_step(1.0)).run()
     make_trainer(tmp_path / "b").run()
@@ -297,6 +305,7 @@ def test_tokens_per_second_divide_by_the_time_that_went_by(make_trainer, tmp_pat
     assert elapsed == pytest.approx([5, 1, 0.5, 1004, 4, 4, 4]), "the time of the run leaves nothing out"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
 def test_the_rate_told_is_the_one_that_was_used(make_trainer, tmp_path, kind):
     """Warm-up, stable part, decay, and half of it after a roll back."""
@@ -351,6 +360,7 @@ def test_the_loss_told_is_the_mean_over_the_tokens_that_count(make_trainer, tmp_
     assert [record["loss"] for record in records(tmp_path, "step")] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_kept(make_trainer, tmp_path):
     make_trainer(tmp_path, training={"keep.last": 3, **EACH_STEP}).run()
     assert folders(tmp_path) == ["best", "measured", "stable", "step-000010", "step-000011", "step-000012"]
@@ -391,6 +401,7 @@ def test_an_identity_may_hold_any_plain_values(make_trainer, tmp_path):
         make_trainer(tmp_path, identity=identity).run()
 
 
+@pytest.mark.slow
 def test_what_killed_processes_left_is_removed(make_trainer, tmp_path):
     make_trainer(tmp_path).run()
     for draft in (tmp_path / ".metrics.jsonl.1.stepwell-draft", tmp_path / "checkpoints" / ".best.1.stepwell-draft"):
@@ -429,6 +440,7 @@ def test_going_on_from_the_stable_checkpoint_is_the_longer_run(make_trainer, tmp
     assert told[-1]["tokens"] == whole[-1]["tokens"]
 
 
+@pytest.mark.slow
 def test_going_on_forgets_what_belonged_to_the_shorter_run(make_trainer, tmp_path):
     make_trainer(tmp_path / "short", evaluate=lambda model: {"loss": 0.1}).run()
     stable = tmp_path / "short" / "checkpoints" / "stable"
@@ -438,6 +450,7 @@ def test_going_on_forgets_what_belonged_to_the_shorter_run(make_trainer, tmp_pat
     assert trained.best.exists()
 
 
+@pytest.mark.slow
 def test_going_on_with_other_dropout_and_rates(make_trainer, tmp_path):
     make_trainer(tmp_path / "short").run()
     stable = tmp_path / "short" / "checkpoints" / "stable"

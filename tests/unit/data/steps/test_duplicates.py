@@ -154,6 +154,7 @@ def test_a_part_that_goes_on_keeps_its_end() -> None:
 PIECES = st.sampled_from(["aa", "AA", "bb b", "一二", "c", "d d d"])
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.lists(PIECES, min_size=1, max_size=5), max_size=6),
     st.lists(st.integers(0, 3), max_size=3),

@@ -158,6 +158,7 @@ CORPUS = [
 SPLITS = st.sampled_from([None, None, "train", "validation", "test"])
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.sampled_from(CORPUS), SPLITS), max_size=14),
     st.lists(st.integers(0, 5), max_size=4),

@@ -78,6 +78,7 @@ def test_all_of_it(corpus, small_text, tmp_path: Path):
     assert not through([], target=str(target)).kept
 
 
+@pytest.mark.slow
 def test_news_among_other_real_text(real_data, tmp_path: Path):
     """Articles of one subject are nearer to others of that subject: three times as many as by chance."""
     with gzip.open(real_data("classification/news.en.jsonl.gz"), "rt", encoding="utf-8") as file:
