@@ -135,7 +135,9 @@ def test_the_curve_is_the_golden_one(kind, choice, curve):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "choice"), [case for case in CASES if MODELS[case[0]].learns == "gradient"], ids=str)
+@pytest.mark.parametrize(
+    ("kind", "choice"), [case for case in CASES if MODELS[case[0]].learns == "gradient"][::2], ids=str
+)
 def test_rounding_is_far_below_the_tolerance(kind, choice, curve, in_float64):
     """The same run in float64 stays within a tenth, so a change that the golden test sees is no rounding."""
     assert_same(curve(kind, choice, in_float64), golden()[f"{kind}, {choice}"], TOLERANCE / 10)

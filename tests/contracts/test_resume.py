@@ -95,7 +95,7 @@ def stop_after(steps: set[int]) -> Callable[[Any], None]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [1, 4, 7, 12])
+@pytest.mark.parametrize("step", [1, 7])
 def test_stopped_by_hand_and_started_again(settings, make_trainer, left_alone, tmp_path, step):
     asked: list[int] = []
 
@@ -112,7 +112,7 @@ def test_stopped_by_hand_and_started_again(settings, make_trainer, left_alone, t
 
 @pytest.mark.slow_but("'muon')-{8}", "'muon')-{9, 10")
 @pytest.mark.parametrize(
-    ("steps", "seconds_between_checkpoints"), [({1}, 1e9), ({8}, 1e9), ({12}, 1e9), ({3, 4, 9, 10}, 0)], ids=str
+    ("steps", "seconds_between_checkpoints"), [({1}, 1e9), ({12}, 1e9), ({3, 4, 9, 10}, 0)], ids=str
 )
 def test_broken_off_and_started_again(settings, make_trainer, left_alone, tmp_path, steps, seconds_between_checkpoints):
     rare = {**settings["training"], "checkpoint_every_seconds": seconds_between_checkpoints}
@@ -158,7 +158,7 @@ def test_broken_off_between_micro_batches(settings, make_trainer, left_alone, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [(0,), (3,), (0, 2, 1, 0, 4)], ids=str)
+@pytest.mark.parametrize("workers", [(3,), (0, 2, 1, 0, 4)], ids=str)
 def test_whoever_makes_the_rows_ready(settings, make_trainer, left_alone, tmp_path, workers):
     """In line, by several threads, and by another number of them each time the run goes on."""
     numbers, watch = iter(workers), stop_after({2, 5, 6, 10} if len(workers) > 1 else set())
