@@ -1,4 +1,4 @@
-"""How well the steps of the data pipeline judge, and how fast they are beside datatrove's: the table of issue D.
+"""How well the steps of the data pipeline judge, and how fast they are beside datatrove's.
 
     .venv/bin/python benchmarks/data.py                             # precision and recall of every step
     .venv/bin/python benchmarks/data.py --datatrove PYTHON          # and speed beside datatrove, in turn
