@@ -1,4 +1,4 @@
-"""How fast, how good and how large training is beside other programs: the table of issue C.
+"""How fast, how good and how large training is beside other programs.
 
     .venv/bin/python benchmarks/training.py --nanogpt DIR            # every row, three rounds each
     .venv/bin/python benchmarks/training.py --rows trainer,flops     # some of them
