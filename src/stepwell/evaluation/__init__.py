@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from stepwell.evaluation.baselines import evaluate_kneser_ney, kneser_ney_bits_per_byte
     from stepwell.evaluation.intervals import Interval, bootstrap, paired_bootstrap, paired_means, summarize
     from stepwell.evaluation.language_modeling import evaluate_language_modeling
-    from stepwell.evaluation.metrics import METRICS, LanguageModelingScores, Metric, Totals
+    from stepwell.evaluation.metrics import METRICS, LanguageModelingScores, Metric, Scores
     from stepwell.evaluation.repetition import distinct_ratio, repeated_ngram_ratio
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "Interval",
     "LanguageModelingScores",
     "Metric",
-    "Totals",
+    "Scores",
     "bootstrap",
     "distinct_ratio",
     "evaluate_kneser_ney",
@@ -34,7 +34,7 @@ __getattr__ = open_late(
         "METRICS": "metrics",
         "LanguageModelingScores": "metrics",
         "Metric": "metrics",
-        "Totals": "metrics",
+        "Scores": "metrics",
         "Interval": "intervals",
         "bootstrap": "intervals",
         "paired_bootstrap": "intervals",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stepwell.evaluation.metrics import METRICS, FloatArray, LanguageModelingScores, Metric, Totals
+from stepwell.evaluation.metrics import FloatArray, Metric, Scores
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -38,30 +38,30 @@ class Interval:
     high: float | None
 
 
-def bootstrap(scores: LanguageModelingScores, metric: str, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+def bootstrap(scores: Scores, metric: str, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
     """A metric and its percentile interval.
 
     Args:
-        scores: from 1 document.
-        metric: a name of `METRICS`.
+        scores: from 1 example.
+        metric: a name of `scores.metrics`.
         resamples: how many corpora are drawn, from 1.
         seed: decides the draws.
 
     Raises:
         ValueError: when there is no document, or no such metric.
     """
-    chosen = _metric(metric)
+    chosen = _metric(scores, metric)
     columns = scores.columns
     _check_not_empty(columns)
-    value = float(chosen.compute(Totals.of(columns.sum(0))))
+    value = float(chosen.compute(scores.totals(columns.sum(0))))
     if len(columns) < 2:
         return Interval(value, None, None)
-    return _percentiles(value, chosen.compute(Totals.of(_resampled_sums(columns, resamples, seed))))
+    return _percentiles(value, chosen.compute(scores.totals(_resampled_sums(columns, resamples, seed))))
 
 
 def paired_bootstrap(
-    first: LanguageModelingScores,
-    second: LanguageModelingScores,
+    first: Scores,
+    second: Scores,
     metric: str,
     *,
     resamples: int = RESAMPLES,
@@ -74,7 +74,7 @@ def paired_bootstrap(
     Args:
         first: of one model.
         second: of another model, on the same documents in the same order.
-        metric: a name of `METRICS`.
+        metric: a name of `scores.metrics`.
         resamples: how many corpora are drawn, from 1.
         seed: decides the draws.
 
@@ -82,16 +82,18 @@ def paired_bootstrap(
         ValueError: when the documents differ, when their tokens differ and the metric is one per token, or when there
             is no document or no such metric.
     """
-    chosen = _metric(metric)
-    if len(first) != len(second) or not np.array_equal(first.bytes, second.bytes):
-        raise ValueError("a paired bootstrap needs scores of the same documents in the same order")
-    if chosen.per == "token" and not np.array_equal(first.tokens, second.tokens):
-        raise ValueError(f"{metric} compares models of one tokenizer only; bits_per_byte compares any")
+    chosen = _metric(first, metric)
+    first.check_pair(second, metric)
     both = np.concatenate((first.columns, second.columns), axis=1)
     _check_not_empty(both)
+    cut = first.columns.shape[1]
 
     def difference(sums: FloatArray) -> FloatArray:
-        return np.asarray(chosen.compute(Totals.of(sums[..., :4])) - chosen.compute(Totals.of(sums[..., 4:])))
+        one, other = (
+            chosen.compute(scores.totals(part))
+            for scores, part in ((first, sums[..., :cut]), (second, sums[..., cut:]))
+        )
+        return np.asarray(one - other)
 
     value = float(difference(both.sum(0)))
     if len(both) < 2:
@@ -122,15 +124,14 @@ def paired_means(first: ArrayLike, second: ArrayLike, *, resamples: int = RESAMP
     return _percentiles(float(differences.mean()), sums / len(differences))
 
 
-def summarize(
-    scores: LanguageModelingScores, metrics: Collection[str] = tuple(METRICS), *, seed: int = 0
-) -> dict[str, Interval]:
-    """Several metrics with their intervals, by name.
+def summarize(scores: Scores, metrics: Collection[str] | None = None, *, seed: int = 0) -> dict[str, Interval]:
+    """Several metrics with their intervals, by name; default all.
 
     Raises:
         ValueError: when there is no document, or no such metric.
     """
-    return {metric: bootstrap(scores, metric, seed=seed) for metric in metrics}
+    names = scores.metrics if metrics is None else metrics
+    return {metric: bootstrap(scores, metric, seed=seed) for metric in names}
 
 
 def _resampled_sums(columns: FloatArray, resamples: int, seed: int) -> FloatArray:
@@ -162,12 +163,12 @@ def _percentiles(value: float, values: NDArray[np.float64]) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-def _metric(name: str) -> Metric:
-    if name not in METRICS:
-        raise ValueError(f"no metric {name!r}; there are {', '.join(METRICS)}")
-    return METRICS[name]
+def _metric(scores: Scores, name: str) -> Metric:
+    if name not in scores.metrics:
+        raise ValueError(f"no metric {name!r}; there are {', '.join(scores.metrics)}")
+    return scores.metrics[name]
 
 
 def _check_not_empty(columns: FloatArray) -> None:
     if not len(columns):
-        raise ValueError("no documents, so there is nothing to measure")
+        raise ValueError("no examples, so there is nothing to measure")

@@ -1,15 +1,17 @@
-"""Metrics of a language model, one row each.
+"""Scores of a model, one row for each example, and the metrics that are taken of them.
 
-Every metric is a function of four totals over documents, so it can be taken of a corpus and of thousands of resampled
-corpora by the same line of NumPy. Bits per byte compares models whatever their tokenizers; the others hold for one
-tokenizer. This file leaves out how sure a value is (`intervals.py`).
+Every metric is a function of sums over examples, so it can be taken of a corpus and of thousands of resampled corpora
+by the same line of NumPy. The scores of a language model stand here; those of other tasks have files of their own. Bits
+per byte compares language models whatever their tokenizers; the others hold for one tokenizer. This file leaves out how
+sure a value is (`intervals.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,78 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class LanguageModelingScores:
+class Metric:
+    """One way to sum up scores.
+
+    Attributes:
+        compute: from totals (`Scores.totals`), each field of shape (...), to values of shape (...).
+        higher_is_better: which way is up.
+        unit: in words.
+        per: what it averages over; values per token compare only where the tokens are the same.
+    """
+
+    compute: Callable[[Any], Any]
+    higher_is_better: bool
+    unit: str
+    per: Literal["token", "byte", "example"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model made of each example; N examples. Each field is an array (N, ...), and its sums are what counts.
+
+    Class attributes:
+        metrics: what can be taken of them, by name.
+    """
+
+    metrics: ClassVar[Mapping[str, Metric]] = {}
+
+    def __post_init__(self) -> None:
+        if len({len(array) for array in self.arrays().values()}) > 1:
+            raise ValueError(f"{', '.join(self.arrays())} are of equal length")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays().values())))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The fields by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def columns(self) -> FloatArray:
+        """(N, C) float64: all numbers of an example in a row."""
+        arrays = [np.asarray(array, np.float64) for array in self.arrays().values()]
+        return np.concatenate([array.reshape((len(self), math.prod(array.shape[1:]))) for array in arrays], axis=1)
+
+    def totals(self, sums: FloatArray) -> Self:
+        """Sums over examples as fields.
+
+        Args:
+            sums: (..., C), of `columns`.
+
+        Returns:
+            The same fields, of shape (...) or (..., what one example has).
+        """
+        found, at = object.__new__(type(self)), 0
+        for name, array in self.arrays().items():
+            size = math.prod(array.shape[1:])
+            part = sums[..., at : at + size].reshape((*sums.shape[:-1], *array.shape[1:]))
+            object.__setattr__(found, name, part)
+            at += size
+        return found
+
+    def check_pair(self, other: Scores, metric: str) -> None:
+        """See that a metric of these and of other scores can be compared example by example.
+
+        Raises:
+            ValueError: when the examples differ.
+        """
+        if len(self) != len(other):
+            raise ValueError("a paired bootstrap needs scores of the same examples in the same order")
+
+
+@dataclass(frozen=True)
+class LanguageModelingScores(Scores):
     """What a model made of each document; N documents.
 
     Attributes:
@@ -33,64 +106,33 @@ class LanguageModelingScores:
     bytes: NDArray[np.int64]
     correct: FloatArray
 
-    def __post_init__(self) -> None:
-        if not len(self.nats) == len(self.tokens) == len(self.bytes) == len(self.correct):
-            raise ValueError("nats, tokens, bytes and correct are of equal length")
+    def check_pair(self, other: Scores, metric: str) -> None:
+        """See `Scores.check_pair`.
 
-    def __len__(self) -> int:
-        return len(self.nats)
-
-    @property
-    def columns(self) -> FloatArray:
-        """(N, 4) float64: nats, tokens, bytes, correct."""
-        return np.column_stack((self.nats, self.tokens, self.bytes, self.correct)).astype(np.float64)
-
-
-class Totals(NamedTuple):
-    """Sums over documents, each of one shape (...): of one corpus, or of many resampled ones."""
-
-    nats: Any
-    tokens: Any
-    bytes: Any
-    correct: Any
-
-    @classmethod
-    def of(cls, columns: FloatArray) -> Totals:
-        """From sums (..., 4) in the order of `LanguageModelingScores.columns`."""
-        return cls(*np.moveaxis(columns, -1, 0))
+        Raises:
+            ValueError: when the documents differ, or when their tokens differ and the metric is one per token.
+        """
+        same_kind = isinstance(other, LanguageModelingScores) and len(self) == len(other)
+        if not same_kind or not np.array_equal(self.bytes, other.bytes):
+            raise ValueError("a paired bootstrap needs scores of the same documents in the same order")
+        if self.metrics[metric].per == "token" and not np.array_equal(self.tokens, other.tokens):
+            raise ValueError(f"{metric} compares models of one tokenizer only; bits_per_byte compares any")
 
 
-def _loss(totals: Totals) -> Any:
+def _loss(totals: LanguageModelingScores) -> Any:
     return totals.nats / totals.tokens
 
 
-def _perplexity(totals: Totals) -> Any:
+def _perplexity(totals: LanguageModelingScores) -> Any:
     return np.exp(totals.nats / totals.tokens)
 
 
-def _bits_per_byte(totals: Totals) -> Any:
+def _bits_per_byte(totals: LanguageModelingScores) -> Any:
     return totals.nats / np.log(2) / totals.bytes
 
 
-def _accuracy(totals: Totals) -> Any:
+def _accuracy(totals: LanguageModelingScores) -> Any:
     return totals.correct / totals.tokens
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One way to sum up scores.
-
-    Attributes:
-        compute: from totals of shape (...) to values of shape (...).
-        higher_is_better: which way is up.
-        unit: in words.
-        per: what it averages over; values per token compare only where the tokens are the same.
-    """
-
-    compute: Callable[[Totals], Any]
-    higher_is_better: bool
-    unit: str
-    per: Literal["token", "byte"]
 
 
 METRICS: dict[str, Metric] = {
@@ -99,3 +141,5 @@ METRICS: dict[str, Metric] = {
     "loss": Metric(_loss, higher_is_better=False, unit="nats per token", per="token"),
     "accuracy": Metric(_accuracy, higher_is_better=True, unit="share of tokens predicted", per="token"),
 }
+
+LanguageModelingScores.metrics = METRICS

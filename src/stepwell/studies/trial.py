@@ -190,7 +190,7 @@ def judge(
     watch(Stage("predict", "samples"))
     samples, repetition = speak(model, corpus.tokenizer, prompts_of(recipe, corpus), recipe)
     folder = run.round(number)
-    np.savez(folder / "scores.npz", **{name: getattr(scores, name) for name in ("nats", "tokens", "bytes", "correct")})
+    np.savez(folder / "scores.npz", allow_pickle=False, **scores.arrays())
     steps = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "step"]
     last = steps[-1]
     first = steps[0] if len(steps) > 1 else {"tokens": 0, "seconds": 0.0}

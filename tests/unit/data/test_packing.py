@@ -6,6 +6,7 @@ import gzip
 import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -58,6 +59,27 @@ def test_best_fit_is_the_plain_best_fit(capacity: int, seed: int) -> None:
 
 def test_nothing_to_pack() -> None:
     assert len(pack_best_fit(np.zeros(0, dtype=np.int64), 8)) == 0
+
+
+def test_examples_stay_whole_and_what_goes_with_their_tokens_goes_along() -> None:
+    lengths = [2, 9, 10, 9, 3, 17, 9, 11, 5, 1]
+    split = replace(make_split(lengths), whole=True)
+    marks = {"double": 2 * split.token_ids.astype(np.int64), "is_odd": split.token_ids % 2 == 1}
+    packer = Packer(replace(split, aligned=marks), 16, seed=3)
+    for first in (0, packer.row_count(0) - 1):  # the second batch has rows of two epochs
+        batch = packer.batch(first, packer.row_count(0))
+        assert batch.aligned["double"].tolist() == (2 * batch.token_ids).tolist()
+        assert batch.aligned["is_odd"].tolist() == (batch.token_ids % 2 == 1).tolist()
+        assert batch.aligned["is_odd"].dtype == np.bool_
+    rows = packer.rows(0)
+    batch = rows.batch(np.arange(len(rows)))
+    assert pairs_of(batch) == all_pairs(split)
+    pieces = {(row, piece) for row, piece in zip(*np.nonzero(batch.loss_mask), strict=True)}
+    sizes = Counter((row, batch.document_ids[row, place]) for row, place in pieces)
+    assert sorted(sizes.values()) == sorted(length - 1 for length in lengths if length > 1)
+    assert not Packer(make_split(lengths), 16, seed=3).batch(0, 1).aligned
+    with pytest.raises(DataError, match="an example is longer than a row"):
+        Packer(split, 15, seed=3).batch(0, 1)
 
 
 def test_every_pair_once_and_no_row_crosses_documents() -> None:

@@ -102,7 +102,7 @@ def test_one_document_has_a_value_but_no_interval():
 
 
 def test_no_document_and_no_such_metric():
-    with pytest.raises(ValueError, match="no documents"):
+    with pytest.raises(ValueError, match="no examples"):
         bootstrap(made_up(0), "loss")
     with pytest.raises(ValueError, match="there are bits_per_byte"):
         bootstrap(made_up(3), "bits")

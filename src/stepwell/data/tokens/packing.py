@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -39,12 +39,14 @@ class Batch:
         targets: (B, T) int64, the token that follows each input in its document; 0 where there is padding.
         loss_mask: (B, T) bool, False where there is padding.
         document_ids: (B, T) int32, pieces numbered 0, 1, 2, ... within a row; padding has the next number.
+        aligned: (B, T) values that go with the inputs, by name; 0 where there is padding.
     """
 
     token_ids: Ints
     targets: Ints
     loss_mask: NDArray[np.bool_]
     document_ids: NDArray[np.int32]
+    aligned: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def num_targets(self) -> int:
@@ -109,6 +111,9 @@ class PackedEpoch:
         max_seq_len: the length T of a row.
         random: decides the cuts, and the order as far as it is left open.
         order: of the documents; None shuffles them.
+
+    Raises:
+        DataError: when a document that must stay whole is longer than a row.
     """
 
     def __init__(
@@ -118,8 +123,10 @@ class PackedEpoch:
         random: np.random.Generator,
         order: DocumentOrder | None = None,
     ) -> None:
-        self._token_ids = split.token_ids
+        self._token_ids, self._aligned = split.token_ids, split.aligned
         self._max_seq_len = max_seq_len
+        if split.whole and (longest := int(np.diff(split.offsets).max(initial=0)) - 1) > max_seq_len:
+            raise DataError("packing: an example is longer than a row", got=f"{longest}", wanted=f"up to {max_seq_len}")
         starts, lengths, documents = _cut_pieces(split.offsets, max_seq_len, random)
         mixed = random.permutation(len(starts))
         if order is not None:
@@ -128,7 +135,8 @@ class PackedEpoch:
         rows = pack_best_fit(lengths, max_seq_len) if order is None else _pack_in_order(lengths, max_seq_len)
         num_rows = int(rows.max()) + 1 if len(rows) else 0
         if order is None:
-            starts, lengths, rows, num_rows = _fill_rows(starts, lengths, rows, num_rows, max_seq_len)
+            if not split.whole:
+                starts, lengths, rows, num_rows = _fill_rows(starts, lengths, rows, num_rows, max_seq_len)
             rows = random.permutation(num_rows)[rows]
         by_row = np.argsort(rows, kind="stable")
         self._starts, self._lengths = starts[by_row], lengths[by_row]
@@ -162,7 +170,10 @@ class PackedEpoch:
         targets.reshape(-1)[places] = self._token_ids[sources + 1]
         loss_mask.reshape(-1)[places] = True
         document_ids.reshape(-1)[places] = np.repeat(piece_in_row, lengths)
-        return Batch(token_ids, targets, loss_mask, document_ids)
+        aligned = {name: np.zeros(shape, values.dtype) for name, values in self._aligned.items()}
+        for name, values in self._aligned.items():
+            aligned[name].reshape(-1)[places] = values[sources]
+        return Batch(token_ids, targets, loss_mask, document_ids, aligned)
 
     @cached_property
     def padding_ratio(self) -> float:
@@ -323,6 +334,7 @@ class Packer:
             np.concatenate([part.targets for part in parts]),
             np.concatenate([part.loss_mask for part in parts]),
             np.concatenate([part.document_ids for part in parts]),
+            {name: np.concatenate([part.aligned[name] for part in parts]) for name in parts[0].aligned},
         )
 
     def _place(self, row: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,16 @@ class TokenSplit:
         offsets: (num_documents + 1,) where each document begins.
         num_bytes: (num_documents,) size of each document's text in bytes.
         order: in which documents are learned from; None when they are shuffled.
+        aligned: (num_tokens,) values that go with the tokens, by name: what a task wants predicted there, and where.
+        whole: documents are examples that are never cut.
     """
 
     token_ids: NDArray[Any]
     offsets: NDArray[np.int64]
     num_bytes: NDArray[np.int64]
     order: DocumentOrder | None = None
+    aligned: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    whole: bool = False
 
     @property
     def num_documents(self) -> int:
