@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "planted"))
 
 import planted_scores
-from data_rows import speed
+from data_rows import speed, tokenising
 from planted_corpus import plant
 from training import circumstances
 from training_rows.measuring import BENCHMARKS, DATA
@@ -33,7 +33,7 @@ from stepwell.data.steps.catalog import STEPS
 
 
 def main() -> None:
-    names = [*planted_scores.ROWS, "speed"]
+    names = [*planted_scores.ROWS, "speed", "tokenise"]
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rows", default=",".join(names), help=f"some of {','.join(names)}")
     arguments.add_argument("--plain", type=int, default=400, help="good documents of each language")
@@ -58,6 +58,8 @@ def main() -> None:
         records += speed.measure_all(
             asked.datatrove, rounds=asked.rounds, num_bytes=asked.megabytes * 1_000_000, only=asked.pairs
         )
+    if "tokenise" in chosen:
+        records += tokenising.measure_all(rounds=2 * asked.rounds, num_bytes=4 * asked.megabytes * 1_000_000)
     if not (asked.quick or asked.dry):
         note(records)
 
