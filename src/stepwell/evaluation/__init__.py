@@ -6,6 +6,7 @@ from stepwell.doors import open_late
 
 if TYPE_CHECKING:
     from stepwell.evaluation.baselines import evaluate_kneser_ney, kneser_ney_bits_per_byte
+    from stepwell.evaluation.classification import ClassificationScores, RegressionScores, confusion
     from stepwell.evaluation.intervals import Interval, bootstrap, paired_bootstrap, paired_means, summarize
     from stepwell.evaluation.language_modeling import evaluate_language_modeling
     from stepwell.evaluation.metrics import METRICS, LanguageModelingScores, Metric, Scores
@@ -13,11 +14,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METRICS",
+    "ClassificationScores",
     "Interval",
     "LanguageModelingScores",
     "Metric",
+    "RegressionScores",
     "Scores",
     "bootstrap",
+    "confusion",
     "distinct_ratio",
     "evaluate_kneser_ney",
     "evaluate_language_modeling",
@@ -35,6 +39,9 @@ __getattr__ = open_late(
         "LanguageModelingScores": "metrics",
         "Metric": "metrics",
         "Scores": "metrics",
+        "ClassificationScores": "classification",
+        "RegressionScores": "classification",
+        "confusion": "classification",
         "Interval": "intervals",
         "bootstrap": "intervals",
         "paired_bootstrap": "intervals",

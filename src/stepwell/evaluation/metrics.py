@@ -112,8 +112,7 @@ class LanguageModelingScores(Scores):
         Raises:
             ValueError: when the documents differ, or when their tokens differ and the metric is one per token.
         """
-        same_kind = isinstance(other, LanguageModelingScores) and len(self) == len(other)
-        if not same_kind or not np.array_equal(self.bytes, other.bytes):
+        if not isinstance(other, LanguageModelingScores) or not np.array_equal(self.bytes, other.bytes):
             raise ValueError("a paired bootstrap needs scores of the same documents in the same order")
         if self.metrics[metric].per == "token" and not np.array_equal(self.tokens, other.tokens):
             raise ValueError(f"{metric} compares models of one tokenizer only; bits_per_byte compares any")

@@ -1,0 +1,256 @@
+"""How well texts were given classes or numbers: scores of each text, and their metrics as sums over texts.
+
+Precision, recall and F1 are counted class by class from three sums: how often a class was right, was chosen, and was
+both. A macro mean is over the classes that are there or were chosen, as scikit-learn takes it. This file leaves out how
+a class is chosen, and the pages that show confusions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from stepwell.evaluation.metrics import FloatArray, Metric, Scores
+
+BINS = 15
+"""Of confidences, for the calibration error (Guo et al., 2017)."""
+
+SMALLEST = 1e-12
+"""A class that was given no chance at all counts as this, so that one text cannot make a loss infinite."""
+
+
+@dataclass(frozen=True)
+class ClassificationScores(Scores):
+    """What was made of each of N texts, for K classes.
+
+    Attributes:
+        count: (N,) 1.
+        nats: (N,) negative log-likelihood of the right class; of several labels, summed over all of them, given or not.
+        exact: (N,) whether everything was right.
+        true: (N, K) whether a class is right.
+        chosen: (N, K) whether it was chosen.
+        both: (N, K) whether it was chosen rightly.
+        calibration: (N, 15, 2) at the bin of its confidence, 1 and how much the confidence was above being right; of
+            several labels, one for each, summed.
+    """
+
+    count: FloatArray
+    nats: FloatArray
+    exact: NDArray[np.bool_]
+    true: NDArray[np.bool_]
+    chosen: NDArray[np.bool_]
+    both: NDArray[np.bool_]
+    calibration: FloatArray
+
+    @classmethod
+    def of(
+        cls, probabilities: ArrayLike, true: ArrayLike, chosen: ArrayLike | None = None, *, threshold: float = 0.5
+    ) -> ClassificationScores:
+        """Scores of probabilities.
+
+        Args:
+            probabilities: (N, K), each in [0, 1]; where each text has one class, a row sums to 1.
+            true: (N,) the right class, or (N, K) whether each label is right.
+            chosen: likewise; default the likeliest class, or the labels from the threshold on.
+            threshold: of labels, in [0, 1].
+
+        Raises:
+            ValueError: when shapes do not fit, or a class is not in [0, K).
+        """
+        chances, right = np.asarray(probabilities, np.float64), np.asarray(true)
+        if chances.ndim != 2 or right.shape not in ((len(chances),), chances.shape):
+            raise ValueError(f"(N, K) probabilities and (N,) or (N, K) truth, not {chances.shape} and {right.shape}")
+        if right.ndim == 1:
+            return cls._of_classes(chances, right, chances.argmax(1) if chosen is None else np.asarray(chosen))
+        picked = chances >= threshold if chosen is None else np.asarray(chosen, bool)
+        given = right.astype(bool)
+        clipped = np.clip(np.where(given, chances, 1 - chances), SMALLEST, 1)
+        confidence = np.maximum(chances, 1 - chances)
+        calibration = _calibration(confidence.ravel(), ((chances >= 0.5) == given).ravel())
+        return cls(
+            count=np.ones(len(chances)),
+            nats=-np.log(clipped).sum(1),
+            exact=(picked == given).all(1),
+            true=given,
+            chosen=picked,
+            both=picked & given,
+            calibration=calibration.reshape(*chances.shape, BINS, 2).sum(1),
+        )
+
+    @classmethod
+    def _of_classes(cls, chances: FloatArray, right: NDArray[Any], picked: NDArray[Any]) -> ClassificationScores:
+        rows, classes = np.arange(len(chances)), np.arange(chances.shape[1])
+        for some in (right, picked):
+            if len(some) and not (some.min() >= 0 and some.max() < len(classes)):
+                raise ValueError(f"classes in [0, {len(classes)}), not {some.min()} to {some.max()}")
+        true, chosen = right[:, None] == classes, picked[:, None] == classes
+        return cls(
+            count=np.ones(len(chances)),
+            nats=-np.log(np.maximum(chances[rows, right], SMALLEST)),
+            exact=right == picked,
+            true=true,
+            chosen=chosen,
+            both=true & chosen,
+            calibration=_calibration(chances.max(1, initial=0.0), chances.argmax(1) == right),
+        )
+
+    def check_pair(self, other: Scores, metric: str) -> None:
+        """See `Scores.check_pair`.
+
+        Raises:
+            ValueError: when the right classes differ.
+        """
+        if not isinstance(other, ClassificationScores) or not np.array_equal(self.true, other.true):
+            raise ValueError("a paired bootstrap needs scores of the same labelled texts in the same order")
+
+
+def _calibration(confidence: FloatArray, right: NDArray[np.bool_]) -> FloatArray:
+    """(N, 15, 2), see `ClassificationScores.calibration`."""
+    found = np.zeros((len(confidence), BINS, 2))
+    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    found[np.arange(len(confidence)), bins] = np.stack([np.ones(len(confidence)), confidence - right], axis=1)
+    return found
+
+
+def _ratio(part: Any, whole: Any) -> Any:
+    """Part / whole, and 0 where there is no whole."""
+    return np.divide(part, whole, out=np.zeros(np.broadcast_shapes(np.shape(part), np.shape(whole))), where=whole > 0)
+
+
+def precision_of(totals: ClassificationScores) -> Any:
+    """(..., K) how often a class was right where it was chosen; 0 where it never was."""
+    return _ratio(totals.both, totals.chosen)
+
+
+def recall_of(totals: ClassificationScores) -> Any:
+    """(..., K) how often a class was chosen where it was right; 0 where it never is."""
+    return _ratio(totals.both, totals.true)
+
+
+def f1_of(totals: ClassificationScores) -> Any:
+    """(..., K) harmonic mean of the two."""
+    return _ratio(2 * totals.both, totals.true + totals.chosen)
+
+
+def _macro(of_class: Callable[[ClassificationScores], Any]) -> Callable[[ClassificationScores], Any]:
+    def mean(totals: ClassificationScores) -> Any:
+        there = (totals.true + totals.chosen) > 0
+        return _ratio((of_class(totals) * there).sum(-1), there.sum(-1))
+
+    return mean
+
+
+def _micro_f1(totals: ClassificationScores) -> Any:
+    return _ratio(2 * totals.both.sum(-1), totals.true.sum(-1) + totals.chosen.sum(-1))
+
+
+def _calibration_error(totals: ClassificationScores) -> Any:
+    return np.abs(totals.calibration[..., 1]).sum(-1) / totals.calibration[..., 0].sum(-1)
+
+
+def _accuracy(totals: ClassificationScores) -> Any:
+    return totals.exact / totals.count
+
+
+def _loss(totals: ClassificationScores) -> Any:
+    return totals.nats / totals.count
+
+
+CLASSIFICATION_METRICS = {
+    "accuracy": Metric(_accuracy, higher_is_better=True, unit="share of texts", per="example"),
+    "macro_f1": Metric(_macro(f1_of), higher_is_better=True, unit="mean over classes", per="example"),
+    "micro_f1": Metric(_micro_f1, higher_is_better=True, unit="over all decisions", per="example"),
+    "macro_precision": Metric(_macro(precision_of), higher_is_better=True, unit="mean over classes", per="example"),
+    "macro_recall": Metric(_macro(recall_of), higher_is_better=True, unit="mean over classes", per="example"),
+    "loss": Metric(_loss, higher_is_better=False, unit="nats per text", per="example"),
+    "calibration_error": Metric(
+        _calibration_error, higher_is_better=False, unit="mean gap of confidence and accuracy", per="example"
+    ),
+}
+ClassificationScores.metrics = CLASSIFICATION_METRICS
+
+
+@dataclass(frozen=True)
+class RegressionScores(Scores):
+    """What was made of each of N texts that have a number.
+
+    Attributes:
+        count: (N,) 1.
+        true: (N,) the right number.
+        true_squared: (N,) its square.
+        guess: (N,) the predicted number.
+        guess_squared: (N,) its square.
+        product: (N,) of both.
+        distance: (N,) how far they are apart.
+    """
+
+    count: FloatArray
+    true: FloatArray
+    true_squared: FloatArray
+    guess: FloatArray
+    guess_squared: FloatArray
+    product: FloatArray
+    distance: FloatArray
+
+    @classmethod
+    def of(cls, guess: ArrayLike, true: ArrayLike) -> RegressionScores:
+        """Scores of N predicted numbers beside the right ones.
+
+        Numbers are taken from the mean of the right ones, which changes no metric and keeps the sums exact.
+
+        Raises:
+            ValueError: when they are not as many.
+        """
+        found, right = np.asarray(guess, np.float64), np.asarray(true, np.float64)
+        if found.shape != right.shape or right.ndim != 1:
+            raise ValueError(f"as many numbers as right ones, not {found.shape} and {right.shape}")
+        middle = right.mean() if len(right) else 0.0
+        x, y = found - middle, right - middle
+        return cls(np.ones(len(y)), y, y**2, x, x**2, x * y, np.abs(x - y))
+
+
+def _squared(totals: RegressionScores) -> Any:
+    return (totals.guess_squared - 2 * totals.product + totals.true_squared) / totals.count
+
+
+def _variance(squares: Any, sums: Any, count: Any) -> Any:
+    return np.maximum(squares / count - (sums / count) ** 2, 0.0)
+
+
+def _pearson(totals: RegressionScores) -> Any:
+    together = totals.product / totals.count - totals.guess * totals.true / totals.count**2
+    spread = _variance(totals.guess_squared, totals.guess, totals.count)
+    return _ratio(together, np.sqrt(spread * _variance(totals.true_squared, totals.true, totals.count)))
+
+
+def _explained(totals: RegressionScores) -> Any:
+    error, spread = _squared(totals), _variance(totals.true_squared, totals.true, totals.count)
+    return np.where(spread > 0, 1 - _ratio(error, spread), error == 0)  # as scikit-learn where all are the same
+
+
+REGRESSION_METRICS = {
+    "mean_squared_error": Metric(_squared, higher_is_better=False, unit="squared", per="example"),
+    "mean_absolute_error": Metric(
+        lambda totals: totals.distance / totals.count, higher_is_better=False, unit="of the number", per="example"
+    ),
+    "pearson": Metric(_pearson, higher_is_better=True, unit="correlation", per="example"),
+    "r_squared": Metric(_explained, higher_is_better=True, unit="share of the variance", per="example"),
+}
+RegressionScores.metrics = REGRESSION_METRICS
+
+
+def confusion(true: Sequence[int], chosen: Sequence[int], num_classes: int) -> NDArray[np.int64]:
+    """(K, K) how often class i was taken for class j.
+
+    Args:
+        true: (N,) right classes in [0, K).
+        chosen: (N,) likewise.
+        num_classes: K.
+    """
+    table = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(table, (np.asarray(true, np.int64), np.asarray(chosen, np.int64)), 1)
+    return table
