@@ -217,7 +217,7 @@ def joined(examples: Sequence[Any]) -> SimpleNamespace:
             ]
         )
 
-    return SimpleNamespace(**{name: lay(name) for name in vars(examples[0])})
+    return SimpleNamespace(**{name: lay(name) for name in vars(examples[0]) if name != "aligned"})
 
 
 def judge(logits: Tensor, targets: Tensor, config: LossConfig) -> Tensor:

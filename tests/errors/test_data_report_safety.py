@@ -5,37 +5,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import html.parser
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+import hostile
 import numpy as np
 import pytest
+from hostile import elements
 
 from stepwell.data import CorpusFacts, PreparedText, StepFacts
 from stepwell.data.facts import DroppedExample, SourceFacts, SplitFacts
 from stepwell.studies.report import render_data_report
 from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
 
-HOSTILE = [
-    "<script>window.x=1</script>",
-    "</script><script>window.x=1</script>",
-    "</textarea></pre></title></style><img src=x onerror=window.x=1>",
-    '" onmouseover="window.x=1',
-    "' onfocus='window.x=1' autofocus='",
-    "javascript:window.x=1",
-    "<svg/onload=window.x=1>",
-    "<a href='javascript:window.x=1'>here</a>",
-    "<!-- --><iframe srcdoc='<script>window.x=1</script>'></iframe>-->",
-    "]]><![CDATA[<script>window.x=1</script>",
-    "{{ 7 * 7 }}{% raw %}{{ say }}",
-    "{0.__class__}{name}{n}{bytes!r}",
-    "&lt;script&gt;&#60;script&#62;",
-    "\x00\x1b[31m\u202e\ufffe",
-    "<style>*{display:none}</style><base href=//x><meta http-equiv=refresh content=0>",
-]
+HOSTILE = [one.replace("\ud800", "") for one in hostile.HOSTILE]
+"""Documents are UTF-8, which holds no half of a character."""
 
 
 def hostile_text(root: Path, text: str) -> PreparedText:
@@ -71,25 +57,6 @@ def page_of(root: Path, text: str) -> str:
     prepared = hostile_text(root, text)
     tokenizer = train_tokenizer([text * 4] * 50, ByteBPEConfig(vocab_size=300))
     return render_data_report(prepared, tokenizer=tokenizer, label_column=text, recipe=text)
-
-
-class Elements(html.parser.HTMLParser):
-    """The elements and attributes that a browser would make of a page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [name for name, _ in attrs]
-
-
-def elements(page: str) -> Elements:
-    found = Elements()
-    found.feed(page)
-    return found
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=[str(at) for at in range(len(HOSTILE))])

@@ -5,33 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import html.parser
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile import HOSTILE, elements
 
 from stepwell.studies.report import render_report
-
-HOSTILE = [
-    "<script>window.x=1</script>",
-    "</script><script>window.x=1</script>",
-    "</textarea></pre></title></style><img src=x onerror=window.x=1>",
-    '" onmouseover="window.x=1',
-    "' onfocus='window.x=1' autofocus='",
-    "javascript:window.x=1",
-    "<svg/onload=window.x=1>",
-    "<a href='javascript:window.x=1'>here</a>",
-    "<!-- --><iframe srcdoc='<script>window.x=1</script>'></iframe>-->",
-    "]]><![CDATA[<script>window.x=1</script>",
-    "{{ 7 * 7 }}{% raw %}{{ say }}",
-    "{0.__class__}{name}{n}",
-    "&lt;script&gt;&#60;script&#62;",
-    "\x00\x1b[31m\u202e\ud800\ufffe",
-    "<style>*{display:none}</style><base href=//x><meta http-equiv=refresh content=0>",
-]
 
 
 def hostile_run(root: Path, text: str) -> Path:
@@ -67,25 +49,6 @@ def hostile_run(root: Path, text: str) -> Path:
     recipe = text.encode("utf-8", "replace").decode()
     (root / "recipe.yaml").write_text(f"# {recipe}\nname: {json.dumps(recipe)}\n", encoding="utf-8")
     return root
-
-
-class Elements(html.parser.HTMLParser):
-    """The elements and attributes that a browser would make of a page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [name for name, _ in attrs]
-
-
-def elements(page: str) -> Elements:
-    found = Elements()
-    found.feed(page)
-    return found
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=[str(at) for at in range(len(HOSTILE))])

@@ -9,35 +9,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stepwell.data.inputs.reading import Reading, Text
+from stepwell.data.inputs.reading import NamedInput, Reading, Text
 from stepwell.data.inputs.rows import read_rows
 from stepwell.data.packages import file_checksum
 from stepwell.errors import DataError
 
 
-@dataclass(frozen=True)
-class HubInput:
-    """One split of one dataset.
-
-    Attributes:
-        source: as the person wrote it, `hf://...`.
-    """
-
-    source: str
-
-    @property
-    def name(self) -> str:
-        """How messages name it."""
-        return self.source
-
-    @property
-    def num_bytes(self) -> int:
-        """Not known."""
-        return 0
+class HubInput(NamedInput):
+    """One split of one dataset, named `hf://...`."""
 
     def fingerprint(self) -> str:
         """For a local folder, a hash of its files; for the hub, of the revision that would be read.

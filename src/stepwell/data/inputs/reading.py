@@ -91,6 +91,27 @@ def _with_care(blocks: Iterable[str], care: Callable[[], AbstractContextManager[
         yield from blocks
 
 
+@dataclass(frozen=True)
+class NamedInput:
+    """Something that is known by its name alone: a dataset, a sample.
+
+    Attributes:
+        source: as the person wrote it.
+    """
+
+    source: str
+
+    @property
+    def name(self) -> str:
+        """How messages name it."""
+        return self.source
+
+    @property
+    def num_bytes(self) -> int:
+        """Not known."""
+        return 0
+
+
 class Input(Protocol):
     """Something that gives texts."""
 

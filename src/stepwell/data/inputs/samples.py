@@ -12,29 +12,15 @@ import os
 import platform
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from stepwell.data.inputs.reading import Reading, Text
+from stepwell.data.inputs.reading import NamedInput, Reading, Text
 
 LEFT_OUT = frozenset({"__pycache__", "idlelib", "lib2to3", "site-packages", "test", "tests", "dist-packages"})
 
 
-@dataclass(frozen=True)
-class SampleInput:
+class SampleInput(NamedInput):
     """One of the samples in `SAMPLES`."""
-
-    source: str
-
-    @property
-    def name(self) -> str:
-        """How messages name it."""
-        return self.source
-
-    @property
-    def num_bytes(self) -> int:
-        """Not known."""
-        return 0
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of all that the sample reads."""

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from through_steps import through
 
 from stepwell.data import DataConfig, prepare_text
 from stepwell.data.documents import Document
 from stepwell.data.steps.filters import text_models
 from stepwell.data.steps.filters.perplexity import Perplexity, PerplexityConfig
 from stepwell.data.steps.filters.text_models import half_of, look_at, model_in, sample_of, to_arrays
-from stepwell.data.steps.step import Outcome, Step, Surroundings
+from stepwell.data.steps.step import Surroundings
 from stepwell.ngrams import KneserNey
 
 
@@ -32,18 +33,6 @@ def shuffled(text: str) -> str:
 
 def documents(texts: Sequence[str], source: str, split: str = "train") -> list[Document]:
     return [Document(text, source, is_row=True, split=split) for text in texts]
-
-
-def through(step: Step, several: Sequence[Document], cuts: Sequence[int] = ()) -> Outcome:
-    """All of a step, on a corpus that is cut into shards at these places."""
-    shards = [list(several[a:b]) for a, b in zip([0, *cuts], [*cuts, len(several)], strict=True)]
-    joined = step.join([step.look(shard) for shard in shards])
-    whole = Outcome(findings=dict(joined.findings))
-    for shard, known in zip(shards, joined.known, strict=True):
-        one = step.apply(shard, known)
-        whole.kept += one.kept
-        whole.dropped += one.dropped
-    return whole
 
 
 @pytest.fixture

@@ -8,22 +8,15 @@ import random
 from pathlib import Path
 
 import pytest
+from through_steps import through
 
 from stepwell.data.documents import Document
 from stepwell.data.steps.filters.selection import Selection, SelectionConfig
 from stepwell.data.steps.step import Outcome, Surroundings
 
 
-def through(several: list[Document], cuts: tuple[int, ...] = (), **settings: object) -> Outcome:
-    step = Selection(SelectionConfig(**settings), Surroundings())
-    shards = [several[a:b] for a, b in zip([0, *cuts], [*cuts, len(several)], strict=True)]
-    joined = step.join([step.look(shard) for shard in shards])
-    whole = Outcome(findings=dict(joined.findings))
-    for shard, known in zip(shards, joined.known, strict=True):
-        one = step.apply(shard, known)
-        whole.kept += one.kept
-        whole.dropped += one.dropped
-    return whole
+def selected(several: list[Document], cuts: tuple[int, ...] = (), **settings: object) -> Outcome:
+    return through(Selection(SelectionConfig(**settings), Surroundings()), several, cuts)
 
 
 @pytest.fixture
@@ -41,7 +34,7 @@ def corpus(small_text) -> list[Document]:
 def test_the_nearest_are_kept(corpus, small_text, tmp_path: Path, language):
     target = tmp_path / "target.txt"
     target.write_text(small_text(language, 15_000, seed=3), encoding="utf-8")
-    outcome = through(corpus, target=str(target), keep_ratio=0.45, column="distance")
+    outcome = selected(corpus, target=str(target), keep_ratio=0.45, column="distance")
     train = [one for one in outcome.kept if one.split == "train"]
     assert {one.source for one in train} == {language}
     assert len(train) == pytest.approx(0.45 * 200, abs=2)
@@ -55,7 +48,7 @@ def test_shards_change_nothing(corpus, small_text, tmp_path: Path):
     target = tmp_path / "target.txt"
     target.write_text(small_text("en", 12_000, seed=3), encoding="utf-8")
     settings = {"target": str(target), "column": "distance"}
-    one, several = through(corpus, **settings), through(corpus, cuts=(1, 40, 150), **settings)
+    one, several = selected(corpus, **settings), selected(corpus, cuts=(1, 40, 150), **settings)
     assert several.kept == one.kept
     assert several.dropped == one.dropped
 
@@ -74,8 +67,8 @@ def test_the_corpus_gives_as_much_as_the_target(corpus, small_text, tmp_path: Pa
 def test_all_of_it(corpus, small_text, tmp_path: Path):
     target = tmp_path / "target.txt"
     target.write_text(small_text("en", 12_000), encoding="utf-8")
-    assert not through(corpus, target=str(target), keep_ratio=1).dropped
-    assert not through([], target=str(target)).kept
+    assert not selected(corpus, target=str(target), keep_ratio=1).dropped
+    assert not selected([], target=str(target)).kept
 
 
 @pytest.mark.slow
@@ -88,5 +81,5 @@ def test_news_among_other_real_text(real_data, tmp_path: Path):
     (tmp_path / "target.txt").write_text("\n\n".join(sport[:120]), encoding="utf-8")
     several = [Document(text, "sport", split="train") for text in sport[120:200]]
     several += [Document(text, "other", split="train") for text in others[:240]]
-    kept = through(several, target=str(tmp_path / "target.txt"), keep_ratio=0.25).kept
+    kept = selected(several, target=str(tmp_path / "target.txt"), keep_ratio=0.25).kept
     assert sum(one.source == "sport" for one in kept) / len(kept) > 0.8

@@ -84,14 +84,19 @@ class NearDuplicates(Step[NearDuplicatesConfig]):
         return Joined([{"again": part} for part in parts_of(again, spilled.counts)], findings)
 
     def apply(self, documents: Sequence[Document], known: Arrays | None = None) -> Outcome:
-        outcome = Outcome()
-        again = np.zeros(len(documents), bool) if known is None else known["again"]
-        for document, drop in zip(documents, again, strict=True):
-            if drop:
-                outcome.dropped.append((document, "near_duplicate"))
-            else:
-                outcome.kept.append(document)
-        return outcome
+        return without_repeats(documents, known, "near_duplicate")
+
+
+def without_repeats(documents: Sequence[Document], known: Arrays | None, reason: str) -> Outcome:
+    """Drop what a shard was told stands for something that is kept (`again`, (N,))."""
+    outcome = Outcome()
+    again = np.zeros(len(documents), bool) if known is None else known["again"]
+    for document, drop in zip(documents, again, strict=True):
+        if drop:
+            outcome.dropped.append((document, reason))
+        else:
+            outcome.kept.append(document)
+    return outcome
 
 
 def heads_of(documents: Sequence[Document]) -> NDArray[np.bytes_]:

@@ -20,7 +20,7 @@ from pydantic import Field
 from stepwell.data.documents import Document
 from stepwell.data.steps.duplicates.clusters import Numbers, cluster_findings
 from stepwell.data.steps.duplicates.exact import HELD_OUT_FIRST, parts_of, rank_of
-from stepwell.data.steps.duplicates.near_duplicates import heads_of
+from stepwell.data.steps.duplicates.near_duplicates import heads_of, without_repeats
 from stepwell.data.steps.step import Arrays, Joined, Outcome, Step, StepConfig, Surroundings, TextEmbedder
 from stepwell.errors import DataError, DiskError
 
@@ -97,14 +97,7 @@ class SemanticDuplicates(Step[SemanticDuplicatesConfig]):
         return Joined([{"again": part} for part in parts_of(again, counts)], findings)
 
     def apply(self, documents: Sequence[Document], known: Arrays | None = None) -> Outcome:
-        outcome = Outcome()
-        again = np.zeros(len(documents), bool) if known is None else known["again"]
-        for document, drop in zip(documents, again, strict=True):
-            if drop:
-                outcome.dropped.append((document, "says_the_same"))
-            else:
-                outcome.kept.append(document)
-        return outcome
+        return without_repeats(documents, known, "says_the_same")
 
 
 def nearest_kept(vectors: NDArray[np.float16], order: Numbers, threshold: float) -> tuple[Numbers, NDArray[np.float32]]:
