@@ -109,6 +109,24 @@ def test_a_killed_preparation_goes_on_with_the_shards_that_are_not_done(tmp_path
     assert not list(out.glob(".text-*"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_preparation_that_is_stopped_says_how_to_go_on(tmp_path: Path, small_text, sign: signal.Signals) -> None:
+    for number in range(24):
+        (tmp_path / f"{number:02d}.txt").write_text(small_text("mixed", 25_000, seed=number), encoding="utf-8")
+    steps = ["--set", "data.steps=[clean, near_duplicates]", "--engine", "processes", "--workers", "2"]
+    words = ["-m", "stepwell", "prepare", "--text", f"{tmp_path}/*.txt", "--out", str(tmp_path / "run"), *steps]
+    running = subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not list((tmp_path / "run").glob("data/.text-*/*/*.json")) and running.poll() is None:
+        time.sleep(0.01)
+    os.killpg(running.pid, sign)
+    said = running.communicate()[1]
+    assert running.returncode == 130, said
+    assert "stopped by hand" in said
+    assert "run the same command again to go on" in said
+    assert "Traceback" not in said
+
+
 def test_wrong_words(tmp_path: Path, rows: Path) -> None:
     with pytest.raises(UsageError, match="engine: unknown"):
         api.prepare(text=rows, out=tmp_path / "run", engine="spark")

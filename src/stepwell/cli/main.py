@@ -179,7 +179,7 @@ def prepare(
     from stepwell.cli import show
     from stepwell.cli.prepared import prepared
 
-    with show.view(json) as watch:
+    with StopSignal().listening(), show.view(json) as watch:
         result = api.prepare(
             recipe,
             text=text or (),
