@@ -251,6 +251,34 @@ def test_evaluate(stepwell: Command, trained_run: Path) -> None:
     assert f"{found['metrics']['bits_per_byte']['value']:.4f}" in shown.out
 
 
+def test_compare(stepwell: Command, trained_run: Path, tmp_path: Path) -> None:
+    text = trained_run.parent / "text.txt"
+    shutil.copytree(trained_run / "rounds" / "01" / "checkpoints" / "best", tmp_path / "same")
+    same = json_of(stepwell("compare", trained_run, tmp_path / "same", "--data", text, "--json"))
+    assert same["num_examples"] > 10
+    assert same["examples"] == {"first": [], "second": []}
+    for found in same["metrics"].values():
+        assert found["first"] == found["second"]
+        assert found["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+        assert found["better"] is None
+    fresh = json_of(stepwell("train", "--text", text, "--steps", "1", "--out", tmp_path / "run", "--json", "--set",
+                             *SMALL, "tokenizer.vocab_size=300"))  # fmt: skip
+    assert fresh["steps"] == 1
+    other = json_of(stepwell("compare", tmp_path / "run", trained_run, "--data", text, "--json"))
+    assert list(other["metrics"]) == ["bits_per_byte"]  # of two tokenizers
+    bits = other["metrics"]["bits_per_byte"]
+    assert bits["better"] == "second"
+    assert bits["difference"]["low"] > 0
+    own = json_of(stepwell("evaluate", trained_run, "--data", text, "--json"))
+    assert bits["second"] == own["metrics"]["bits_per_byte"]
+    assert other["examples"]["first"] == []
+    best = other["examples"]["second"][0]
+    assert best["first"] > best["second"]
+    assert best["text"] in text.read_text(encoding="utf-8")
+    shown = stepwell("compare", tmp_path / "run", trained_run, "--data", text)
+    assert "the second is better by most in" in shown.out
+
+
 def test_a_checkpoint_and_its_run_are_the_same_model(trained_run: Path) -> None:
     best = trained_run / "rounds" / "01" / "checkpoints" / "best"
     assert api.score(trained_run, "the river")["logprob"] == api.score(best, "the river")["logprob"]

@@ -5,10 +5,12 @@ progress goes to `watch`. Rooms that need torch are opened inside the functions,
 """
 
 from stepwell.api.exchange import export, import_
+from stepwell.api.measuring import compare, evaluate
 from stepwell.api.training import doctor, find_rate, plan, prepare, quickstart, report, run, train
-from stepwell.api.using import embed, evaluate, predict, score, stream
+from stepwell.api.using import embed, predict, score, stream
 
 __all__ = [
+    "compare",
     "doctor",
     "embed",
     "evaluate",

@@ -1,23 +1,20 @@
-"""The verbs that ask a finished model: predict, stream, score, embed, evaluate.
+"""The verbs that ask a finished model: predict, stream, score, embed.
 
 Each opens a run or a checkpoint, wherever it came from. Rooms that need torch are opened inside the functions. This
-file leaves out how models are made (`training.py`) and how they come and go (`exchange.py`).
+file leaves out how models are made (`training.py`), measured (`measuring.py`), and come and go (`exchange.py`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stepwell.api.requests import PathLike, Texts, several
+from stepwell.api.requests import PathLike
 from stepwell.config import build
-from stepwell.data import DataConfig
-from stepwell.errors import DataError, UsageError
+from stepwell.errors import UsageError
 from stepwell.inference import SamplingParams
-from stepwell.progress import Watcher, unwatched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +46,7 @@ def predict(
     from stepwell.inference import complete_many
 
     asked = _sampling(params, {})
-    loaded = _load(run)
+    loaded = load(run)
     many = [prompts] if isinstance(prompts, str) else list(prompts)
     said = [_said(prompt) if chat else prompt for prompt in many]
     return complete_many(loaded.model, loaded.tokenizer, said, _sampling(asked, loaded.provenance))
@@ -74,7 +71,7 @@ def stream(
     from stepwell.inference import stream as stream_pieces
 
     asked = _sampling(params, {})
-    loaded = _load(run)
+    loaded = load(run)
     said = _said(prompt) if chat else prompt
     return stream_pieces(loaded.model, loaded.tokenizer, said, _sampling(asked, loaded.provenance))
 
@@ -112,7 +109,7 @@ def score(run: PathLike, text: str) -> dict[str, Any]:
 
     if not text:
         raise UsageError("text: nothing to score", wanted="some text")
-    loaded = _load(run)
+    loaded = load(run)
     ids = loaded.tokenizer.encode(text)
     masked = not loaded.model.is_causal
     ends = [loaded.tokenizer.eos_id] if masked and loaded.tokenizer.adds_eos else []
@@ -155,53 +152,13 @@ def embed(
     """
     from stepwell.inference import embed_texts
 
-    loaded = _load(run)
+    loaded = load(run)
     several = [text] if isinstance(text, str) else list(text)
     return embed_texts(loaded.model, loaded.tokenizer, several, pooling=pooling, normalize=normalize)
 
 
-def evaluate(
-    run: PathLike, data: Texts, *, text_column: str | None = None, watch: Watcher = unwatched
-) -> dict[str, Any]:
-    """Measure a model on texts.
-
-    Args:
-        run: a run directory or a checkpoint directory.
-        data: sources, as for `run`; all of it is measured.
-        text_column: of tables.
-        watch: is told of problems in the sources.
-
-    Returns:
-        `task`, `scoring` (`causal`, or `masked`: its numbers compare with those of other masked models alone),
-        `num_examples`, `num_tokens`, and `metrics`: each with its 95 % interval over documents.
-
-    Raises:
-        DataError: when there is no text.
-    """
-    from stepwell.data import read_documents, tokenize_documents
-    from stepwell.evaluation import evaluate_language_modeling, summarize
-
-    sources = several(data)
-    if not sources:
-        raise UsageError("data: nothing to measure on", wanted="files, folders or globs")
-    loaded = _load(run)
-    config = build(DataConfig, {"sources": sources, "text_column": text_column}, where="evaluate")
-    split = tokenize_documents(read_documents(config, watch), loaded.tokenizer)
-    if not split.num_documents:
-        raise DataError(f"{', '.join(sources)}: no text to measure on")
-    from stepwell.hardware import examine
-
-    scores = evaluate_language_modeling(loaded.model, split, precision=examine().precision)
-    return {
-        "task": "language_modeling",
-        "scoring": "causal" if loaded.model.is_causal else "masked",
-        "num_examples": split.num_documents,
-        "num_tokens": int(scores.tokens.sum()),
-        "metrics": {name: asdict(interval) for name, interval in summarize(scores).items()},
-    }
-
-
-def _load(run: PathLike) -> Loaded:
+def load(run: PathLike) -> Loaded:
+    """A model with its tokenizer, where it computes fastest."""
     from stepwell.checkpoints import load_checkpoint
     from stepwell.hardware import examine
 

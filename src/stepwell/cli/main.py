@@ -322,11 +322,30 @@ def evaluate(
 ) -> None:
     """Loss, perplexity, bits per byte and accuracy on any text, with intervals."""
     from stepwell import api
-    from stepwell.cli import show
+    from stepwell.cli import measured, show
 
     with show.view(json) as watch:
         result = api.evaluate(run, data, text_column=text_column, watch=watch)
-    show.evaluation(result, json=json)
+    measured.evaluation(result, json=json)
+
+
+@app.command(cls=ManyWords)
+def compare(
+    run: Run,
+    other: Annotated[Path, typer.Argument(metavar="OTHER", help="Another run or checkpoint.", show_default=False)],
+    data: Annotated[
+        list[str], typer.Option("--data", metavar="PATH...", help="Text to measure on.", show_default=False)
+    ],
+    text_column: Annotated[str | None, typer.Option(help="Of tables.", show_default=False)] = None,
+    json: Json = False,
+) -> None:
+    """Two models on the same text: which is better, and whether that is more than chance."""
+    from stepwell import api
+    from stepwell.cli import measured, show
+
+    with show.view(json) as watch:
+        result = api.compare(run, other, data, text_column=text_column, watch=watch)
+    measured.comparison(result, json=json)
 
 
 @app.command("import")

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from stepwell.cli.show import _console, _print_json
+from stepwell.cli.show import console_for, print_json
 
 WIDTH, HEIGHT = 60, 12
 """Letters of the plot, axes left out."""
@@ -19,9 +19,9 @@ WIDTH, HEIGHT = 60, 12
 def rate_result(result: dict[str, Any], recipe: str, *, json: bool) -> None:
     """The suggested rate, the plot, and how to take it."""
     if json:
-        _print_json(result)
+        print_json(result)
         return
-    console = _console()
+    console = console_for()
     for line in plot(result["rates"], result["smoothed"], result["suggested"], result["diverged"]):
         console.print(line, markup=False, soft_wrap=True)
     diverged = (

@@ -36,23 +36,25 @@ def view(json: bool) -> AbstractContextManager[Watcher]:
     return nullcontext(unwatched) if is_follower() else choose_view(json)
 
 
-def _console(stderr: bool = False) -> Console:
+def console_for(stderr: bool = False) -> Console:
+    """The terminal, on standard output or standard error."""
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, soft_wrap=False)
 
 
-def _print_json(result: Any) -> None:
+def print_json(result: Any) -> None:
+    """One JSON object on standard output, for a program."""
     sys.stdout.write(to_json(result) + "\n")
 
 
 def error(fault: StepwellError) -> None:
     """What went wrong, what was got and wanted, and what to do."""
-    console = _console(stderr=True)
-    console.print(f"[bold red]stepwell:[/] {_plain(fault.what)}", soft_wrap=True)
+    console = console_for(stderr=True)
+    console.print(f"[bold red]stepwell:[/] {plain(fault.what)}", soft_wrap=True)
     for name, value in (("got", fault.got), ("wanted", fault.wanted), ("do", fault.do)):
         if value is not None:
-            console.print(f"  [dim]{name + ':':<8}[/]{_plain(value)}", soft_wrap=True)
+            console.print(f"  [dim]{name + ':':<8}[/]{plain(value)}", soft_wrap=True)
 
 
 def usage(fault: BaseException) -> None:
@@ -65,12 +67,12 @@ def usage(fault: BaseException) -> None:
 
 def unexpected(fault: BaseException) -> None:
     """A fault of ours."""
-    console, words = _console(stderr=True), _plain(f"{type(fault).__name__}: {fault}")
+    console, words = console_for(stderr=True), plain(f"{type(fault).__name__}: {fault}")
     console.print(f"[bold red]stepwell:[/] something went wrong inside: {words}", soft_wrap=True)
     console.print("  [dim]do:     [/]run the same command with --debug and report what it prints")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text without markup or control characters."""
     from rich.markup import escape
 
@@ -82,12 +84,12 @@ def _plain(text: str) -> str:
 def run_result(result: dict[str, Any], *, json: bool) -> None:
     """The end of a run: rounds, result, samples, where things are, what to try next."""
     if json:
-        _print_json(result)
+        print_json(result)
         return
     from stepwell.cli.live import rounds_table
     from stepwell.studies import baseline_words, metric_words, show_metric
 
-    console, out = _console(), result["out"]
+    console, out = console_for(), result["out"]
     journal = read_lines(RunDirectory(Path(out)).journal)
     console.print()
     console.print(rounds_table(journal))
@@ -107,7 +109,7 @@ def run_result(result: dict[str, Any], *, json: bool) -> None:
     trained = next((line for line in reversed(journal) if line.get("accepted") and line.get("tokens_per_second")), None)
     if trained is not None:
         console.print(f"{'speed':<11}{_pace(trained)}")
-    _masked_words(console, result)
+    masked_words(console, result)
     _samples(console, result["samples"])
     console.print()
     _places(console, out)
@@ -118,13 +120,13 @@ def _samples(console: Console, samples: Sequence[dict[str, str]]) -> None:
         text = " ".join(sample["text"].split())
         prompt = " ".join(sample["prompt"].split())
         console.print()
-        console.print(f"[bold]{_plain(prompt)}[/] {_plain(text)}", soft_wrap=False)
+        console.print(f"[bold]{plain(prompt)}[/] {plain(text)}", soft_wrap=False)
 
 
 def _places(console: Console, out: str) -> None:
     quoted = shlex.quote(out)
-    console.print(f"model      {_plain(str(Path(out) / 'best'))}", soft_wrap=True)
-    console.print(f"report     {_plain(str(Path(out) / 'report.html'))}", soft_wrap=True)
+    console.print(f"model      {plain(str(Path(out) / 'best'))}", soft_wrap=True)
+    console.print(f"report     {plain(str(Path(out) / 'report.html'))}", soft_wrap=True)
     console.print()
     console.print("[dim]next[/]")
     for command in (
@@ -139,11 +141,11 @@ def _places(console: Console, out: str) -> None:
 def plan_result(result: dict[str, Any], *, json: bool) -> None:
     """A plan as a person asks for it: how long, what fits, what is chosen and why."""
     if json:
-        _print_json(result)
+        print_json(result)
         return
     from rich.table import Table
 
-    console, data, model = _console(), result["data"], result["model"]
+    console, data, model = console_for(), result["data"], result["model"]
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -172,11 +174,11 @@ def plan_result(result: dict[str, Any], *, json: bool) -> None:
 def train_result(result: dict[str, Any], *, json: bool) -> None:
     """The end of a training run."""
     if json:
-        _print_json(result)
+        print_json(result)
         return
     from stepwell.studies import metric_words, show_metric
 
-    console, metric = _console(), result["metric"]
+    console, metric = console_for(), result["metric"]
     interval = ""
     if result["low"] is not None:
         interval = f" [dim]({show_metric(metric, result['low'])}–{show_metric(metric, result['high'])})[/]"
@@ -186,10 +188,10 @@ def train_result(result: dict[str, Any], *, json: bool) -> None:
         f"trained    {result['steps']:,} steps, {result['tokens']:,} tokens, {format_duration(result['seconds'])}"
     )
     console.print(f"speed      {_pace(result)}")
-    _masked_words(console, result)
+    masked_words(console, result)
     _samples(console, result["samples"])
     console.print()
-    console.print(f"model      {_plain(str(Path(result['out']) / result['checkpoint']))}", soft_wrap=True)
+    console.print(f"model      {plain(str(Path(result['out']) / result['checkpoint']))}", soft_wrap=True)
     command = f"  stepwell predict {shlex.quote(result['out'])} --prompt 'Once upon a time'"
     console.print(command, markup=False, soft_wrap=True)
 
@@ -226,7 +228,7 @@ def completions(prompts: Sequence[str], done: Sequence[Sequence[Completion]], *,
             for prompt, samples in zip(prompts, done, strict=True)
             for index, completion in enumerate(samples)
         ]
-        _print_json({"completions": choices})
+        print_json({"completions": choices})
         return
     for prompt, samples in zip(prompts, done, strict=True):
         for number, completion in enumerate(samples, start=1):
@@ -272,7 +274,7 @@ def embeddings(texts: Sequence[str], vectors: NDArray[np.float32], *, json: bool
     """Vectors as JSON, or for a person how alike the texts are."""
     if json:
         records = [{"text": text, "embedding": vector} for text, vector in zip(texts, vectors.tolist(), strict=True)]
-        _print_json({"embeddings": records})
+        print_json({"embeddings": records})
         return
     from rich.table import Table
 
@@ -281,8 +283,8 @@ def embeddings(texts: Sequence[str], vectors: NDArray[np.float32], *, json: bool
     for number in range(1, len(texts) + 1):
         table.add_column(str(number), justify="right")
     for number, (text, row) in enumerate(zip(texts, vectors @ vectors.T, strict=True), start=1):
-        table.add_row(f"{number} {_plain(' '.join(text.split()))}", *(f"{cosine:.2f}" for cosine in row))
-    console = _console()
+        table.add_row(f"{number} {plain(' '.join(text.split()))}", *(f"{cosine:.2f}" for cosine in row))
+    console = console_for()
     console.print(table)
     console.print(f"[dim]cosines of vectors of {vectors.shape[1]} numbers; --json shows the numbers[/]")
 
@@ -290,20 +292,20 @@ def embeddings(texts: Sequence[str], vectors: NDArray[np.float32], *, json: bool
 def score_result(result: dict[str, Any], *, json: bool) -> None:
     """Each token with its probability, and the sums."""
     if json:
-        _print_json(result)
+        print_json(result)
         return
     import math
 
     from rich.table import Table
 
-    console = _console()
+    console = console_for()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("token")
     table.add_column("logprob", justify="right")
     table.add_column("probability", justify="right")
     for token in result["tokens"]:
         probability = math.exp(token["logprob"])
-        shown = _plain(token["token"].replace("\n", "\\n").replace("\t", "\\t"))
+        shown = plain(token["token"].replace("\n", "\\n").replace("\t", "\\t"))
         percent = f"{probability:.2%}" if probability >= 1e-4 else "<0.01%"
         table.add_row(f"[bold]{shown}[/]", f"{token['logprob']:.3f}", percent)
     console.print(table)
@@ -311,34 +313,10 @@ def score_result(result: dict[str, Any], *, json: bool) -> None:
         f"together {result['logprob']:.2f} nats; perplexity {result['perplexity']:.2f}; "
         f"[bold]{result['bits_per_byte']:.3f}[/] bits per byte"
     )
-    _masked_words(console, result)
+    masked_words(console, result)
 
 
-def evaluation(result: dict[str, Any], *, json: bool) -> None:
-    """Metrics with their intervals."""
-    if json:
-        _print_json(result)
-        return
-    from rich.table import Table
-
-    from stepwell.studies import metric_words
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("95 % interval")
-    for name, interval in result["metrics"].items():
-        span = "one document: no interval"
-        if interval["low"] is not None:
-            span = f"{interval['low']:.4f} to {interval['high']:.4f}"
-        table.add_row(metric_words(name).en, f"[bold]{interval['value']:.4f}[/]", span)
-    console = _console()
-    console.print(table)
-    console.print(f"[dim]{result['num_examples']:,} documents, {result['num_tokens']:,} tokens[/]")
-    _masked_words(console, result)
-
-
-def _masked_words(console: Console, result: dict[str, Any]) -> None:
+def masked_words(console: Console, result: dict[str, Any]) -> None:
     """What the numbers of a masked model do not say."""
     if result.get("scoring") == "masked":
         console.print("[dim]each token told from both sides: to be compared with other masked models alone[/]")
@@ -347,9 +325,9 @@ def _masked_words(console: Console, result: dict[str, Any]) -> None:
 def imported(result: dict[str, Any], *, json: bool) -> None:
     """What came in, whether it computes the same, and what to do with it."""
     if json:
-        _print_json(result)
+        print_json(result)
         return
-    console, out = _console(), shlex.quote(result["out"])
+    console, out = console_for(), shlex.quote(result["out"])
     console.print(
         f"model      {result['model_type']} ({result['kind'].replace('_', '-')}), {_millions(result['parameters'])}, "
         f"{result['dtype']}"
@@ -357,8 +335,8 @@ def imported(result: dict[str, Any], *, json: bool) -> None:
     console.print(f"reads      {result['max_seq_len']:,} tokens of a vocabulary of {result['tokens']:,}")
     _parity(console, result["parity"])
     for note in result["notes"]:
-        console.print(f"note       {_plain(note)}", soft_wrap=True)
-    console.print(f"checkpoint {_plain(result['out'])}", soft_wrap=True)
+        console.print(f"note       {plain(note)}", soft_wrap=True)
+    console.print(f"checkpoint {plain(result['out'])}", soft_wrap=True)
     console.print()
     console.print("[dim]next[/]")
     prompt = "--chat --prompt 'What is a well?'" if result["chat"] else "--prompt 'Once upon a time'"
@@ -372,13 +350,13 @@ def imported(result: dict[str, Any], *, json: bool) -> None:
 def exported(result: dict[str, Any], *, json: bool) -> None:
     """What was written, whether it computes the same, and how to open it."""
     if json:
-        _print_json(result)
+        print_json(result)
         return
-    console, out = _console(), _plain(result["out"])
+    console, out = console_for(), plain(result["out"])
     console.print(f"class      {result['architecture']}, {_millions(result['parameters'])}, {result['dtype']}")
     _parity(console, result["parity"])
     for note in result["notes"]:
-        console.print(f"note       {_plain(note)}", soft_wrap=True)
+        console.print(f"note       {plain(note)}", soft_wrap=True)
     console.print(f"folder     {out}, {result['bytes'] / 1e6:,.1f} MB of weights", soft_wrap=True)
     console.print()
     console.print("[dim]open it[/]")
@@ -398,7 +376,7 @@ def _millions(parameters: int) -> str:
 def _parity(console: Console, parity: dict[str, Any]) -> None:
     """How far transformers' computation is from ours."""
     if "not_measured" in parity:
-        console.print(f"parity     [yellow]not measured[/]: {_plain(parity['not_measured'])}", soft_wrap=True)
+        console.print(f"parity     [yellow]not measured[/]: {plain(parity['not_measured'])}", soft_wrap=True)
         return
     console.print(
         f"parity     logits differ from transformers' by at most [bold]{parity['ratio']:.1e}[/] of their range "
@@ -412,7 +390,7 @@ def _parity(console: Console, parity: dict[str, Any]) -> None:
 def report_path(path: Path, *, json: bool) -> None:
     """Where the report is."""
     if json:
-        _print_json({"report": str(path)})
+        print_json({"report": str(path)})
     else:
         sys.stdout.write(f"{path}\n")
 
@@ -420,7 +398,7 @@ def report_path(path: Path, *, json: bool) -> None:
 def machine(result: dict[str, Any], *, json: bool) -> None:
     """What the machine is and what is taken on it."""
     if json:
-        _print_json(result)
+        print_json(result)
         return
     from rich.table import Table
 
@@ -440,4 +418,4 @@ def machine(result: dict[str, Any], *, json: bool) -> None:
     grid.add_row("features", ", ".join(f"{name} {yes(result[name])}" for name in features))
     grid.add_row("measured", f"{rates['float32']:,.0f} GFLOP/s in float32, {rates['bfloat16']:,.0f} in bfloat16")
     grid.add_row("taken", f"{result['precision']} on {result['device']}, {result['threads']} threads")
-    _console().print(grid)
+    console_for().print(grid)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from stepwell.cli import show
+from stepwell.cli import measured, show
 from stepwell.errors import DataError, UsageError
 from stepwell.inference import Completion
 
@@ -62,6 +62,18 @@ SCORE = {
     "logprob": -26.5, "perplexity": 9.4, "bits_per_byte": 2.2,
 }  # fmt: skip
 EVALUATION = {"task": "language_modeling", "num_examples": 1234, "num_tokens": 56789, "metrics": METRICS}
+COMPARISON = {
+    "task": "language_modeling", "scoring": "causal", "num_examples": 99,
+    "metrics": {
+        "bits_per_byte": {"first": {"value": 1.8234, "low": 1.7, "high": 1.9},
+                          "second": {"value": 2.0, "low": 1.9, "high": 2.1},
+                          "difference": {"value": -0.1766, "low": -0.2, "high": -0.15}, "better": "first"},
+        "accuracy": {"first": {"value": 0.5, "low": None, "high": None},
+                     "second": {"value": 0.5, "low": None, "high": None},
+                     "difference": {"value": 0.0, "low": None, "high": None}, "better": None},
+    },
+    "examples": {"first": [{"text": "The old teacher", "first": 1.0, "second": 2.5}], "second": []},
+}  # fmt: skip
 MACHINE = {
     "cpu": "A processor of many words @ 2.80GHz", "cores": 2, "memory_bytes": 8_323_000_000, "device": "cpu",
     "gpu": None, "vnni": True, "amx": False, "bf16": False, "gflops": {"float32": 92.4, "bfloat16": 41.0},
@@ -76,7 +88,9 @@ RESULTS: dict[str, tuple[Callable[..., None], dict[str, Any], list[str]]] = {
     "train": (show.train_result, TRAIN, ["43.2", "20 steps", "40,960 tokens", "1 m 05 s", "checkpoints/best",
                                        "12,346 tokens/s", "41% of the machine's rate", "1.2 GB"]),
     "score": (show.score_result, SCORE, [" the", "-0.500", "60.65%", "\\n", "-26.50 nats", "9.40", "2.200"]),
-    "evaluate": (show.evaluation, EVALUATION, ["1.8234", "1.7000 to 1.9000", "one document", "1,234 documents"]),
+    "compare": (measured.comparison, COMPARISON, ["1.8234", "2.0000", "-0.1766 (-0.2000 to -0.1500)", "first",
+                "may be chance", "one document", "the first is better by most in", "The old teacher"]),
+    "evaluate": (measured.evaluation, EVALUATION, ["1.8234", "1.7000 to 1.9000", "one document", "1,234 documents"]),
     "doctor": (show.machine, MACHINE, ["A processor", "2 cores", "8.3 GB", "none", "vnni yes", "92 GFLOP/s",
                                          "2 threads"]),
 }  # fmt: skip
@@ -118,7 +132,9 @@ def test_for_a_program(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_what_is_not_finite_is_null(capsys: pytest.CaptureFixture[str]) -> None:
-    show.evaluation({**EVALUATION, "metrics": {"loss": {"value": math.nan, "low": math.inf, "high": 1.0}}}, json=True)
+    measured.evaluation(
+        {**EVALUATION, "metrics": {"loss": {"value": math.nan, "low": math.inf, "high": 1.0}}}, json=True
+    )
     assert json.loads(capsys.readouterr().out)["metrics"]["loss"] == {"value": None, "low": None, "high": 1.0}
 
 
