@@ -15,6 +15,7 @@ import pytest
 import typer
 
 from stepwell import api
+from stepwell.errors import UsageError
 
 Command = Callable[..., Any]
 
@@ -277,6 +278,15 @@ def test_compare(stepwell: Command, trained_run: Path, tmp_path: Path) -> None:
     assert best["text"] in text.read_text(encoding="utf-8")
     shown = stepwell("compare", tmp_path / "run", trained_run, "--data", text)
     assert "the second is better by most in" in shown.out
+
+
+def test_a_masked_model_and_another_are_not_compared(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = iter(["causal", "masked", "causal", "masked"])
+    monkeypatch.setattr("stepwell.api.measuring._scoring", lambda loaded: next(seen))
+    with pytest.raises(UsageError, match="say different things"):
+        api.compare(trained_run, trained_run, trained_run.parent / "text.txt")
+    with pytest.raises(UsageError, match="nothing to measure on"):
+        api.compare(trained_run, trained_run, [])
 
 
 def test_a_checkpoint_and_its_run_are_the_same_model(trained_run: Path) -> None:

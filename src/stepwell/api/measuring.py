@@ -92,12 +92,12 @@ def compare(
             wanted="two causal models, or two masked ones",
         )
     first, second = (_scores(one, documents) for one in pair)
+    one_tokenizer = pair[0].tokenizer.fingerprint == pair[1].tokenizer.fingerprint
     metrics: dict[str, dict[str, Any]] = {}
     for name, metric in first.metrics.items():
-        try:
-            difference = paired_bootstrap(first, second, name)
-        except ValueError:  # a value per token, and two tokenizers
+        if metric.per == "token" and not one_tokenizer:
             continue
+        difference = paired_bootstrap(first, second, name)
         metrics[name] = {
             "first": asdict(bootstrap(first, name)),
             "second": asdict(bootstrap(second, name)),

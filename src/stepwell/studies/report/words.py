@@ -223,7 +223,7 @@ DIAGNOSES: dict[str, tuple[Words, Words]] = {
     ),
     "too_few_tokens": (
         Words("too few tokens for the size", "相对规模训练量不足"),
-        Words("The model is large for the number of tokens it has read.", "相对于读过的词元数，模型偏大。"),
+        Words("The model is large for all that the budget lets it read.", "相对于预算内能读到的文本，模型偏大。"),
     ),
     "too_many_tokens": (
         Words("too many tokens for the size", "相对规模训练量过多"),
