@@ -60,6 +60,10 @@ Track = Annotated[
 ]
 Profile = Annotated[bool, typer.Option("--profile", help="See where the time of ten training steps goes.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Measured = Annotated[
+    list[str], typer.Option("--data", metavar="PATH...", help="Text to measure on.", show_default=False)
+]
+TextColumn = Annotated[str | None, typer.Option(help="Of tables.", show_default=False)]
 Run = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run directory or a checkpoint directory.", show_default=False)
 ]
@@ -314,10 +318,8 @@ def embed(
 @app.command(cls=ManyWords)
 def evaluate(
     run: Run,
-    data: Annotated[
-        list[str], typer.Option("--data", metavar="PATH...", help="Text to measure on.", show_default=False)
-    ],
-    text_column: Annotated[str | None, typer.Option(help="Of tables.", show_default=False)] = None,
+    data: Measured,
+    text_column: TextColumn = None,
     json: Json = False,
 ) -> None:
     """Loss, perplexity, bits per byte and accuracy on any text, with intervals."""
@@ -333,10 +335,8 @@ def evaluate(
 def compare(
     run: Run,
     other: Annotated[Path, typer.Argument(metavar="OTHER", help="Another run or checkpoint.", show_default=False)],
-    data: Annotated[
-        list[str], typer.Option("--data", metavar="PATH...", help="Text to measure on.", show_default=False)
-    ],
-    text_column: Annotated[str | None, typer.Option(help="Of tables.", show_default=False)] = None,
+    data: Measured,
+    text_column: TextColumn = None,
     json: Json = False,
 ) -> None:
     """Two models on the same text: which is better, and whether that is more than chance."""
