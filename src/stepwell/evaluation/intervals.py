@@ -2,13 +2,13 @@
 
 Documents, not tokens, are drawn again with replacement, because tokens of one document depend on each other. Two
 models are compared on the same draws, which cancels what makes a document hard for both (Koehn, 2004). With fewer
-than two documents nothing can be said, and the ends of the interval are None. This file leaves out corrections for
-bias.
+than two documents nothing can be said, and the ends of the interval are None. A drawn corpus that says nothing about a
+metric (none of its questions is without an answer) is not counted. This file leaves out corrections for bias.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,8 +28,8 @@ class Interval:
     """A value and its 95 % interval.
 
     Attributes:
-        value: as measured on the documents.
-        low: lower end; None when fewer than two documents say nothing about it.
+        value: as measured on the documents; NaN when they say nothing about it.
+        low: lower end; None when fewer than two documents, or none, say something about it.
         high: upper end, or None likewise.
     """
 
@@ -125,13 +125,39 @@ def paired_means(first: ArrayLike, second: ArrayLike, *, resamples: int = RESAMP
 
 
 def summarize(scores: Scores, metrics: Collection[str] | None = None, *, seed: int = 0) -> dict[str, Interval]:
-    """Several metrics with their intervals, by name; default all.
+    """Several metrics with their intervals, by name; default all of which the examples say something.
 
     Raises:
         ValueError: when there is no document, or no such metric.
     """
-    names = scores.metrics if metrics is None else metrics
-    return {metric: bootstrap(scores, metric, seed=seed) for metric in names}
+    if metrics is None:
+        _check_not_empty(scores.columns)
+        totals = scores.totals(scores.columns.sum(0))
+        metrics = [name for name, metric in scores.metrics.items() if not np.isnan(metric.compute(totals))]
+    return {metric: bootstrap(scores, metric, seed=seed) for metric in metrics}
+
+
+def bootstrap_counts(
+    statistic: Callable[[FloatArray], FloatArray], num: int, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """A value that is no function of sums, such as one of ranks, and its percentile interval.
+
+    Args:
+        statistic: from how often each example counts, (R, N), to R values; NaN where they say nothing about it.
+        num: N, from 1.
+        resamples: how many sets are drawn, from 1.
+        seed: decides the draws.
+
+    Raises:
+        ValueError: when there is no example.
+    """
+    once = np.ones((1, num))
+    _check_not_empty(once[0])
+    value = float(statistic(once)[0])
+    if num < 2:
+        return Interval(value, None, None)
+    draws = [statistic(counts.astype(np.float64)) for counts in _drawn_counts(num, resamples, seed)]
+    return _percentiles(value, np.concatenate(draws))
 
 
 def _resampled_sums(columns: FloatArray, resamples: int, seed: int) -> FloatArray:
@@ -145,21 +171,25 @@ def _resampled_sums(columns: FloatArray, resamples: int, seed: int) -> FloatArra
     Returns:
         (R, C).
     """
+    return np.concatenate([counts @ columns for counts in _drawn_counts(len(columns), resamples, seed)])
+
+
+def _drawn_counts(num: int, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """How often each of N documents was drawn, (some resamples, N) at a time."""
     rng = np.random.default_rng(seed)
-    num = len(columns)
     at_once = max(1, COUNTS_AT_ONCE // num)
-    sums = []
     for at in range(0, resamples, at_once):
         rows = min(at_once, resamples - at)
         drawn = rng.integers(0, num, size=(rows, num)) + num * np.arange(rows)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=rows * num).reshape(rows, num)
-        sums.append(counts @ columns)
-    return np.concatenate(sums)
+        yield np.bincount(drawn.ravel(), minlength=rows * num).reshape(rows, num)
 
 
 def _percentiles(value: float, values: NDArray[np.float64]) -> Interval:
+    said = values[~np.isnan(values)]
+    if np.isnan(value) or not len(said):
+        return Interval(value, None, None)
     outside = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(values, (outside, 1 - outside))
+    low, high = np.quantile(said, (outside, 1 - outside))
     return Interval(value, float(low), float(high))
 
 

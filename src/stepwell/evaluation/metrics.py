@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
 
@@ -24,7 +24,8 @@ class Metric:
     """One way to sum up scores.
 
     Attributes:
-        compute: from totals (`Scores.totals`), each field of shape (...), to values of shape (...).
+        compute: from totals (`Scores.totals`), each field of shape (...), to values of shape (...); NaN where they
+            say nothing about it (see `share`).
         higher_is_better: which way is up.
         unit: in words.
         per: what it averages over; values per token compare only where the tokens are the same.
@@ -34,6 +35,12 @@ class Metric:
     higher_is_better: bool
     unit: str
     per: Literal["token", "byte", "example"]
+
+
+def share(part: Any, whole: Any) -> Any:
+    """Part / whole, and NaN where there is no whole: such a metric was not measured."""
+    shape = np.broadcast_shapes(np.shape(part), np.shape(whole))
+    return np.divide(part, whole, out=np.full(shape, np.nan), where=np.asarray(whole) > 0)
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,14 @@ class Scores:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The fields by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def take(self, rows: ArrayLike) -> Self:
+        """The scores of some examples.
+
+        Args:
+            rows: (M,) which of them, or (N,) bool.
+        """
+        return type(self)(**{name: array[np.asarray(rows)] for name, array in self.arrays().items()})
 
     @property
     def columns(self) -> FloatArray:
