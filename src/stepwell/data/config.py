@@ -6,12 +6,14 @@ checked quickly.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from stepwell.config import Config
+from stepwell.data.fields import FieldConfig
 from stepwell.data.steps.catalog import STEPS, AnyStepConfig
 from stepwell.data.steps.step import Sources
 
@@ -45,6 +47,7 @@ class DataConfig(Config):
         deduplicate: drop documents whose text was seen before.
         normalization: the Unicode form all text is brought to.
         columns: of a table, that go with each text.
+        fields: what each example has, and the columns that may hold it; a task says it.
         steps: what is done to the text, in this order; a step without settings is its kind alone. Those that need to
             know the splits come last.
     """
@@ -60,6 +63,7 @@ class DataConfig(Config):
     deduplicate: bool = True
     normalization: Literal["NFC", "NFKC", "none"] = "NFC"
     columns: Sources = ()
+    fields: Mapping[str, FieldConfig] = {}
     steps: Steps = ()
 
     @model_validator(mode="after")

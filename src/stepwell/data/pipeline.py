@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stepwell.data.document_files import load_shard, save_shard, shards_of
 from stepwell.data.documents import Document, HeldOut, normalize, trim
@@ -25,6 +26,7 @@ from stepwell.data.facts import EXAMPLE_CHARACTERS, EXAMPLES, DroppedExample, St
 from stepwell.data.inputs.reading import Input, Reading
 from stepwell.data.packages import key_of
 from stepwell.data.steps.step import Arrays, Joined, Step
+from stepwell.errors import DataError
 from stepwell.runs import write_atomically
 
 
@@ -99,7 +101,14 @@ def documents_of(
     Raises:
         DataError: when it cannot be read or is no text.
     """
+    wanted = {name for name, field in reading.fields.items() if field.needed and field.kept}
     for text in one.read(reading):
+        if not wanted <= text.columns.keys():
+            raise DataError(
+                f"{one.name}: is text, and examples are wanted",
+                wanted=f"a table (JSON Lines, CSV, parquet) with a column for {', '.join(sorted(wanted))}",
+                do="name other files, or another task",
+            )
         held: Document | None = None
         for block in text.blocks:
             clean = normalize(block, form)
@@ -211,8 +220,32 @@ def _save_known(folder: Path, shards: Sequence[Path], joined: Joined) -> Iterato
         yield path
 
 
+class _Look(Mapping[str, NDArray[Any]]):
+    """What a step saw of one shard; each array is read from disk when it is first asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._names: list[str] | None = None
+        self._held: dict[str, NDArray[Any]] = {}
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._held:
+            with np.load(self._path, allow_pickle=False) as arrays:
+                self._held[name] = arrays[name]
+        return self._held[name]
+
+    def __iter__(self) -> Iterator[str]:
+        if self._names is None:
+            with np.load(self._path, allow_pickle=False) as arrays:
+                self._names = list(arrays.files)
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 class _Looks(Sequence[Arrays]):
-    """What a step saw of each shard, read from disk when asked for."""
+    """What a step saw of each shard; nothing is kept of one that nobody holds."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
@@ -222,8 +255,8 @@ class _Looks(Sequence[Arrays]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [load_arrays(path) for path in self._paths[index]]
-        return load_arrays(self._paths[index])
+            return [_Look(path) for path in self._paths[index]]
+        return _Look(self._paths[index])
 
 
 class Pipeline:

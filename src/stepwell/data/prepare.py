@@ -8,7 +8,7 @@ tokens.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -94,7 +94,7 @@ def prepare_text(
         with opened(chosen, count) as do_all:
             under_way = Pipeline(path.with_name(f".{path.name}.steps"), do_all, tell)
             try:
-                reading = Reading(config.text_column, config.encoding_errors, problems.append, config.columns)
+                reading = reading_of(config, problems.append)
                 under_way.read(_groups(inputs), reading, config.normalization, key)
                 under_way.do(steps_of(config, around))
                 facts = _write(draft, under_way, problems, held_out)
@@ -118,6 +118,11 @@ def prepare_text(
         facts = replace(facts, steps=tuple(map(_timed, facts.steps, times)))
     _tell(facts, watch)
     return PreparedText(key, path, facts)
+
+
+def reading_of(config: DataConfig, report: Callable[[str], None]) -> Reading:
+    """How the inputs of a config are read."""
+    return Reading(config.text_column, config.encoding_errors, report, config.columns, fields=config.fields)
 
 
 def _key(
@@ -234,7 +239,7 @@ def read_documents(config: DataConfig, watch: Watcher = unwatched) -> Iterator[D
     def report(problem: str) -> None:
         watch(Fact(problem, warning=True))
 
-    reading = Reading(config.text_column, config.encoding_errors, report, config.columns)
+    reading = reading_of(config, report)
     for one in find_inputs(config.sources, report):
         for document in documents_of(one, reading, config.normalization, None):
             yield from pieces_of(document, config.document_bytes)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from stepwell.doors import open_late
+from stepwell.models.adapter_config import AdapterConfig, BottleneckConfig, LoRAConfig
 from stepwell.models.catalog import MODELS, AnyModelConfig, Family, build_model
 from stepwell.models.decoder_config import DecoderConfig, decoder_sized
 from stepwell.models.encoder_config import EncoderConfig, encoder_sized
@@ -15,9 +16,11 @@ from stepwell.models.recurrent_encoder_decoder_config import (
     RecurrentEncoderDecoderConfig,
     recurrent_encoder_decoder_sized,
 )
+from stepwell.models.task_head_config import NgramFeaturesConfig, TaskHeadConfig
 from stepwell.models.transformer_config import TransformerConfig
 
 if TYPE_CHECKING:
+    from stepwell.models.adapting import add_adapter
     from stepwell.models.decoder import Decoder
     from stepwell.models.encoder import Encoder
     from stepwell.models.encoder_decoder import EncoderDecoder
@@ -27,12 +30,15 @@ if TYPE_CHECKING:
     from stepwell.models.recurrent import RecurrentLanguageModel
     from stepwell.models.recurrent_encoder_decoder import RecurrentEncoderDecoder
     from stepwell.models.stack import Stack
+    from stepwell.models.task_head import TaskHead
     from stepwell.models.vocabulary import load_extended
     from stepwell.models.word_vectors import fill_embeddings
 
 __all__ = [
     "MODELS",
+    "AdapterConfig",
     "AnyModelConfig",
+    "BottleneckConfig",
     "Decoder",
     "DecoderConfig",
     "Encoder",
@@ -43,16 +49,21 @@ __all__ = [
     "FeedForward",
     "FeedForwardConfig",
     "LanguageModel",
+    "LoRAConfig",
     "ModelConfig",
     "NGram",
     "NGramConfig",
+    "NgramFeaturesConfig",
     "Output",
     "RecurrentConfig",
     "RecurrentEncoderDecoder",
     "RecurrentEncoderDecoderConfig",
     "RecurrentLanguageModel",
     "Stack",
+    "TaskHead",
+    "TaskHeadConfig",
     "TransformerConfig",
+    "add_adapter",
     "build_model",
     "decoder_sized",
     "encoder_decoder_sized",
@@ -70,6 +81,7 @@ __all__ = [
 __getattr__ = open_late(
     __name__,
     {
+        "add_adapter": "adapting",
         "Decoder": "decoder",
         "Encoder": "encoder",
         "EncoderDecoder": "encoder_decoder",
@@ -77,6 +89,7 @@ __getattr__ = open_late(
         "LanguageModel": "language_model",
         "Output": "language_model",
         "Stack": "stack",
+        "TaskHead": "task_head",
         "NGram": "ngram_model",
         "RecurrentLanguageModel": "recurrent",
         "RecurrentEncoderDecoder": "recurrent_encoder_decoder",

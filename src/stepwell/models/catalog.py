@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from stepwell.errors import ConfigError
 from stepwell.models.decoder_config import DecoderConfig, decoder_sized
 from stepwell.models.encoder_config import EncoderConfig, encoder_sized
 from stepwell.models.encoder_decoder_config import EncoderDecoderConfig, encoder_decoder_sized
@@ -28,6 +29,7 @@ from stepwell.models.recurrent_encoder_decoder_config import (
 
 if TYPE_CHECKING:
     from stepwell.models.language_model import LanguageModel
+    from stepwell.models.task_head import TaskHead
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,20 @@ class Family:
 
 
 MODELS: dict[str, Family] = {
-    "decoder": Family(DecoderConfig, decoder_sized, opens="decoder:Decoder", objectives=("causal", "prefix")),
-    "encoder": Family(EncoderConfig, encoder_sized, opens="encoder:Encoder", objectives=("masked",)),
+    "decoder": Family(DecoderConfig, decoder_sized, opens="decoder:Decoder", objectives=("causal", "prefix", "labels")),
+    "encoder": Family(EncoderConfig, encoder_sized, opens="encoder:Encoder", objectives=("masked", "labels")),
     "encoder_decoder": Family(
         EncoderDecoderConfig,
         encoder_decoder_sized,
         opens="encoder_decoder:EncoderDecoder",
         objectives=("causal", "span_corruption", "denoising", "sequence_to_sequence"),
     ),
-    "lstm": Family(RecurrentConfig, lstm_sized, opens="recurrent:RecurrentLanguageModel"),
-    "gru": Family(RecurrentConfig, gru_sized, opens="recurrent:RecurrentLanguageModel"),
+    "lstm": Family(
+        RecurrentConfig, lstm_sized, opens="recurrent:RecurrentLanguageModel", objectives=("causal", "labels")
+    ),
+    "gru": Family(
+        RecurrentConfig, gru_sized, opens="recurrent:RecurrentLanguageModel", objectives=("causal", "labels")
+    ),
     "recurrent_encoder_decoder": Family(
         RecurrentEncoderDecoderConfig,
         recurrent_encoder_decoder_sized,
@@ -97,4 +103,25 @@ def build_model(config: ModelConfig, seed: int = 0) -> LanguageModel:
         config: any config of the catalog; its `kind` names the row.
         seed: decides every initial weight.
     """
-    return model_class(config.kind)(config, seed)
+    model = model_class(config.kind)(config, seed)
+    if config.task_head is not None:
+        model.task_head = build_task_head(config, seed)
+    return model
+
+
+def build_task_head(config: ModelConfig, seed: int) -> TaskHead:
+    """The task head of a config that has one.
+
+    Raises:
+        ConfigError: when its family has no hidden states for it.
+    """
+    from stepwell.models.task_head import TaskHead
+
+    if "labels" not in MODELS[config.kind].objectives or config.task_head is None:
+        raise ConfigError(
+            "model.task_head: not for this family",
+            got=config.kind,
+            wanted=f"one of {', '.join(kind for kind, family in MODELS.items() if 'labels' in family.objectives)}",
+        )
+    width: int = config.d_model  # type: ignore[attr-defined]
+    return TaskHead(config.task_head, width, seed)

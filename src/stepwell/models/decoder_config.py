@@ -38,7 +38,7 @@ class DecoderConfig(TransformerConfig):
     def num_parameters(self) -> int:
         """See `ModelConfig`."""
         tables = self.vocab_size * self.d_model * (1 if self.tie_embeddings else 2)
-        return tables + self.stack_parameters(self.num_layers)
+        return tables + self.stack_parameters(self.num_layers) + self.head_parameters(self.d_model)
 
     @property
     def train_flops_per_token(self) -> int:

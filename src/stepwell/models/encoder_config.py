@@ -82,7 +82,7 @@ class EncoderConfig(TransformerConfig):
         if self.head is not None:
             total += self.vocab_size * self.head.bias
             total += (self.norm.size(self.d_model) + self.d_model * self.head.dense_bias) * self.head.dense
-        return total + self.d_model * self.pooler
+        return total + self.d_model * self.pooler + self.head_parameters(self.d_model)
 
     @property
     def train_flops_per_token(self) -> int:

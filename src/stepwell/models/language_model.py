@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from stepwell.errors import UsageError
+from stepwell.models.adapter_config import AdapterConfig
 from stepwell.models.model_config import ModelConfig
 from stepwell.models.stack import Stack
-from stepwell.nn import DecodingState, lora_tensors, merged_tensors
+from stepwell.models.task_head import TaskHead
+from stepwell.nn import DecodingState, merged_tensors
 
 
 class Output(NamedTuple):
@@ -42,9 +44,13 @@ class LanguageModel(nn.Module, ABC):
         config: the frozen config the model was built from.
         is_causal: whether `hidden` at a position has seen nothing after it, so that it predicts the next token; an
             encoder sees both sides, and predicts the token at the position itself.
+        task_head: what it says about texts or tokens beside predicting tokens, or None.
+        adapter: which adapter it has (`adapting.add_adapter`); None for none.
     """
 
     config: ModelConfig
+    adapter: AdapterConfig | None = None
+    task_head: TaskHead | None = None
     is_causal: ClassVar[bool] = True
 
     @property
@@ -132,7 +138,7 @@ class LanguageModel(nn.Module, ABC):
         return None
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps, by name: the parameters, those of LoRA merged into the matrices that they change."""
+        """What a checkpoint keeps, by name: the parameters of the plain model, a LoRA merged into its matrices."""
         return merged_tensors(self)
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
@@ -140,10 +146,10 @@ class LanguageModel(nn.Module, ABC):
 
         Raises:
             ValueError: when they are not those of this model; all that is missing, extra or of another shape is named.
-                Or when the model has LoRA in it: weights come first.
+                Or when the model has an adapter: weights come first.
         """
-        if lora_tensors(self):
-            raise ValueError("the model has LoRA in it, and weights are loaded before")
+        if self.adapter is not None:
+            raise ValueError("the model has an adapter, and weights are loaded before it gets one")
         own = self.tensors()
         missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
         misfit = sorted(name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape)

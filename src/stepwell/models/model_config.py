@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from stepwell.config import Config
+from stepwell.models.task_head_config import TaskHeadConfig
 
 
 class ModelConfig(Config):
@@ -20,16 +21,23 @@ class ModelConfig(Config):
     Attributes:
         vocab_size: V, tokens of the tokenizer.
         max_seq_len: positions that training and attention see at once, in tokens.
+        task_head: what it says about texts or tokens beside predicting tokens; None for nothing. For decoders, encoders
+            and recurrent models.
     """
 
     kind: str
     vocab_size: Annotated[int, Field(ge=2)]
     max_seq_len: Annotated[int, Field(ge=2)]
+    task_head: TaskHeadConfig | None = None
 
     @property
     @abstractmethod
     def num_parameters(self) -> int:
         """All parameters of the built module."""
+
+    def head_parameters(self, width: int) -> int:
+        """Parameters of the task head over hidden states of a width; 0 without one."""
+        return 0 if self.task_head is None else self.task_head.num_parameters(width)
 
     @property
     @abstractmethod

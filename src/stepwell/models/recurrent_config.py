@@ -66,6 +66,7 @@ class RecurrentConfig(ModelConfig):
         """All parameters of the built module."""
         biases = 2 * GATES[self.kind] * self.d_model * self.num_layers + (self.vocab_size if self.head_bias else 0)
         head = 0 if self.tie_embeddings else self.vocab_size * self.d_model
+        head += self.head_parameters(self.d_model)
         return self.num_matrix_parameters + biases + self.vocab_size * self.d_embedding + head
 
     @property

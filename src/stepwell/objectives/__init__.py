@@ -7,6 +7,7 @@ from stepwell.objectives.config import (
     CausalConfig,
     CrossEntropyConfig,
     DenoisingConfig,
+    LabelsConfig,
     LossConfig,
     MaskedConfig,
     MeanSquaredErrorConfig,
@@ -18,6 +19,7 @@ from stepwell.objectives.config import (
 
 if TYPE_CHECKING:
     from stepwell.objectives.catalog import OBJECTIVES, build_objective, causal_loss
+    from stepwell.objectives.labels import LabelledExamples, LabelsObjective, label_losses
     from stepwell.objectives.losses import summed_loss, token_losses
     from stepwell.objectives.objective import Examples, Objective
 
@@ -27,6 +29,9 @@ __all__ = [
     "CrossEntropyConfig",
     "DenoisingConfig",
     "Examples",
+    "LabelledExamples",
+    "LabelsConfig",
+    "LabelsObjective",
     "LossConfig",
     "MaskedConfig",
     "MeanSquaredErrorConfig",
@@ -37,6 +42,7 @@ __all__ = [
     "SpanCorruptionConfig",
     "build_objective",
     "causal_loss",
+    "label_losses",
     "summed_loss",
     "token_losses",
 ]
@@ -49,6 +55,9 @@ __getattr__ = open_late(
         "causal_loss": "catalog",
         "Objective": "objective",
         "Examples": "objective",
+        "LabelledExamples": "labels",
+        "LabelsObjective": "labels",
+        "label_losses": "labels",
         "summed_loss": "losses",
         "token_losses": "losses",
     },

@@ -16,6 +16,7 @@ from stepwell.data import Batch
 from stepwell.models import LanguageModel
 from stepwell.objectives.config import CausalConfig, CrossEntropyConfig, LossConfig, ObjectiveConfig
 from stepwell.objectives.corruption import DenoisingObjective, SpanCorruptionObjective
+from stepwell.objectives.labels import LabelsObjective
 from stepwell.objectives.losses import summed_loss
 from stepwell.objectives.masking import MaskedObjective
 from stepwell.objectives.objective import Objective
@@ -37,14 +38,16 @@ def causal_loss(model: LanguageModel, batch: Batch, device: torch.device, config
         config: how a prediction is judged; plain cross-entropy, in nats, by default.
 
     Returns:
-        Scalar float32, summed over the targets that count.
+        Scalar float32, summed over the targets that count, each by its weight where the batch has weights.
     """
     token_ids = torch.from_numpy(batch.token_ids).to(device)
     document_ids = torch.from_numpy(batch.document_ids).to(device)
     counted = torch.from_numpy(batch.loss_mask).to(device)
     targets = torch.from_numpy(batch.targets).to(device)
+    weights = batch.aligned.get("weight")
+    told = None if weights is None else torch.from_numpy(weights).to(device)
     hidden = model.hidden(token_ids, document_ids)
-    return summed_loss(model, hidden, targets, config, counted)
+    return summed_loss(model, hidden, targets, config, counted if told is None else counted & (told > 0), told)
 
 
 class CausalObjective(Objective[Batch]):
@@ -69,6 +72,7 @@ OBJECTIVES: dict[str, Callable[[Any, Tokenizer], Objective[Any]]] = {
     "denoising": DenoisingObjective,
     "prefix": PrefixObjective,
     "sequence_to_sequence": SequenceToSequenceObjective,
+    "labels": lambda config, tokenizer: LabelsObjective(config),
 }
 """kind -> function of (config, tokenizer); a new objective is one class and one row."""
 

@@ -134,7 +134,27 @@ class SequenceToSequenceConfig(Config):
     loss: LossConfig = CrossEntropyConfig()
 
 
+class LabelsConfig(Config):
+    """The labels of a text, or of each of its tokens, are told by the model's task head.
+
+    Attributes:
+        loss: `cross_entropy` where one label is right, `binary_cross_entropy` where several may be, or
+            `mean_squared_error` where the label is a number.
+        label_smoothing: share of the probability that the right label leaves to all others.
+    """
+
+    kind: Literal["labels"] = "labels"
+    loss: Literal["cross_entropy", "binary_cross_entropy", "mean_squared_error"] = "cross_entropy"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
 ObjectiveConfig = Annotated[
-    CausalConfig | MaskedConfig | SpanCorruptionConfig | DenoisingConfig | PrefixConfig | SequenceToSequenceConfig,
+    CausalConfig
+    | MaskedConfig
+    | SpanCorruptionConfig
+    | DenoisingConfig
+    | PrefixConfig
+    | SequenceToSequenceConfig
+    | LabelsConfig,
     Field(discriminator="kind"),
 ]

@@ -22,13 +22,15 @@ CHUNK_LOGITS = 2**23
 
 
 class _Judged(NamedTuple):
-    """Summed loss of some rows, and the gradient of it for their logits, which may be those logits' own memory."""
+    """The loss of each of n rows, and the gradient of it for their logits, which may be those logits' own memory."""
 
     loss: Tensor
     grad: Tensor
 
 
-def fused_loss(hidden: Tensor, output: Output, targets: Tensor, config: LossConfig) -> Tensor:
+def fused_loss(
+    hidden: Tensor, output: Output, targets: Tensor, config: LossConfig, weights: Tensor | None = None
+) -> Tensor:
     """The summed loss of predictions, without their logits.
 
     Args:
@@ -36,6 +38,7 @@ def fused_loss(hidden: Tensor, output: Output, targets: Tensor, config: LossConf
         output: the last map.
         targets: (N,) int64, the right tokens.
         config: which loss.
+        weights: (N,) how much each counts; None for 1.
 
     Returns:
         Scalar float32: the sum over the rows, as `losses.token_losses` defines it.
@@ -45,7 +48,7 @@ def fused_loss(hidden: Tensor, output: Output, targets: Tensor, config: LossConf
         hidden = hidden.detach()
         bias = None if output.bias is None else output.bias.detach()
         output = Output(output.weight.detach(), bias, output.softcap)
-    total: Tensor = _FusedLoss.apply(hidden, *output, targets, config, half)  # type: ignore[no-untyped-call]
+    total: Tensor = _FusedLoss.apply(hidden, *output, targets, config, half, weights)  # type: ignore[no-untyped-call]
     return total
 
 
@@ -60,6 +63,7 @@ class _FusedLoss(torch.autograd.Function):
         targets: Tensor,
         config: LossConfig,
         half: torch.dtype | None,
+        weights: Tensor | None,
     ) -> Tensor:
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         x, w = (hidden, weight) if half is None else (hidden.to(half), weight.to(half))
@@ -75,7 +79,10 @@ class _FusedLoss(torch.autograd.Function):
             if bias is not None:
                 logits += bias.to(logits.dtype)
             loss, grad = _judge(logits, targets[rows], config, softcap)
-            total += loss
+            if weights is not None:
+                loss = loss * weights[rows]
+                grad = grad * weights[rows, None].to(grad.dtype)
+            total += loss.sum()
             if x_grad is not None:
                 torch.mm(grad, w, out=x_grad[rows])
             if w_grad is not None:
@@ -90,7 +97,7 @@ class _FusedLoss(torch.autograd.Function):
         x_grad, w_grad, b_grad = ctx.saved_tensors
         hidden_grad = None if x_grad is None else (x_grad * scale).to(ctx.dtypes[0])
         weight_grad, bias_grad = (None if grad is None else grad * scale for grad in (w_grad, b_grad))
-        return hidden_grad, weight_grad, bias_grad, None, None, None, None
+        return hidden_grad, weight_grad, bias_grad, None, None, None, None, None
 
 
 def _exact(dtype: torch.dtype) -> torch.dtype:
@@ -117,9 +124,9 @@ def _cross_entropy(logits: Tensor, targets: Tensor, config: CrossEntropyConfig) 
     if not bool((likely > 0).all()):
         lse = torch.where(likely > 0, lse, torch.logsumexp(logits.to(exact), 1))
     kept = 1 - config.label_smoothing
-    loss = (lse - kept * right - config.label_smoothing * mean).sum()
+    loss = lse - kept * right - config.label_smoothing * mean
     if config.z_loss:
-        loss = loss + config.z_loss * lse.square().sum()
+        loss = loss + config.z_loss * lse.square()
         grad *= (1 + 2 * config.z_loss * lse[:, None]).to(grad.dtype)
     if config.label_smoothing:
         grad -= config.label_smoothing / logits.shape[1]
@@ -132,7 +139,7 @@ def _squared_error(logits: Tensor, targets: Tensor, config: MeanSquaredErrorConf
     right = logits[rows, targets].to(exact)
     error = right - config.right_logit
     squares = torch.linalg.vector_norm(logits, dim=1, dtype=exact).square()
-    loss = (config.right_weight * error.square() + squares - right.square()).sum() / size
+    loss = (config.right_weight * error.square() + squares - right.square()) / size
     grad = logits * (2 / size)
     grad[rows, targets] = (error * (2 * config.right_weight / size)).to(grad.dtype)
     return _Judged(loss, grad)

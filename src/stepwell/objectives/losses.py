@@ -35,7 +35,12 @@ def token_losses(logits: Tensor, targets: Tensor, config: LossConfig) -> Tensor:
 
 
 def summed_loss(
-    model: LanguageModel, hidden: Tensor, targets: Tensor, config: LossConfig, counted: Tensor | None = None
+    model: LanguageModel,
+    hidden: Tensor,
+    targets: Tensor,
+    config: LossConfig,
+    counted: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """The loss of all predictions of a model, as every objective takes it; their logits are never there together.
 
@@ -45,6 +50,7 @@ def summed_loss(
         targets: (...) int64, the right tokens.
         config: which loss.
         counted: (...) bool, which predictions count; None for all.
+        weights: (...) float32, how much each counts; None for 1.
 
     Returns:
         Scalar float32, the sum of `token_losses`.
@@ -53,7 +59,9 @@ def summed_loss(
     if counted is not None and not bool(counted.all()):
         places = counted.flatten().nonzero().squeeze(1)
         hidden, targets = hidden.index_select(0, places), targets[places]
-    return fused_loss(model.before_output(hidden), model.output(), targets, config)
+        weights = None if weights is None else weights.flatten()[places]
+    weights = None if weights is None else weights.flatten()
+    return fused_loss(model.before_output(hidden), model.output(), targets, config, weights)
 
 
 def _cross_entropies(logits: Tensor, targets: Tensor, config: CrossEntropyConfig) -> Tensor:

@@ -18,6 +18,7 @@ from torch.optim import SGD, Adafactor, Adam, AdamW, Muon, Optimizer
 
 from stepwell.errors import UsageError
 from stepwell.models import LanguageModel
+from stepwell.optimization.layer_rates import scale_by_layer
 from stepwell.optimization.optimizer_config import (
     AdafactorConfig,
     AdamConfig,
@@ -47,6 +48,8 @@ class Split(NamedTuple):
 def split_parameters(model: LanguageModel) -> Split:
     """Sort the trainable parameters by what an optimizer may do to them."""
     tables = {id(parameter) for parameter in model.lookup_parameters()}
+    if model.task_head is not None:  # its outputs are labels, as the vocabulary's are tokens
+        tables |= {id(parameter) for parameter in model.task_head.parameters()}
     split = Split([], [], [])
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -167,13 +170,21 @@ OPTIMIZERS: dict[str, Callable[[LanguageModel, Any], list[Optimizer]]] = {
 """kind -> function of (model, config); a new optimizer is one function and one row."""
 
 
-def build_optimizers(model: LanguageModel, config: OptimizerConfig) -> list[Optimizer]:
+def build_optimizers(model: LanguageModel, config: OptimizerConfig, layer_decay: float = 1.0) -> list[Optimizer]:
     """The optimizers of a config; together they hold every trainable parameter once.
 
+    Args:
+        model: what they train.
+        config: of the optimizers.
+        layer_decay: see `layer_rates.layer_factors`; 1 gives all layers the same rate.
+
     Raises:
+        ConfigError: when layers are to differ and the model has none.
         UsageError: when the library that the kind comes from is not installed.
     """
-    return OPTIMIZERS[config.kind](model, config)
+    optimizers = OPTIMIZERS[config.kind](model, config)
+    scale_by_layer(optimizers, model, layer_decay)
+    return optimizers
 
 
 @contextmanager

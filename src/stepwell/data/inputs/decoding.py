@@ -18,6 +18,9 @@ from stepwell.errors import DataError
 HEAD_BYTES = 8192
 CHUNK_BYTES = 1 << 20
 BLOCK_CHARACTERS = 1 << 22
+LINES_CHARACTERS = 1 << 18
+"""Whole lines that are given at once, about; how they are cut to blocks changes nothing."""
+
 HOPELESS_RATIO = 0.3  # a text with more bytes than this that are not UTF-8 is in another encoding altogether
 
 _MARKS = (
@@ -169,13 +172,14 @@ def at_line_ends(chunks: Iterable[str], name: str = "", longest: int | None = No
     Raises:
         DataError: for a line longer than `longest`.
     """
+    wanted = BLOCK_CHARACTERS if longest is None else LINES_CHARACTERS
     held: list[str] = []
     size, has_end = 0, False
     for chunk in chunks:
         held.append(chunk)
         size += len(chunk)
         has_end = has_end or "\n" in chunk
-        if size < BLOCK_CHARACTERS:
+        if size < wanted:
             continue
         if longest is not None and not has_end:
             if size > longest:

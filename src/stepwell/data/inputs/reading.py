@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
+from stepwell.data.fields import Fields
+
 
 @dataclass(frozen=True)
 class Text:
@@ -64,6 +66,7 @@ class Reading:
         report: takes a sentence about something that was skipped or replaced.
         columns: further columns that go with each text.
         limits: what one file may ask for.
+        fields: what an example of a task has; the text is then that of the fields, whatever `text_column` says.
     """
 
     text_column: str | None
@@ -71,6 +74,7 @@ class Reading:
     report: Callable[[str], None]
     columns: tuple[str, ...] = ()
     limits: Limits = Limits()
+    fields: Fields = field(default_factory=dict)
 
 
 def with_care(texts: Iterable[Text], care: Callable[[], AbstractContextManager[None]]) -> Iterator[Text]:

@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple
 
+from stepwell.data.fields import text_of
 from stepwell.data.inputs.reading import Reading, Text
 from stepwell.errors import DataError
 
@@ -24,12 +25,29 @@ PEEKED_ROWS = 100
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON may spell them; UTF-8 cannot
 
 
+class Chosen(NamedTuple):
+    """Which columns of a table are read.
+
+    Attributes:
+        text: whose values are the text.
+        asked: the name under which a value goes with the text -> its column, None where the table has none.
+    """
+
+    text: tuple[str, ...]
+    asked: Mapping[str, str | None]
+
+    @property
+    def columns(self) -> list[str]:
+        """All of them, each once."""
+        return list(dict.fromkeys([*self.text, *(column for column in self.asked.values() if column is not None)]))
+
+
 class Tally:
     """Counts rows, and judges at the end whether too many were bad.
 
     Args:
         name: the table, for messages.
-        reading: what goes with each text, and where to report.
+        reading: where to report.
     """
 
     def __init__(self, name: str, reading: Reading) -> None:
@@ -40,23 +58,26 @@ class Tally:
         self._empty = 0
         self._first: tuple[int, str, str] | None = None
 
-    def text(self, value: object, row: Mapping[str, Any] | None = None) -> Iterator[Text]:
+    def text(self, row: Mapping[str, Any], chosen: Chosen) -> Iterator[Text]:
         """A good row's text.
 
         Args:
-            value: what the text's column holds.
-            row: what the columns that were asked for hold; those that are not in it hold nothing.
+            row: what its columns hold; those that are not in it hold nothing.
+            chosen: which of them are read.
 
         Raises:
             DataError: when a column holds what cannot be written down.
         """
         self._rows += 1
+        values = [row.get(column) for column in chosen.text]
+        value = text_of(values) if self._reading.fields else values[0]
         if not isinstance(value, str) or not value.strip():
             self._empty += 1
             return
-        asked = {}
-        for name in self._reading.columns:
-            asked[name] = plain_value((row or {}).get(name), f"{self._name}: column {name!r}")
+        asked = {
+            name: None if column is None else plain_value(row.get(column), f"{self._name}: column {column!r}")
+            for name, column in chosen.asked.items()
+        }
         yield Text((value,), is_row=True, columns=asked)
 
     def bad(self, line: int, got: str, wanted: str) -> None:
@@ -118,6 +139,39 @@ def plain_value(value: object, where: str) -> Any:
         wanted="text, numbers, or lists of these",
         do="leave it out of data.columns",
     )
+
+
+def choose_columns(name: str, columns: Mapping[str, bool], reading: Reading) -> Chosen:
+    """Find the columns that are read.
+
+    Args:
+        name: the table, for messages.
+        columns: column name -> whether it holds text.
+        reading: what is asked for.
+
+    Raises:
+        DataError: listing the columns, when one is not there or several could be the text.
+    """
+    check_columns(name, columns, reading.columns)
+    asked: dict[str, str | None] = {column: column for column in reading.columns}
+    if not reading.fields:
+        return Chosen((choose_column(name, columns, reading.text_column),), asked)
+    by_lower = {column.strip().lower(): column for column in reversed(list(columns))}
+    found = {
+        field: next((by_lower[one.lower()] for one in known.columns if one.lower() in by_lower), None)
+        for field, known in reading.fields.items()
+    }
+    for field, known in reading.fields.items():
+        if found[field] is None and known.needed:
+            raise DataError(
+                f"{name}: no column for the {field} of an example",
+                got=f"columns {_listed(columns)}",
+                wanted=f"one named {' or '.join(known.columns)}",
+                do=f"--set task.{field}=NAME",
+            )
+    texts = (found[field] for field, known in reading.fields.items() if known.is_text)
+    beside = {field: found[field] for field, known in reading.fields.items() if known.kept}
+    return Chosen(tuple(column for column in texts if column is not None), beside | asked)
 
 
 def choose_column(name: str, columns: Mapping[str, bool], wanted: str | None) -> str:
@@ -191,8 +245,7 @@ def read_rows(
         for column, value in row.items():
             columns[column] |= isinstance(value, str) and bool(value.strip())
     if first:
-        column = choose_column(name, columns, reading.text_column)
-        check_columns(name, columns, reading.columns)
+        chosen = choose_columns(name, columns, reading)
         for row in chain(first, rest):
-            yield from tally.text(row.get(column), row)
+            yield from tally.text(row, chosen)
     tally.finish()

@@ -17,7 +17,7 @@ from typing import Any
 from stepwell.data.inputs.content import Content
 from stepwell.data.inputs.decoding import text_blocks
 from stepwell.data.inputs.reading import Reading, Text
-from stepwell.data.inputs.rows import PEEKED_ROWS, TEXT_COLUMNS, Tally, check_columns, choose_column, read_rows
+from stepwell.data.inputs.rows import PEEKED_ROWS, TEXT_COLUMNS, Tally, choose_columns, read_rows
 from stepwell.errors import DataError
 
 PARQUET_ROWS = 1024
@@ -139,15 +139,14 @@ def _read_table(table: Iterator[tuple[int, list[str] | str]], name: str, reading
     peeked = list(islice(table, PEEKED_ROWS))
     seen = [row for _, row in peeked if not isinstance(row, str)]
     columns = {column: _holds_text([row[n] for row in seen if n < len(row)]) for n, column in enumerate(header)}
-    at = header.index(choose_column(name, columns, reading.text_column))
-    check_columns(name, columns, reading.columns)
-    asked = [(column, header.index(column)) for column in reading.columns]
+    chosen = choose_columns(name, columns, reading)
+    places = [(column, header.index(column)) for column in chosen.columns]
     tally = Tally(name, reading)
     for number, row in chain(peeked, table):
         if isinstance(row, str):
             tally.bad(number, f"{row!r} with a quote that is not closed", "quotes in pairs")
         elif len(row) == len(header):
-            yield from tally.text(row[at], {column: row[n] for column, n in asked})
+            yield from tally.text({column: row[n] for column, n in places}, chosen)
         elif row:
             tally.bad(number, f"{len(row)} fields", f"{len(header)} fields, as in the first line")
     tally.finish()
@@ -180,18 +179,16 @@ def read_parquet(content: Content, reading: Reading) -> Iterator[Text]:
         with content.held() as held, held.whole(), held.open() as stream:
             table = pyarrow.parquet.ParquetFile(stream, pre_buffer=False)
             columns = {field.name: _is_text_type(field.type) for field in table.schema_arrow}
-            column = choose_column(content.name, columns, reading.text_column)
-            check_columns(content.name, columns, reading.columns)
-            wanted = list(dict.fromkeys((column, *reading.columns)))
+            chosen = choose_columns(content.name, columns, reading)
             not_utf8 = 0
-            for batch in table.iter_batches(PARQUET_ROWS, columns=wanted):
+            for batch in table.iter_batches(PARQUET_ROWS, columns=chosen.columns):
                 try:
                     rows = batch.to_pylist()
                 except UnicodeDecodeError:  # some writers do not look at what they write as text
                     rows, bad = _replaced(batch)
                     not_utf8 += bad
                 for row in rows:
-                    yield from tally.text(row[column], row)
+                    yield from tally.text(row, chosen)
                 del rows  # before the next ones are made
             if not_utf8:
                 reading.report(f"{content.name}: {not_utf8:,} values are not UTF-8; replaced")

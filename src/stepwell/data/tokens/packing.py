@@ -40,6 +40,8 @@ class Batch:
         loss_mask: (B, T) bool, False where there is padding.
         document_ids: (B, T) int32, pieces numbered 0, 1, 2, ... within a row; padding has the next number.
         aligned: (B, T) values that go with the inputs, by name; 0 where there is padding.
+        of_document: (P, ...) values that go with the documents of the P pieces, by name; row after row, each from its
+            first piece.
     """
 
     token_ids: Ints
@@ -47,11 +49,19 @@ class Batch:
     loss_mask: NDArray[np.bool_]
     document_ids: NDArray[np.int32]
     aligned: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    of_document: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def num_targets(self) -> int:
         """How many (input, target) pairs count."""
         return int(self.loss_mask.sum())
+
+    @property
+    def pieces(self) -> Ints:
+        """(B, T) which of the P pieces each place belongs to; P where there is padding."""
+        counts = np.where(self.loss_mask, self.document_ids, -1).max(axis=1, initial=-1) + 1
+        numbers = self.document_ids + (np.cumsum(counts) - counts)[:, None]
+        return np.where(self.loss_mask, numbers, counts.sum())
 
 
 def pack_best_fit(lengths: Ints, capacity: int) -> Ints:
@@ -123,7 +133,7 @@ class PackedEpoch:
         random: np.random.Generator,
         order: DocumentOrder | None = None,
     ) -> None:
-        self._token_ids, self._aligned = split.token_ids, split.aligned
+        self._token_ids, self._aligned, self._of_document = split.token_ids, split.aligned, split.of_document
         self._max_seq_len = max_seq_len
         if split.whole and (longest := int(np.diff(split.offsets).max(initial=0)) - 1) > max_seq_len:
             raise DataError("packing: an example is longer than a row", got=f"{longest}", wanted=f"up to {max_seq_len}")
@@ -140,6 +150,7 @@ class PackedEpoch:
             rows = random.permutation(num_rows)[rows]
         by_row = np.argsort(rows, kind="stable")
         self._starts, self._lengths = starts[by_row], lengths[by_row]
+        self._documents = np.searchsorted(split.offsets, self._starts, side="right") - 1
         self._row_offsets = np.searchsorted(rows[by_row], np.arange(num_rows + 1))
         self.num_targets = int(lengths.sum())
 
@@ -173,7 +184,9 @@ class PackedEpoch:
         aligned = {name: np.zeros(shape, values.dtype) for name, values in self._aligned.items()}
         for name, values in self._aligned.items():
             aligned[name].reshape(-1)[places] = values[sources]
-        return Batch(token_ids, targets, loss_mask, document_ids, aligned)
+        documents = self._documents[pieces]
+        of_document = {name: values[documents] for name, values in self._of_document.items()}
+        return Batch(token_ids, targets, loss_mask, document_ids, aligned, of_document)
 
     @cached_property
     def padding_ratio(self) -> float:
@@ -335,6 +348,7 @@ class Packer:
             np.concatenate([part.loss_mask for part in parts]),
             np.concatenate([part.document_ids for part in parts]),
             {name: np.concatenate([part.aligned[name] for part in parts]) for name in parts[0].aligned},
+            {name: np.concatenate([part.of_document[name] for part in parts]) for name in parts[0].of_document},
         )
 
     def _place(self, row: int) -> tuple[int, int]:

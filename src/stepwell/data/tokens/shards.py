@@ -54,6 +54,7 @@ class TokenSplit:
         num_bytes: (num_documents,) size of each document's text in bytes.
         order: in which documents are learned from; None when they are shuffled.
         aligned: (num_tokens,) values that go with the tokens, by name: what a task wants predicted there, and where.
+        of_document: (num_documents, ...) values that go with the documents, by name: their label, how much they weigh.
         whole: documents are examples that are never cut.
     """
 
@@ -62,6 +63,7 @@ class TokenSplit:
     num_bytes: NDArray[np.int64]
     order: DocumentOrder | None = None
     aligned: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    of_document: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     whole: bool = False
 
     @property

@@ -1,0 +1,53 @@
+"""Fields of an example: what a task wants of each row, and the columns of a table that may hold it.
+
+Tables name the same thing in many ways, so a field lists columns and the first that is there is taken. The text of a
+document is what its fields of text say, and values go with it under the names of their fields. This file leaves out
+what a task does with them (`tasks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from stepwell.config import Config
+
+SPOKEN = ("content", "value", "text")
+"""Keys of a mapping inside a field that hold its text: what is said in a turn of a conversation."""
+
+
+class FieldConfig(Config):
+    """One field.
+
+    Attributes:
+        columns: that may hold it; the first that a table has is taken.
+        needed: whether a table without it is an error.
+        is_text: whether it is a part of the text, which is cleaned, compared and split by.
+        kept: whether its value goes with the text under the field's name.
+    """
+
+    columns: tuple[str, ...] = Field(min_length=1)
+    needed: bool = True
+    is_text: bool = False
+    kept: bool = True
+
+
+Fields = Mapping[str, FieldConfig]
+
+
+def text_of(values: Sequence[object]) -> str:
+    """The text of an example: what its fields say, a blank line between them."""
+    return "\n\n".join(said for value in values if (said := _said(value)).strip())
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return next((_said(value[key]) for key in SPOKEN if key in value), "")
+    if isinstance(value, list | tuple):
+        between = "\n" if any(isinstance(one, Mapping) for one in value) else " "
+        return between.join(said for one in value if (said := _said(one)))
+    return ""

@@ -1,0 +1,52 @@
+"""A model with an adapter: frozen weights, perhaps in fewer bits, and what is learned beside them.
+
+`model.adapter` says which one it has. The layers whose matrix is read from outside (a head, which the loss reads part
+by part) neither get one nor lose bits; a
+head for a task is new, and learns as a whole. This file leaves out training, and files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from stepwell.models.adapter_config import AdapterConfig
+from stepwell.models.language_model import LanguageModel
+from stepwell.nn import add_bottlenecks, add_lora, load_adapter, quantize_linears
+
+
+def add_adapter(
+    model: LanguageModel, config: AdapterConfig, seed: int = 0, tensors: Mapping[str, Tensor] | None = None
+) -> None:
+    """Freeze a model and give it an adapter, in place.
+
+    Args:
+        model: plain, with the weights that are to be frozen.
+        config: of the adapter.
+        seed: of what the adapter begins with.
+        tensors: what the adapter has learned already (`nn.adapter_tensors`); None begins.
+
+    Raises:
+        ValueError: when a target names no linear layer of the model, there is an adapter already, or the tensors are
+            of another one.
+    """
+    if model.adapter is not None:
+        raise ValueError("the model has an adapter already")
+    tables = {id(parameter) for parameter in model.lookup_parameters()}
+    besides = {
+        name
+        for name, part in model.named_modules()
+        if name.startswith("task_head") or any(id(one) in tables for one in part.parameters(recurse=False))
+    }
+    settings = config.model_dump(exclude={"kind", "base_weights"})
+    add = {"lora": add_lora, "bottleneck": add_bottlenecks}[config.kind]
+    names = add(model, **settings, seed=seed, besides=besides)
+    if config.base_weights != "float32":
+        quantize_linears(model, config.base_weights, besides)
+    assert names
+    if model.task_head is not None:  # nothing is known of it yet, so all of it learns
+        model.task_head.requires_grad_(True)
+    model.adapter = config
+    if tensors is not None:
+        load_adapter(model, tensors)
