@@ -172,7 +172,7 @@ def at_line_ends(chunks: Iterable[str], name: str = "", longest: int | None = No
     Raises:
         DataError: for a line longer than `longest`.
     """
-    wanted = BLOCK_CHARACTERS if longest is None else LINES_CHARACTERS
+    wanted = BLOCK_CHARACTERS if longest is None else min(BLOCK_CHARACTERS, LINES_CHARACTERS)
     held: list[str] = []
     size, has_end = 0, False
     for chunk in chunks:

@@ -13,6 +13,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from stepwell.data.documents import Document, HeldOut, SplitName, cut, piece_bytes, split_of, trim
+from stepwell.data.steps.duplicates.buckets import folder_for
+from stepwell.data.steps.duplicates.repeats import Ranked, repeats
 from stepwell.data.steps.step import Arrays, Joined, Outcome, Step, StepConfig
 
 
@@ -95,20 +97,18 @@ class SamePieces(Step[SamePiecesConfig]):
 
     def join(self, looks: Sequence[Arrays]) -> Joined:
         """Each shard is told `again` (N,): which of its documents were there before."""
-        seen: set[bytes] = set()
-        held_out: set[bytes] = set()
-        known = []
-        for look in looks:
-            again = np.zeros(len(look["own"]), bool)
-            for row, own in enumerate(look["own"]):
-                digest = look["digests"][row].tobytes()
-                again[row] = digest in seen or (not own and digest in held_out)
-                if self.config.everywhere:
-                    seen.add(digest)
-                if own:
-                    held_out.add(digest)
-            known.append({"again": again})
-        return Joined(known)
+        return Joined(self._told(looks))
+
+    def _told(self, looks: Sequence[Arrays]) -> Iterator[Arrays]:
+        """What each shard is told, made when it is asked for."""
+
+        def ranked() -> Iterator[Ranked]:
+            for look in looks:
+                yield look["digests"], (~look["own"]).astype(np.uint8)
+
+        with folder_for("same_pieces", "25 bytes for each document") as folder:
+            for again in repeats(folder, ranked, within_a_rank=self.config.everywhere):
+                yield {"again": again}
 
     def apply(self, documents: Sequence[Document], known: Arrays | None = None) -> Outcome:
         again = np.zeros(len(documents), bool) if known is None else known["again"]

@@ -181,7 +181,7 @@ def test_documents_in_any_shards(corpus: list, sizes: list[int]) -> None:
 def test_several_rounds_give_the_same(monkeypatch) -> None:
     documents = documents_of(*(f"text number {number % 17}" for number in range(60)))
     whole = run(documents, [20, 13])
-    monkeypatch.setattr("stepwell.data.steps.duplicates.exact.HASHES_TOGETHER", 7)
+    monkeypatch.setattr("stepwell.data.steps.duplicates.buckets.RECORDS_TOGETHER", 7)
     assert run(documents, [20, 13]).kept == whole.kept
     assert len(whole.kept) == 17
 

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepwell.data.documents import Document
+from stepwell.data.steps.duplicates.buckets import records_of
 from stepwell.data.steps.duplicates.clusters import CROWD, Clusters, clusters_of
 from stepwell.data.steps.duplicates.near_duplicates import NearDuplicates, NearDuplicatesConfig
 from stepwell.data.steps.duplicates.shingles import Shingles, shingles_of
@@ -232,10 +233,16 @@ def test_many_copies_of_one_text_are_one_cluster() -> None:
     assert "not_compared_in_crowds" not in findings
 
 
+def one_lot(band: np.ndarray) -> list[np.ndarray]:
+    """The records of a band of all documents, in one lot."""
+    hashes = band.astype(np.uint64).reshape(-1, 1)
+    return [records_of(hashes, np.zeros(len(band), np.uint8), np.arange(len(band)))]
+
+
 def test_a_crowd_is_not_compared_pair_by_pair_and_that_is_told() -> None:
     count = 4 * CROWD
     sketches = Sketches(np.arange(count, dtype=np.uint32), np.arange(count), np.ones(count, np.int64))
-    clusters, left_out = clusters_of([np.zeros(count, np.uint64)], sketches, 0.8)  # one band, all different
+    clusters, left_out = clusters_of([one_lot(np.zeros(count))], sketches, 0.8)  # one band, all different
     assert left_out == count - CROWD
     assert len(set(clusters.all_roots().tolist())) == count
 
@@ -298,7 +305,7 @@ def test_similarity_of_long_texts_is_that_of_the_smallest_hashes(monkeypatch) ->
 def test_all_pairs_of_a_bucket_are_compared() -> None:
     hashes = np.array([1, 2, 3, 4, 3, 4, 5, 6, 7], np.uint32)  # the second and the third are alike, and no others
     sketches = Sketches(hashes, np.array([0, 2, 4, 6]), np.array([2, 2, 2, 3]))
-    clusters, left_out = clusters_of([np.zeros(4, np.uint64)], sketches, 0.8)
+    clusters, left_out = clusters_of([one_lot(np.zeros(4))], sketches, 0.8)
     assert clusters.all_roots().tolist() == [0, 1, 1, 3]
     assert not left_out
 

@@ -1,8 +1,8 @@
 """Clusters: which documents of a corpus are alike, directly or by way of others.
 
-Documents that share a band are compared by their sketches; those alike are joined by union-find. One band is in memory
-at a time, so memory grows with the number of documents and not with their length. This file leaves out which document
-of a cluster is kept.
+Documents that share a band are compared by their sketches; those alike are joined by union-find. Some buckets of one
+band are in memory at a time, so all that grows with the corpus is one number for each document. This file leaves out
+which document of a cluster is kept.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stepwell.data.steps.duplicates.buckets import RECORDS_TOGETHER, Records, places_of
 from stepwell.data.steps.duplicates.shingles import Hashes
 from stepwell.data.steps.duplicates.sketches import Sketches
 from stepwell.data.steps.step import Arrays
@@ -36,17 +37,17 @@ class Clusters:
     """
 
     def __init__(self, count: int) -> None:
-        self._parents = np.arange(count)
+        self._parents: NDArray[Any] = np.arange(count, dtype=np.int32 if count < 1 << 31 else np.int64)
 
-    def roots(self, documents: Numbers) -> Numbers:
+    def roots(self, documents: NDArray[Any]) -> NDArray[Any]:
         """(P,) the first document of the cluster of each."""
-        roots = self._parents[documents]
+        roots: NDArray[Any] = self._parents[documents]
         while not np.array_equal(above := self._parents[roots], roots):
             roots = above
         self._parents[documents] = roots
         return roots
 
-    def join(self, one: Numbers, other: Numbers) -> None:
+    def join(self, one: NDArray[Any], other: NDArray[Any]) -> None:
         """Make one cluster of those of each pair."""
         while len(one):
             one, other = self.roots(one), self.roots(other)
@@ -55,16 +56,19 @@ class Clusters:
             np.minimum.at(self._parents, later, first)
             one, other = first, later  # of several pairs with the same later one, the smallest won: the others again
 
-    def all_roots(self) -> Numbers:
+    def all_roots(self) -> NDArray[Any]:
         """(N,) the first document of the cluster of every document."""
-        return self.roots(np.arange(len(self._parents)))
+        for begin in range(0, len(self._parents), RECORDS_TOGETHER):
+            self.roots(np.arange(begin, min(begin + RECORDS_TOGETHER, len(self._parents))))
+        return self._parents
 
 
-def clusters_of(bands: Iterable[Hashes], sketches: Sketches, threshold: float) -> tuple[Clusters, int]:
+def clusters_of(bands: Iterable[Iterable[Records]], sketches: Sketches, threshold: float) -> tuple[Clusters, int]:
     """The clusters of documents whose similarity is at least the threshold.
 
     Args:
-        bands: (N,) of each band, one array after the other.
+        bands: the records of each band, one after the other, in lots of which each holds all of a hash; documents
+            without n-grams have none.
         sketches: of the N documents.
         threshold: Jaccard similarity, in (0, 1].
 
@@ -72,10 +76,10 @@ def clusters_of(bands: Iterable[Hashes], sketches: Sketches, threshold: float) -
         The clusters, and how many times a document of a crowd was not compared with all others of it.
     """
     clusters = Clusters(len(sketches.sizes))
-    somewhere = np.flatnonzero(sketches.sizes)
     left_out = 0
     for band in bands:
-        left_out += _join_alike(band[somewhere], somewhere, sketches, threshold, clusters)
+        for records in band:
+            left_out += _join_alike(records[:, 0], places_of(records), sketches, threshold, clusters)
     return clusters, left_out
 
 
@@ -109,8 +113,13 @@ def _join_alike(band: Hashes, documents: Numbers, sketches: Sketches, threshold:
     return len(members)
 
 
+def repeats_among(roots: NDArray[Any]) -> Numbers:
+    """Which documents are not the first of their cluster."""
+    return np.flatnonzero(roots != np.arange(len(roots), dtype=roots.dtype))
+
+
 def cluster_findings(
-    roots: Numbers, order: Numbers, held_out: int, counts: Sequence[int], looks: Sequence[Arrays]
+    roots: NDArray[Any], order: Numbers, held_out: int, counts: Sequence[int], looks: Sequence[Arrays]
 ) -> dict[str, Any]:
     """What the report shows: how many clusters of which size, and the largest with the beginnings of some texts.
 
@@ -121,8 +130,8 @@ def cluster_findings(
         counts: of texts in each shard.
         looks: of each shard, with `heads`.
     """
-    firsts, members = np.unique(roots, return_counts=True)
-    firsts, members = firsts[members > 1], members[members > 1]
+    firsts, members = np.unique(roots[repeats_among(roots)], return_counts=True)
+    members += 1  # the first itself
     sizes = Counter(map(int, members))
     largest = np.argsort(-members, kind="stable")[:SHOWN_CLUSTERS]
     shards = np.cumsum([0, *counts])

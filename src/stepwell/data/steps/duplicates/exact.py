@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
@@ -18,11 +19,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from stepwell.data.documents import Document, HeldOut
-from stepwell.data.steps.duplicates.shingles import Hashes
+from stepwell.data.steps.duplicates.buckets import folder_for
+from stepwell.data.steps.duplicates.repeats import Ranked, repeats
 from stepwell.data.steps.step import Arrays, Joined, Outcome, Step, StepConfig
-
-HASHES_TOGETHER = 1 << 25
-"""Hashes that are sorted at once, about; more are sorted in several rounds, so that memory is bounded."""
 
 HELD_OUT_FIRST: tuple[HeldOut, ...] = ("test", "validation")
 """Whose text is kept before that of the next, and of all others."""
@@ -71,11 +70,21 @@ class Duplicates(Step[DuplicatesConfig]):
 
     def join(self, looks: Sequence[Arrays]) -> Joined:
         """Each shard is told for each level which of its pieces were there before, and the counts it gave."""
-        known: list[dict[str, NDArray[Any]]] = [{} for _ in range(len(looks))]
-        for level in self._levels():
-            for one, (counts, again) in zip(known, _seen_before(looks, level), strict=True):
-                one |= {level: again, f"{level}_counts": counts}
-        return Joined(known)
+        return Joined(self._told(looks))
+
+    def _told(self, looks: Sequence[Arrays]) -> Iterator[Arrays]:
+        """What each shard is told, made when it is asked for."""
+        with folder_for("duplicates", "17 bytes for each document, paragraph and line") as folder:
+            found = {}
+            for level in self._levels():
+                place = folder / level
+                place.mkdir()
+                found[level] = repeats(place, partial(_ranked, looks, level))
+            for look in looks:
+                told: dict[str, NDArray[Any]] = {}
+                for level, again in found.items():
+                    told |= {level: next(again), f"{level}_counts": look[f"{level}_counts"]}
+                yield told
 
     def apply(self, documents: Sequence[Document], known: Arrays | None = None) -> Outcome:
         if known is None:
@@ -139,6 +148,12 @@ def rank_of(document: Document) -> int:
     return 2 if document.split in (None, "train") else HELD_OUT_FIRST.index(document.split)
 
 
+def _ranked(looks: Sequence[Arrays], level: Level) -> Iterator[Ranked]:
+    """The hashes of each shard's pieces, and whose text they are."""
+    for look in looks:
+        yield look[level].reshape(-1, 1), np.repeat(look["ranks"], look[f"{level}_counts"])
+
+
 def parts_of(flags: NDArray[np.bool_], counts: Iterable[int]) -> list[NDArray[np.bool_]]:
     """Flags cut to parts of so many."""
     ends = np.cumsum([0, *counts])
@@ -165,24 +180,3 @@ def _hash(piece: str) -> bytes:
     if not piece.isascii():
         folded = folded.replace("\u3000", "").replace("\u00a0", "")
     return blake2b(folded.encode().translate(None, b" \t\n\r\v\f"), digest_size=8).digest()
-
-
-def _seen_before(looks: Sequence[Arrays], level: Level) -> list[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
-    """For each shard how many pieces each document has, and which of these are not the first of their kind."""
-    counts = [look[f"{level}_counts"] for look in looks]
-    ends = np.cumsum([one.sum() for one in counts])
-    again = np.zeros(int(ends[-1]) if len(ends) else 0, bool)
-    rounds = -(-len(again) // HASHES_TOGETHER)
-    for number in range(rounds):
-        hashes, ranks, places = [], [], []
-        for look, end in zip(looks, ends, strict=True):
-            mine = np.flatnonzero(look[level] % np.uint64(rounds) == number)
-            hashes.append(look[level][mine])
-            ranks.append(np.repeat(look["ranks"], look[f"{level}_counts"])[mine])
-            places.append(mine + end - len(look[level]))
-        first_to_last = np.argsort(np.concatenate(ranks), kind="stable")
-        ordered: Hashes = np.concatenate(hashes)[first_to_last]
-        alike = np.argsort(ordered, kind="stable")
-        repeats = alike[1:][ordered[alike][1:] == ordered[alike][:-1]]
-        again[np.concatenate(places)[first_to_last[repeats]]] = True
-    return list(zip(counts, parts_of(again, [len(look[level]) for look in looks]), strict=True))

@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.data.documents import Document
-from stepwell.data.steps.duplicates.exact import HASHES_TOGETHER
 from stepwell.data.steps.duplicates.shingles import Hashes, distinct, ngrams, shingles_of, units_of
 from stepwell.data.steps.step import Arrays
 
 Counts = NDArray[np.int64]
+
+HASHES_TOGETHER = 1 << 21
+"""Held-out n-grams that are looked for at once, about, which takes 80 MB; more are looked for in several rounds."""
 
 TRAINING = 0
 """The group of training documents; every other group is held out."""

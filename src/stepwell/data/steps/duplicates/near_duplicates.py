@@ -7,9 +7,9 @@ This file leaves out what is the same to the letter (`exact.py`) and what only c
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,12 +18,19 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from stepwell.data.documents import Document
-from stepwell.data.steps.duplicates.clusters import cluster_findings, clusters_of
+from stepwell.data.steps.duplicates.buckets import (
+    RECORDS_TOGETHER,
+    Records,
+    bucketed,
+    folder_for,
+    records_of,
+    whole_buckets,
+)
+from stepwell.data.steps.duplicates.clusters import cluster_findings, clusters_of, repeats_among
 from stepwell.data.steps.duplicates.exact import HELD_OUT_FIRST, parts_of, rank_of
-from stepwell.data.steps.duplicates.shingles import Hashes, batches, shingles_of
+from stepwell.data.steps.duplicates.shingles import batches, shingles_of
 from stepwell.data.steps.duplicates.sketches import PERMUTATIONS, Sketches, bands_of, rows_of_a_band, sketches_of
 from stepwell.data.steps.step import Arrays, Joined, Outcome, Step, StepConfig
-from stepwell.errors import DiskError
 
 SKETCHED_CHARACTERS = 1 << 16
 """Sketched together."""
@@ -72,14 +79,16 @@ class NearDuplicates(Step[NearDuplicatesConfig]):
 
     def join(self, looks: Sequence[Arrays]) -> Joined:
         """Each shard is told `again` (N,): which of its documents are near duplicates of one that is kept."""
-        with tempfile.TemporaryDirectory(prefix="stepwell-") as folder:
-            spilled = _Spilled(Path(folder))
+        wanted = "up to as many bytes as the text has, until they are compared"
+        with folder_for("near_duplicates", wanted) as folder:
+            spilled = _Spilled(folder)
             spilled.take(looks)
             clusters, left_out = clusters_of(spilled.bands(), spilled.sketches(), self.config.threshold)
-        roots = clusters.all_roots()  # by order of being kept
-        again = np.empty(len(roots), bool)
-        again[spilled.order] = roots != np.arange(len(roots))
-        findings = cluster_findings(roots, spilled.order, spilled.held_out, spilled.counts, looks)
+            roots = clusters.all_roots()  # by order of being kept
+            again = np.zeros(len(roots), bool)
+            again[spilled.order[repeats_among(roots)]] = True
+            findings = cluster_findings(roots, spilled.order, spilled.held_out, spilled.counts, looks)
+            spilled.close()
         findings |= {"not_compared_in_crowds": left_out} if left_out else {}
         return Joined([{"again": part} for part in parts_of(again, spilled.counts)], findings)
 
@@ -105,66 +114,85 @@ def heads_of(documents: Sequence[Document]) -> NDArray[np.bytes_]:
 
 
 class _Spilled:
-    """What was seen of all shards, in files: one for each band, so that one at a time is read.
+    """What was seen of all shards, in files that are mapped into memory; of the bands, one at a time.
 
-    Documents are numbered in the order of being kept: held-out ones first.
+    Documents are numbered in the order of being kept: held-out ones first. Only those with n-grams have bands.
+
+    Args:
+        folder: takes the files.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._bands = 0
         self.counts: list[int] = []
-        self.order: NDArray[np.int64] = np.zeros(0, np.int64)
-        """(N,) where each numbered document stands in the corpus."""
         self.held_out = 0
         """The first so many are held out."""
-        self._offsets: NDArray[np.int64] = np.zeros(1, np.int64)
+        self.order: NDArray[np.int64] = np.zeros(0, np.int64)
+        """(N,) where each numbered document stands in the corpus."""
+        self._begins = self._sizes = self.order
 
     def take(self, looks: Sequence[Arrays]) -> None:
         """Write everything to the files.
 
         Raises:
-            DiskError: when that cannot be done.
+            OSError: when that cannot be done.
         """
-        try:
-            self._write(looks)
-        except OSError as error:
-            raise DiskError(
-                f"{self._folder}: what near_duplicates compares cannot be written there",
-                got=str(error),
-                wanted="up to as many bytes as the text has, until they are compared",
-                do="make room, or name another place for such files (TMPDIR=FOLDER)",
-            ) from None
-
-    def _write(self, looks: Sequence[Arrays]) -> None:
-        ranks, sizes = [np.zeros(0, np.uint8)], [np.zeros(0, np.int64)]
+        by_rank = np.zeros(len(HELD_OUT_FIRST) + 1, np.int64)
+        for look in looks:
+            by_rank += np.bincount(look["ranks"], minlength=len(by_rank))
+            self.counts.append(len(look["ranks"]))
+        self.held_out = int(by_rank[:-1].sum())
+        total = int(by_rank.sum())
+        self.order, self._begins, self._sizes = (self._numbers(name, total) for name in ("order", "begins", "sizes"))
+        following, place, begin = np.cumsum(by_rank) - by_rank, 0, 0
         with ExitStack() as stack:
-            hashes = stack.enter_context((self._folder / "hashes").open("wb"))
+            hashes, records = (stack.enter_context(self._file(name).open("wb")) for name in ("hashes", "places"))
             bands: list[Any] = []
             for look in looks:
-                self._bands = look["bands"].shape[1]
-                bands = bands or [stack.enter_context(self._band(n).open("wb")) for n in range(self._bands)]
-                for file, band in zip(bands, look["bands"].T, strict=True):
-                    file.write(np.ascontiguousarray(band).data)
+                ranks, sizes = look["ranks"], look["sizes"]
+                numbers = np.empty(len(ranks), np.int64)
+                for rank in np.unique(ranks):
+                    mine = np.flatnonzero(ranks == rank)
+                    numbers[mine] = np.arange(following[rank], following[rank] + len(mine))
+                    following[rank] += len(mine)
+                self.order[numbers] = np.arange(place, place + len(numbers))
+                self._begins[numbers] = np.cumsum(sizes) - sizes + begin
+                self._sizes[numbers] = sizes
+                place, begin = place + len(numbers), begin + int(sizes.sum())
                 hashes.write(look["hashes"].data)
-                ranks.append(look["ranks"])
-                sizes.append(look["sizes"])
-                self.counts.append(len(look["ranks"]))
-        everywhere = np.concatenate(ranks)
-        self.order = np.argsort(everywhere, kind="stable")
-        self.held_out = int(np.count_nonzero(everywhere < len(HELD_OUT_FIRST)))
-        self._sizes = np.concatenate(sizes)
+                some = sizes > 0
+                records.write(records_of(np.zeros((int(some.sum()), 0), np.uint64), ranks[some], numbers[some]).data)
+                self._bands = look["bands"].shape[1]
+                bands = bands or [stack.enter_context(self._file(f"band-{n}").open("wb")) for n in range(self._bands)]
+                for file, band in zip(bands, look["bands"][some].T, strict=True):
+                    file.write(np.ascontiguousarray(band).data)
 
-    def bands(self) -> Iterator[Hashes]:
-        """(N,) of each band, read when asked for."""
+    def bands(self) -> Iterator[Iterator[Records]]:
+        """The records of each band, some at a time, those of the same hash together."""
         for number in range(self._bands):
-            yield np.fromfile(self._band(number), np.uint64)[self.order]
+            path = self._file("records")
+            yield whole_buckets(bucketed(path, partial(self._blocks, f"band-{number}")))
+            path.unlink(missing_ok=True)
+
+    def _blocks(self, band: str) -> Iterator[Records]:
+        with self._file(band).open("rb") as hashes, self._file("places").open("rb") as places:
+            while len(words := np.fromfile(hashes, np.uint64, RECORDS_TOGETHER)):
+                yield np.stack([words, np.fromfile(places, np.uint64, RECORDS_TOGETHER)], axis=1)
 
     def sketches(self) -> Sketches:
-        """Those of all documents; their hashes stay on disk."""
-        begins = np.cumsum(self._sizes) - self._sizes
-        hashes = np.memmap(self._folder / "hashes", np.uint32) if self._sizes.any() else np.zeros(0, np.uint32)
-        return Sketches(hashes, begins[self.order], self._sizes[self.order])
+        """Those of all documents."""
+        path = self._file("hashes")
+        hashes = np.asarray(np.memmap(path, np.uint32, "r")) if path.stat().st_size else np.zeros(0, np.uint32)
+        return Sketches(hashes, self._begins, self._sizes)
 
-    def _band(self, number: int) -> Path:
-        return self._folder / f"band-{number}"
+    def close(self) -> None:
+        """Let go of the files."""
+        self.order = self._begins = self._sizes = np.zeros(0, np.int64)
+
+    def _numbers(self, name: str, count: int) -> NDArray[np.int64]:
+        """(N,) that lie in a file."""
+        return np.asarray(np.memmap(self._file(name), np.int64, "w+", shape=count)) if count else np.zeros(0, np.int64)
+
+    def _file(self, name: str) -> Path:
+        return self._folder / name

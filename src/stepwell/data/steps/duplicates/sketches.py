@@ -24,8 +24,8 @@ SKETCH_HASHES = 4096
 RECALL = 0.99
 """Chance that two texts whose similarity is just the threshold share a band."""
 
-PAIRS_TOGETHER_HASHES = 1 << 21
-"""Hashes that are compared at once, about."""
+PAIRS_TOGETHER_HASHES = 1 << 18
+"""Hashes that are compared at once, about; 80 bytes of memory for each."""
 
 
 def rows_of_a_band(threshold: float) -> int:
