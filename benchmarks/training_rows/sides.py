@@ -240,10 +240,11 @@ def stepwell(
         optimizer=optimizer,
         batch_tokens=rows * row_tokens,
         pretrained=model != "modern",
-        lora=lora is not None,
+        adapter=None if lora is None else "lora",
     )
     quiet = {"evaluate_every_steps": MOST_STEPS, "checkpoint_every_seconds": 1e9, "row_tokens": row_tokens}
-    config = training_config(derived, {**quiet, **(settings or {}), "lora": lora})
+    adapter = None if lora is None else {"kind": "lora", **lora}
+    config = training_config(derived, {**quiet, **(settings or {}), "adapter": adapter})
     packer = Packer(open_tokens(work, tokenizer), row_tokens, 0)
     packer.rows(0)
     base, watch = held_bytes(), Stopwatch(seconds)

@@ -13,7 +13,7 @@ import torch
 from tiny_transformers import save_tiny, tiny
 
 from stepwell.checkpoints import import_model, load_checkpoint
-from stepwell.nn import add_lora, lora_tensors, merge_lora
+from stepwell.nn import adapter_tensors, add_lora, merge_adapters
 from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
 
 RANK, ALPHA = 4, 6.0
@@ -65,8 +65,8 @@ def test_same_logits_and_gradients_as_peft(stabilized: bool, tmp_path: Path) -> 
         torch.testing.assert_close(layer.lora_a.grad, a, rtol=1e-3, atol=1e-3)
         torch.testing.assert_close(layer.lora_b.grad, b, rtol=1e-3, atol=1e-3)
     learned = {name for name, parameter in ours.named_parameters() if parameter.grad is not None}
-    assert learned == lora_tensors(ours).keys()
+    assert learned == adapter_tensors(ours).keys()
 
-    merge_lora(ours)
+    merge_adapters(ours)
     with torch.no_grad():
         torch.testing.assert_close(ours(token_ids), adapted.merge_and_unload()(token_ids).logits, rtol=1e-4, atol=1e-4)

@@ -1,9 +1,9 @@
 """Checkpoints: written as a whole, checked on reading, never pickled.
 
-A checkpoint is a folder: `model.safetensors`, `config.json`, `tokenizer.json`, and for a run that goes on
-`optimizer.safetensors` and `trainer.json`; `manifest.json` holds the sha256 of each. Where ranks hold shards, their
-files (`shard-*.safetensors`) stand in place of weights and optimizer. The folder is built beside its place and renamed,
-so a crash leaves the older one good. This file leaves out foreign formats.
+A checkpoint is a folder: `model.safetensors`, `config.json`, `tokenizer.json`, for an adapter its two files, and for a
+run that goes on `optimizer.safetensors` and `trainer.json`; `manifest.json` holds the sha256 of each. Where ranks hold
+shards, their files (`shard-*.safetensors`) stand in place of weights and optimizer. The folder is built beside its place
+and renamed, so a crash leaves the older one good. This file leaves out foreign formats.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from stepwell.checkpoints.adapter_files import MERGED, Adapter, adapter_of, put_in, read_adapter, write_adapter
 from stepwell.config import build
 from stepwell.errors import CheckpointError, StepwellError
 from stepwell.models import MODELS, LanguageModel, ModelConfig, build_model
@@ -63,6 +64,7 @@ class Snapshot:
         weights: by name, on the CPU.
         optimizer: tensors of the optimizer's state by name, for a run that goes on.
         trainer: plain values of the trainer's state, likewise.
+        adapter: of the model, where it has one.
     """
 
     config: ModelConfig
@@ -71,6 +73,7 @@ class Snapshot:
     weights: Mapping[str, Tensor]
     optimizer: Mapping[str, Tensor] | None = None
     trainer: Mapping[str, Any] | None = None
+    adapter: Adapter | None = None
 
     def to_use(self) -> Snapshot:
         """The same without what only a run that goes on needs."""
@@ -101,6 +104,7 @@ def take_snapshot(
         copied: False shares memory with the model where it can: for writing at once.
     """
     weights = model.tensors() if tensors is None else tensors
+    adapter = adapter_of(model)
     return Snapshot(
         config=model.config,
         tokenizer=tokenizer,
@@ -108,6 +112,7 @@ def take_snapshot(
         weights=_on_cpu(weights, copied),
         optimizer=None if optimizer is None else _on_cpu(optimizer, copied),
         trainer=None if trainer is None else dict(trainer),
+        adapter=None if adapter is None else Adapter(adapter.config, _on_cpu(adapter.tensors, copied)),
     )
 
 
@@ -170,6 +175,8 @@ def write_snapshot(path: Path, snapshot: Snapshot, shards: Path | None = None) -
                 save_file(dict(snapshot.weights), folder / WEIGHTS)
             if shards is None and snapshot.optimizer is not None:
                 save_file(dict(snapshot.optimizer), folder / "optimizer.safetensors")
+            if snapshot.adapter is not None:
+                write_adapter(folder, snapshot.adapter)
         except SafetensorError as error:  # it reports a full disk as its own kind
             raise disk_error(path, OSError(28, str(error))) from error
         snapshot.tokenizer.save(folder / "tokenizer.json")
@@ -227,6 +234,9 @@ def load_checkpoint(path: Path) -> Loaded:
             model.load_tensors(read_weights(folder))
         except ValueError as error:
             raise CheckpointError(f"{folder}/{WEIGHTS}: does not fit its config", got=str(error)) from None
+        adapter = read_adapter(folder)
+        if adapter is not None and adapter.config.kind not in MERGED:
+            put_in(model, adapter, folder)
         return Loaded(
             model=model.eval(),
             tokenizer=read_tokenizer(folder),

@@ -40,11 +40,12 @@ def add_adapter(
         if name.startswith("task_head") or any(id(one) in tables for one in part.parameters(recurse=False))
     }
     settings = config.model_dump(exclude={"kind", "base_weights"})
-    add = {"lora": add_lora, "bottleneck": add_bottlenecks}[config.kind]
-    names = add(model, **settings, seed=seed, besides=besides)
+    if config.kind == "lora":
+        add_lora(model, **settings, seed=seed, besides=besides)
+    else:
+        add_bottlenecks(model, **settings, seed=seed, besides=besides)
     if config.base_weights != "float32":
         quantize_linears(model, config.base_weights, besides)
-    assert names
     if model.task_head is not None:  # nothing is known of it yet, so all of it learns
         model.task_head.requires_grad_(True)
     model.adapter = config

@@ -1,12 +1,22 @@
 """Layers: plain modules that can be read and used alone."""
 
 from stepwell.nn.activations import ACTIVATIONS, ActivationName
+from stepwell.nn.adapters import (
+    adapter_tensors,
+    add_bottlenecks,
+    add_lora,
+    load_adapter,
+    merge_adapters,
+    merged_tensors,
+    quantize_linears,
+)
 from stepwell.nn.alignment import Alignment
 from stepwell.nn.attention import Attention, CrossAttention, attend
+from stepwell.nn.bottleneck import BottleneckLinear
 from stepwell.nn.decoding import DecodingState, KeyValueCache
 from stepwell.nn.experts import MixtureOfExperts, load_balancing_loss
 from stepwell.nn.initialization import SCHEMES, ResidualScheme, Scheme, initialize, initialize_cells
-from stepwell.nn.lora import LoRALinear, add_lora, load_lora, lora_tensors, merge_lora, merged_tensors
+from stepwell.nn.lora import LoRALinear
 from stepwell.nn.masks import KeyRange, key_range
 from stepwell.nn.mlp import MLP
 from stepwell.nn.norms import RMSNorm
@@ -20,6 +30,7 @@ from stepwell.nn.positions import (
     document_positions,
     sinusoidal_positions,
 )
+from stepwell.nn.quantized_linear import QuantizedLinear, dequantize, quantize
 from stepwell.nn.recurrent import Memory, Recurrent, RecurrentState
 from stepwell.nn.rotary import Rotary
 from stepwell.nn.rotary_scaling import (
@@ -40,6 +51,7 @@ __all__ = [
     "ActivationName",
     "Alignment",
     "Attention",
+    "BottleneckLinear",
     "CrossAttention",
     "DecodingState",
     "DynamicScaling",
@@ -52,6 +64,7 @@ __all__ = [
     "Memory",
     "MixtureOfExperts",
     "Pieces",
+    "QuantizedLinear",
     "RMSNorm",
     "Recurrent",
     "RecurrentState",
@@ -63,18 +76,22 @@ __all__ = [
     "Scheme",
     "SinusoidalLayout",
     "YarnScaling",
+    "adapter_tensors",
+    "add_bottlenecks",
     "add_lora",
     "alibi_bias",
     "alibi_slopes",
     "attend",
+    "dequantize",
     "document_positions",
     "initialize",
     "initialize_cells",
     "key_range",
+    "load_adapter",
     "load_balancing_loss",
-    "load_lora",
-    "lora_tensors",
-    "merge_lora",
+    "merge_adapters",
     "merged_tensors",
+    "quantize",
+    "quantize_linears",
     "sinusoidal_positions",
 ]

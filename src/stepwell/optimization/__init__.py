@@ -32,6 +32,7 @@ from stepwell.optimization.schedule_config import (
 
 if TYPE_CHECKING:
     from stepwell.optimization.averaging import WeightAverage
+    from stepwell.optimization.layer_rates import layer_factors, scale_by_layer
     from stepwell.optimization.noise import add_noise
     from stepwell.optimization.optimizers import OPTIMIZERS, averaged, build_optimizers, split_parameters
     from stepwell.optimization.schedules import (
@@ -80,9 +81,11 @@ __all__ = [
     "decays_at_once",
     "fit_span",
     "gather",
+    "layer_factors",
     "note_measurement",
     "plan_span",
     "rate_factor",
+    "scale_by_layer",
     "shard_like",
     "split_parameters",
 ]
@@ -104,6 +107,8 @@ __getattr__ = open_late(
         "rate_factor": "schedules",
         "decays_at_once": "schedules",
         "WeightAverage": "averaging",
+        "layer_factors": "layer_rates",
+        "scale_by_layer": "layer_rates",
         "add_noise": "noise",
         "gather": "shards",
         "shard_like": "shards",

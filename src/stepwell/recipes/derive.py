@@ -38,7 +38,7 @@ MAX_SEQ_LEN = 256
 LONGEST_ROW = 512
 PRETRAINED_RATE = 0.03
 """Of the rates for fresh weights: what weights that are trained already can bear."""
-LORA_RATE = 10.0
+ADAPTER_RATE = 10.0
 """Of the rates for all weights: what a low-rank change wants (Schulman et al., 2025, "LoRA Without Regret")."""
 TOKENS_PER_PARAMETER = 4
 MEASUREMENTS = 10
@@ -268,7 +268,7 @@ def derive_training(
     objective: str | None = None,
     schedule: str | None = None,
     pretrained: bool = False,
-    lora: bool = False,
+    adapter: str | None = None,
 ) -> Derived:
     """The training section for one run.
 
@@ -283,7 +283,7 @@ def derive_training(
         objective: its kind, when the user chose one.
         schedule: its kind, when the user chose one.
         pretrained: the weights are trained already, so steps are small.
-        lora: a low-rank change of them is learned.
+        adapter: kind of what is learned beside them; None for the weights themselves.
     """
     row = min(model.max_seq_len, LONGEST_ROW)
     batch = batch_tokens or max(row, derive_batch_tokens(tokens))
@@ -291,8 +291,9 @@ def derive_training(
     rows = max(1, batch // row)
     rates = derive_rates(model.kind, optimizer, batch)
     if pretrained:
-        share = PRETRAINED_RATE * (LORA_RATE if lora else 1.0)
-        small = "the weights are trained already" + (", and LoRA wants ten times as much" if lora else "")
+        share = PRETRAINED_RATE * (1.0 if adapter is None else ADAPTER_RATE)
+        name = "LoRA" if adapter == "lora" else "an adapter"
+        small = "the weights are trained already" + ("" if adapter is None else f", and {name} wants ten times as much")
         rates = {path: (float(f"{value * share:.3g}"), small) for path, (value, _) in rates.items()}
     return {
         "training.objective.kind": (objective or MODELS[model.kind].objectives[0], "what this family learns from"),

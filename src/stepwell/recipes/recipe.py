@@ -127,8 +127,8 @@ class Recipe(Config):
         rows, tokens = self.model.vocab_size, self.tokenizer.vocab_size
         if rows < tokens or (rows > tokens and self.init_from is None):  # published tables may have rows to spare
             raise ValueError(f"a model.vocab_size that is tokenizer.vocab_size ({self.tokenizer.vocab_size})")
-        if self.training.lora is not None and self.init_from is None:
-            raise ValueError("an init_from, whose weights training.lora changes")
+        if (self.training.adapter is not None or self.training.freeze) and self.init_from is None:
+            raise ValueError("an init_from, whose weights training.adapter or training.freeze keeps")
         objectives = MODELS[self.model.kind].objectives
         if self.training.objective.kind not in objectives:
             raise ValueError(

@@ -213,7 +213,7 @@ def plan_run(
             objective=draft.get("training.objective.kind"),
             schedule=draft.get("training.schedule.kind"),
             pretrained=pretrained,
-            lora=draft.get("training.lora") is not None,
+            adapter=draft.get("training.adapter.kind"),
         )
     )
     recipe = draft.finish()

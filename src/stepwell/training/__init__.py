@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from stepwell.doors import open_late
 from stepwell.training.config import TrainingConfig
-from stepwell.training.lora_config import LoRAConfig
 from stepwell.training.pacing_config import BatchRampConfig, CurriculumConfig
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ __all__ = [
     "BatchRampConfig",
     "CurriculumConfig",
     "Evaluate",
-    "LoRAConfig",
     "Profiler",
     "Progress",
     "RateRange",

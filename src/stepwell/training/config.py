@@ -12,10 +12,10 @@ from pydantic import Field, model_validator
 
 from stepwell.config import Config
 from stepwell.hardware import Precision
+from stepwell.models import AdapterConfig
 from stepwell.objectives import CausalConfig, ObjectiveConfig
 from stepwell.optimization import AveragingConfig, GradientNoiseConfig, OptimizerConfig, ScheduleConfig
 from stepwell.training.keeping_config import KeepConfig
-from stepwell.training.lora_config import LoRAConfig
 from stepwell.training.pacing_config import BatchRampConfig, CurriculumConfig
 
 
@@ -28,7 +28,12 @@ class TrainingConfig(Config):
         row_tokens: length of a row; None for the model's max_seq_len.
         global_batch_tokens: tokens of one update, in rows of row_tokens, reached by accumulation.
         micro_batch: rows of one forward and backward.
-        lora: a low-rank change is learned in place of the weights; None to learn them all.
+        adapter: what is learned beside frozen weights, a low-rank change of them or small layers; None to learn the
+            weights themselves.
+        freeze: parts of names of parameters that stay as they are: `embedding`, `blocks.0-3`, `mlp.up`, `*norm`; None
+            for none.
+        layer_decay: a block has so much of the learning rate of the block above, the last one of what stands after it,
+            and the embedding of the first (Clark et al., 2020, "ELECTRA"; 0.8 to 0.95); 1 gives all the same.
         optimizer: which optimizer, and its rates.
         schedule: how the rate moves.
         batch_ramp: how the global batch grows at first; None begins with all of it.
@@ -55,7 +60,9 @@ class TrainingConfig(Config):
     row_tokens: Annotated[int, Field(ge=2)] | None = None
     global_batch_tokens: Annotated[int, Field(ge=2)]
     micro_batch: Annotated[int, Field(ge=1)]
-    lora: LoRAConfig | None = None
+    adapter: AdapterConfig | None = None
+    freeze: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
     batch_ramp: BatchRampConfig | None = None
@@ -80,6 +87,8 @@ class TrainingConfig(Config):
             raise ValueError(f"more steps than warm-up steps (steps {self.steps}, warmup_steps {warmup_steps})")
         if self.averaging is not None and self.optimizer.kind == "schedule_free_adamw":
             raise ValueError("one mean of the weights: schedule_free_adamw keeps its own, so averaging: null")
+        if self.adapter is not None and self.freeze is not None:
+            raise ValueError("freeze: null beside an adapter, which freezes all the weights")
         return self
 
     def row_length(self, max_seq_len: int) -> int:

@@ -20,17 +20,13 @@ from stepwell.checkpoints import (
     newest_good,
     prune,
     read_optimizer,
-    read_shards,
     read_trainer,
-    sizes_in,
     take_snapshot,
     verify,
-    write_shards,
     write_snapshot,
 )
 from stepwell.errors import RunError
 from stepwell.models import LanguageModel
-from stepwell.nn import lora_tensors
 from stepwell.optimization import WeightAverage
 from stepwell.runs import DRAFT, sweep
 from stepwell.tokenizers import Tokenizer
@@ -39,8 +35,8 @@ from stepwell.training.spread import Spread
 from stepwell.training.state import Progress, optimizer_tensors, restore_optimizers
 from stepwell.training.world import World
 
-FROZEN = ("lora", "frozen_weights_sha256")
-"""Of a run's identity: what a checkpoint with LoRA can be gone on from with."""
+FROZEN = ("adapter", "freeze", "frozen_weights_sha256")
+"""Of a run's identity: what a checkpoint that has frozen weights can be gone on from with."""
 
 
 class Keeper:
@@ -124,6 +120,8 @@ class Keeper:
 
     def _write_shards(self, folder: Path) -> Path:
         """Let each rank write its shards beside a checkpoint's place; returns where they are."""
+        from stepwell.checkpoints import write_shards  # torch takes a second to load what it needs
+
         beside = folder.with_name(f".{folder.name}.shards.{DRAFT}")
         if self.world.is_main:
             self.wait()
@@ -180,8 +178,8 @@ class Keeper:
         if [before.get(name) for name in FROZEN] != [self.identity.get(name) for name in FROZEN]:
             raise RunError(
                 f"{folder}: cannot be trained further here",
-                got="LoRA over other frozen weights, of another shape, or none",
-                wanted="the training.lora and the init_from that it was trained with",
+                got="another adapter, other frozen weights, or none",
+                wanted="the training.adapter, training.freeze and init_from that it was trained with",
             )
         if own and before != self.identity:
             raise RunError(
@@ -203,6 +201,8 @@ class Keeper:
 
     def _read_shards(self, folder: Path, all_of_them: bool) -> dict[str, torch.Tensor]:
         """Read this rank's part of weights, into their place, and of what is to go on from, which is returned."""
+        from stepwell.checkpoints import read_shards, sizes_in
+
         own = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
         sizes = sizes_in(folder)
         weights = {name: size for name, (size, _) in sizes.items() if ":" not in name}
@@ -219,18 +219,18 @@ class Keeper:
 
     def _take_weights(self, source: LanguageModel, folder: Path, all_of_them: bool) -> None:
         """Copy weights by name; layers that the source does not have stay as they were built, when that is allowed."""
-        own, found = dict(self.model.named_parameters()), dict(source.named_parameters())
-        self._check_fit({name: parameter.shape for name, parameter in found.items()}, folder, all_of_them)
-        if lora_tensors(self.model):  # the source has it merged; the frozen weights are in place, A and B come later
-            return
+        own, found = dict(self.model.named_parameters()), source.tensors()
+        self._check_fit({name: tensor.shape for name, tensor in found.items()}, folder, all_of_them)
+        if self.model.adapter is not None:  # frozen weights are in place, and what the adapter has learned comes later
+            found = {name: tensor for name, tensor in found.items() if name in own and own[name].requires_grad}
         with torch.no_grad():
-            for name, parameter in found.items():
-                own[name].copy_(parameter)
+            for name, tensor in found.items():
+                own[name].copy_(tensor)
 
     def _check_fit(self, found: Mapping[str, torch.Size], folder: Path, all_of_them: bool) -> None:
-        adapter, own = lora_tensors(self.model), dict(self.model.named_parameters())
+        own = self.model.tensors()
         misfit = [name for name, size in found.items() if name not in own or own[name].shape != size]
-        missing = [name for name in own if name not in found and name not in adapter] if all_of_them else []
+        missing = [name for name in own if name not in found] if all_of_them else []
         if misfit or missing:
             raise RunError(
                 f"{folder}: is of another shape than the model to train",

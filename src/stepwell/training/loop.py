@@ -115,7 +115,7 @@ class Trainer:
             sweep(directory)
         self.record = Record(directory / "metrics.jsonl", watch, is_silent=not self.world.is_main)
         self.updater = Updater(model, packer, config, build_objective(config.objective, tokenizer), seed, self.world)
-        self.identity |= frozen_identity(model, config.lora)
+        self.identity |= frozen_identity(model, config.adapter, config.freeze)
         self.keeper = Keeper(
             directory / "checkpoints",
             model,

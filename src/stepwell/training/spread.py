@@ -26,7 +26,7 @@ from stepwell.training.world import World
 SHARDED_OPTIMIZERS = ("adam", "adamw", "lion", "muon", "schedule_free_adamw")
 """Kinds whose update of shards was compared with that of whole tensors (tests/unit/training/test_ranks.py)."""
 
-NOT_SHARDED = ("lora",)
+NOT_SHARDED = ("adapter", "freeze")
 """Settings that need whole tensors."""
 
 NOT_ALWAYS_USED = ("pooler",)

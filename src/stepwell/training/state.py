@@ -13,7 +13,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from stepwell.nn import load_lora, lora_tensors
+from stepwell.nn import adapter_tensors, load_adapter
 from stepwell.optimization import Plateau, Span
 
 GROUP_STATE = ("k", "weight_sum", "lr_max")
@@ -123,11 +123,11 @@ class Progress:
 def optimizer_tensors(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
     """The optimizers' state as named tensors (`head.weight:exp_avg`), which safetensors can hold.
 
-    LoRA's A and B stand among them (`up.lora_a:parameter`): the weights of a checkpoint have them merged. What is
+    What an adapter has learned stands among them (`up.lora_a:parameter`): a checkpoint may have it merged. What is
     counted for a group stands under its place (`group.0.1:weight_sum`).
     """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    adapter = {f"{name}:{PARAMETER}": tensor.detach() for name, tensor in lora_tensors(model).items()}
+    adapter = {f"{name}:{PARAMETER}": tensor.detach() for name, tensor in adapter_tensors(model).items()}
     counted = {
         f"{place}:{slot}": torch.tensor(group[slot], dtype=torch.int64 if slot == "k" else torch.float64)
         for place, group in _groups(optimizers).items()
@@ -149,7 +149,7 @@ def restore_optimizers(
     """Put named tensors back. A parameter that they do not name (a new layer) begins without a state.
 
     Raises:
-        ValueError: when they hold another LoRA than the model does.
+        ValueError: when they hold another adapter than the model does.
     """
     slots: dict[str, dict[str, Tensor]] = {}
     adapter: dict[str, Tensor] = {}
@@ -162,7 +162,7 @@ def restore_optimizers(
             groups.get(name, {})[slot] = tensor.item()
         else:
             slots.setdefault(name, {})[slot] = tensor.clone()
-    load_lora(model, adapter)
+    load_adapter(model, adapter)
     parameters = dict(model.named_parameters())
     for optimizer in optimizers:
         own = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}

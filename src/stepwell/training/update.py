@@ -21,7 +21,7 @@ from stepwell.models import LanguageModel
 from stepwell.objectives import Examples, Objective
 from stepwell.optimization import WeightAverage, add_noise, averaged, build_optimizers, gather
 from stepwell.seeding import derive_seed
-from stepwell.training.adapting import adapt
+from stepwell.training.adapting import adapt, freeze
 from stepwell.training.config import TrainingConfig
 from stepwell.training.feed import Feed, Portion
 from stepwell.training.memory import needing_memory
@@ -110,11 +110,12 @@ class Updater:
         self.model, self.packer, self.config, self.objective, self.seed = model, packer, config, objective, seed
         self.device = next(model.parameters()).device
         self.world = World.alone() if world is None else world
-        adapt(model, config.lora, seed)
+        adapt(model, config.adapter, seed)
+        freeze(model, config.freeze or ())
         if config.checkpoint_activations:
             model.checkpoint_activations()
         self.spread = spread_over(self.world, model, objective, config)  # before the optimizers: they hold the shards
-        self.optimizers = build_optimizers(model, config.optimizer)
+        self.optimizers = build_optimizers(model, config.optimizer, config.layer_decay)
         self.average = WeightAverage(model, config.averaging)
         self.max_seq_len = model.config.max_seq_len
         self.rows_per_step = config.rows_per_step(self.max_seq_len)

@@ -43,6 +43,13 @@ def low_rank() -> nn.Module:
     return layer
 
 
+def bottleneck() -> nn.Module:
+    """One whose last map is not zero any more, so that the first learns too."""
+    layer = layers.BottleneckLinear(nn.Linear(8, 8), 2)
+    nn.init.normal_(layer.adapter_up)
+    return layer
+
+
 # module -> how it is built, and how it is used
 MODULES: dict[str, tuple[Callable[[], nn.Module], Callable[..., Tensor]]] = {
     "MLP": (lambda: layers.MLP(8, 16, "silu", gated=True), lambda mlp: mlp(x())),
@@ -61,6 +68,8 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], Callable[..., Tensor]]] = {
         lambda: layers.RelativeBias(4, 8, 4, bidirectional=False),
         lambda bias: bias(torch.arange(20), torch.arange(20)),
     ),
+    "BottleneckLinear": (bottleneck, lambda layer: layer(x())),
+    "QuantizedLinear": (lambda: layers.QuantizedLinear(nn.Linear(8, 8, bias=False), "int8"), lambda layer: layer(x())),
     "MixtureOfExperts": (lambda: layers.MixtureOfExperts(8, 16, 2, 2, "silu"), lambda experts: experts(x())),
     "Recurrent": (
         lambda: layers.Recurrent("lstm", 8, 5, 2),
@@ -80,6 +89,8 @@ VALUES: dict[str, tuple[Callable[[], object], tuple[int, ...]]] = {
     "DynamicScaling": (lambda: layers.DynamicScaling(2.0, 32).frequencies(8, 1e4, 64), (4,)),
     "Llama3Scaling": (lambda: layers.Llama3Scaling(2.0, 1.0, 4.0, 32).frequencies(8, 1e4, 64), (4,)),
     "YarnScaling": (lambda: layers.YarnScaling(2.0, 32).frequencies(8, 1e4, 64), (4,)),
+    "quantize": (lambda: layers.quantize(x()[0], "int8")[0], (6, 8)),
+    "dequantize": (lambda: layers.dequantize(*layers.quantize(x()[0], "int4"), 8), (6, 8)),
     "attend": (lambda: layers.attend(heads(), heads()[:, :2], heads()[:, :2], causal=True), (2, 4, 6, 8)),
     "key_range": (lambda: layers.key_range(2, 6, CPU, causal=True, documents=DOCUMENTS).first, (2, 2)),
     "KeyRange": (lambda: layers.KeyRange(PLACES[None], PLACES[None]).mask(6), (1, 1, 6, 6)),
@@ -90,7 +101,10 @@ VALUES: dict[str, tuple[Callable[[], object], tuple[int, ...]]] = {
     "load_balancing_loss": (lambda: layers.load_balancing_loss([x()[0], x()[1]], 2), ()),
 }
 FILLS_IN_PLACE = {"initialize", "initialize_cells"}  # test_initialization.py says what they do
-CHANGES_A_TREE = {"add_lora", "merge_lora", "load_lora", "lora_tensors", "merged_tensors"}  # test_lora.py does
+CHANGES_A_TREE = {
+    *("add_lora", "add_bottlenecks", "merge_adapters", "load_adapter", "adapter_tensors", "merged_tensors"),
+    "quantize_linears",
+}  # test_lora.py and test_adapters.py do
 DESCRIBES = {"DecodingState", "RotaryScaling"}  # protocols and bases
 SHAPES = {"Rotary": (2, 4, 6, 8), "LearnedPositions": (6, 8), "RelativeBias": (1, 4, 20, 20), "Recurrent": (2, 6, 5)}
 

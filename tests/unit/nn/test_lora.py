@@ -9,7 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stepwell.nn import MLP, Attention, LoRALinear, add_lora, load_lora, lora_tensors, merge_lora, merged_tensors
+from stepwell.nn import (
+    MLP,
+    Attention,
+    LoRALinear,
+    adapter_tensors,
+    add_lora,
+    load_adapter,
+    merge_adapters,
+    merged_tensors,
+)
 
 
 class Tree(nn.Module):
@@ -35,7 +44,7 @@ def tree(**settings) -> Tree:
     add_lora(module, **{"rank": 3, "alpha": 6.0, "targets": EVERY, **settings})
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for name, tensor in lora_tensors(module).items():
+        for name, tensor in adapter_tensors(module).items():
             if name.endswith("lora_b"):
                 tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.1)
     return module
@@ -73,8 +82,8 @@ def test_at_the_beginning_nothing_is_changed():
 def test_a_is_drawn_by_the_seed_as_a_linear_layer_is_drawn():
     first, same, other = (tree(seed=seed) for seed in (0, 0, 1))
     name = "mlp.up.lora_a"
-    assert torch.equal(lora_tensors(first)[name], lora_tensors(same)[name])
-    assert not torch.equal(lora_tensors(first)[name], lora_tensors(other)[name])
+    assert torch.equal(adapter_tensors(first)[name], adapter_tensors(same)[name])
+    assert not torch.equal(adapter_tensors(first)[name], adapter_tensors(other)[name])
     wide = LoRALinear(nn.Linear(400, 4), 50, 1.0).lora_a.detach()
     assert wide.abs().max() <= 1 / math.sqrt(400)
     assert float(wide.std()) == pytest.approx(1 / math.sqrt(3 * 400), rel=0.03)
@@ -86,8 +95,8 @@ def test_only_a_and_b_learn():
     learned = {name for name, parameter in module.named_parameters() if parameter.grad is not None}
     layers = ("attention.qkv", "attention.out", "mlp.up", "mlp.down")
     assert learned == {f"{layer}.{part}" for layer in layers for part in ("lora_a", "lora_b")}
-    assert learned == lora_tensors(module).keys()
-    assert all(parameter.grad.any() for parameter in lora_tensors(module).values())
+    assert learned == adapter_tensors(module).keys()
+    assert all(parameter.grad.any() for parameter in adapter_tensors(module).values())
 
 
 def test_the_forward_pass_costs_one_product_and_two_thin_ones():
@@ -111,7 +120,7 @@ def test_merged_is_the_plain_tree():
     plain.load_state_dict(tensors)
     torch.testing.assert_close(plain(x()), before)
     assert not torch.equal(plain(x()), Tree()(x()))
-    merge_lora(module)
+    merge_adapters(module)
     assert {name: type(part) for name, part in module.named_modules()} == {n: type(p) for n, p in plain.named_modules()}
     assert module.state_dict().keys() == plain.state_dict().keys()
     for name, tensor in module.state_dict().items():
@@ -121,18 +130,18 @@ def test_merged_is_the_plain_tree():
 
 def test_a_tree_without_lora_merges_to_itself():
     module = Tree()
-    assert lora_tensors(module) == {}
+    assert adapter_tensors(module) == {}
     assert merged_tensors(module).keys() == dict(module.named_parameters()).keys()
     assert merged_tensors(module)["head.weight"] is module.head.weight
 
 
 def test_an_adapter_goes_from_tree_to_tree():
     module, other = tree(), tree(seed=5)
-    load_lora(other, {name: tensor.clone() for name, tensor in lora_tensors(module).items()})
+    load_adapter(other, {name: tensor.clone() for name, tensor in adapter_tensors(module).items()})
     assert torch.equal(other(x()), module(x()))
     for misfit in (tree(rank=2), tree(targets=("qkv",))):
         with pytest.raises(ValueError, match="lora_a"):
-            load_lora(other, lora_tensors(misfit))
+            load_adapter(other, adapter_tensors(misfit))
 
 
 def test_dropout_is_for_the_change_alone_and_for_training_alone():

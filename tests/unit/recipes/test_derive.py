@@ -199,7 +199,7 @@ def test_a_low_rank_change_has_ten_times_the_rate_of_trained_weights() -> None:
     path, facts = "training.optimizer.learning_rate", {"tokens": 1e6, "steps": None, "precision": "float32"}
     plain, small, change = (
         derive_training(model, memory_bytes=GIGABYTE, optimizer="adamw", **facts, **begun)[path]
-        for begun in ({}, {"pretrained": True}, {"pretrained": True, "lora": True})
+        for begun in ({}, {"pretrained": True}, {"pretrained": True, "adapter": "lora"})
     )
     assert small[0] == pytest.approx(0.03 * plain[0], rel=1e-2)
     assert change[0] == pytest.approx(10 * small[0], rel=1e-2)

@@ -51,12 +51,12 @@ def test_a_change_that_does_not_fit_is_refused(values: dict[str, Any]) -> None:
 
 
 def test_lora_changes_weights_that_are_there() -> None:
-    lora = {"lora": {"rank": 4, "targets": ["qkv"]}}
+    lora = {"adapter": {"kind": "lora", "rank": 4, "targets": ["qkv"]}}
     with pytest.raises(ConfigError, match="init_from"):
         recipe(training=lora)
     with_lora = recipe(training=lora, init_from="somewhere")
-    assert (with_lora.value("training.lora.rank"), with_lora.value("training.lora.alpha")) == (4, 32.0)
-    assert with_lora.changed({"training.lora": None}).value("training.lora.rank") is None
+    assert (with_lora.value("training.adapter.rank"), with_lora.value("training.adapter.alpha")) == (4, 32.0)
+    assert with_lora.changed({"training.adapter": None}).value("training.adapter.rank") is None
 
 
 @pytest.mark.parametrize("size", [511, 513])

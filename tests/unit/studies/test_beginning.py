@@ -43,7 +43,7 @@ def test_a_run_goes_on_from_a_checkpoint_with_its_tokenizer_and_model(text, tmp_
 @pytest.mark.slow
 def test_lora_over_the_weights_of_a_checkpoint(text, tmp_path):
     api.train(text=text, steps=12, out=tmp_path / "first", set=TINY)
-    settings = [f"init_from={tmp_path / 'first'}", "training.lora={rank: 2, targets: [qkv, up]}"]
+    settings = [f"init_from={tmp_path / 'first'}", "training.adapter={kind: lora, rank: 2, targets: [qkv, up]}"]
     api.train(text=text, steps=6, out=tmp_path / "second", set=[*settings, "study.sample_tokens=5"])
     before, after = (load_checkpoint(tmp_path / name).model.tensors() for name in ("first", "second"))
     changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}

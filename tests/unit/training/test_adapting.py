@@ -12,10 +12,10 @@ import torch
 from stepwell.checkpoints import load_checkpoint, read_optimizer
 from stepwell.errors import RunError, Stopped, TrainingError
 from stepwell.models import Decoder, DecoderConfig
-from stepwell.nn import lora_tensors
+from stepwell.nn import adapter_tensors
 from stepwell.runs import read_lines
 
-LORA = {"lora": "{rank: 2, alpha: 8, dropout: 0.1}"}
+LORA = {"adapter": "{kind: lora, rank: 2, alpha: 8, dropout: 0.1}"}
 SHAPE = {"num_layers": 2, "d_model": 16, "num_heads": 2, "num_kv_heads": 1, "head_dim": 8, "d_ff": 24}
 
 
@@ -51,7 +51,7 @@ def test_only_the_change_learns_and_it_learns(make, tmp_path):
     before = {name: tensor.clone() for name, tensor in trainer.model.named_parameters()}
     trainer.run()
     changed = {name for name, tensor in trainer.model.named_parameters() if not torch.equal(tensor, before[name])}
-    assert changed == lora_tensors(trainer.model).keys()
+    assert changed == adapter_tensors(trainer.model).keys()
     measured = [line["loss"] for line in read_lines(tmp_path / "run" / "metrics.jsonl") if line["kind"] == "step"]
     assert measured[-1] < measured[0]
 
@@ -71,7 +71,7 @@ def test_a_and_b_stand_apart_and_exact(make, tmp_path):
     trainer = make()
     trainer.run()
     kept = read_optimizer(tmp_path / "run" / "checkpoints" / "step-000012")
-    for name, tensor in lora_tensors(trainer.model).items():
+    for name, tensor in adapter_tensors(trainer.model).items():
         assert torch.equal(kept[f"{name}:parameter"], tensor)
     assert not (tmp_path / "run" / "checkpoints" / "best" / "optimizer.safetensors").exists()
 
@@ -99,10 +99,10 @@ def test_a_round_goes_on_from_the_stable_part_of_another(make, tmp_path):
     stable = tmp_path / "first" / "checkpoints" / "stable"
     longer = make("longer", training={**LORA, "steps": 18}, start_from=stable)
     kept = read_optimizer(stable)
-    for name, tensor in lora_tensors(longer.model).items():
+    for name, tensor in adapter_tensors(longer.model).items():
         assert torch.equal(kept[f"{name}:parameter"], tensor)
     longer.run()
-    for other in ({"seed": 1}, {"training": {}}, {"training": {"lora": "{rank: 3}"}}):
+    for other in ({"seed": 1}, {"training": {}}, {"training": {"adapter": "{kind: lora, rank: 3}"}}):
         with pytest.raises(RunError, match="cannot be trained further"):
             make("other", start_from=stable, **other)
 
@@ -115,8 +115,8 @@ def test_a_run_is_not_gone_on_with_over_other_weights(make):
 
 
 def test_layers_that_are_not_there_are_named(make):
-    with pytest.raises(TrainingError, match=r"lora\.targets") as caught:
-        make(training={"lora": "{targets: [query]}"})
+    with pytest.raises(TrainingError, match=r"training\.adapter") as caught:
+        make(training={"adapter": "{kind: lora, targets: [query]}"})
     assert "qkv" in str(caught.value)
 
 

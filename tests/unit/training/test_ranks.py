@@ -188,9 +188,9 @@ def test_what_cannot_be_sharded_is_refused_by_name(kind, make_trainer, tmp_path)
         make_trainer(tmp_path, training, world=World(0, 2))
 
 
-def test_lora_is_not_sharded(make_trainer, tmp_path):
-    with pytest.raises(ConfigError, match=r"training.lora: does not work on shards"):
-        make_trainer(tmp_path, {"parallel": "fsdp", "lora.rank": 2}, world=World(0, 2))
+def test_an_adapter_is_not_sharded(make_trainer, tmp_path):
+    with pytest.raises(ConfigError, match=r"training.adapter: does not work on shards"):
+        make_trainer(tmp_path, {"parallel": "fsdp", "adapter": "{kind: lora, rank: 2}"}, world=World(0, 2))
 
 
 def test_alone_every_verb_is_the_identity():
