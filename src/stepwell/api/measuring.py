@@ -144,9 +144,11 @@ def _scoring(loaded: Loaded) -> str:
     return "causal" if loaded.model.is_causal else "masked"
 
 
-def _better(difference: Interval, higher_is_better: bool) -> str | None:
+def _better(difference: Interval, higher_is_better: bool | None) -> str | None:
     """Which of two is better by more than chance, of the first's value less the second's."""
     if difference.low is None or difference.high is None or difference.low <= 0 <= difference.high:
+        return None
+    if higher_is_better is None:
         return None
     return "first" if (difference.value > 0) == higher_is_better else "second"
 

@@ -233,6 +233,7 @@ def _explained(totals: RegressionScores) -> Any:
 
 
 REGRESSION_METRICS = {
+    "loss": Metric(_squared, higher_is_better=False, unit="squared", per="example"),
     "mean_squared_error": Metric(_squared, higher_is_better=False, unit="squared", per="example"),
     "mean_absolute_error": Metric(
         lambda totals: totals.distance / totals.count, higher_is_better=False, unit="of the number", per="example"

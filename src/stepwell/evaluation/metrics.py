@@ -26,13 +26,13 @@ class Metric:
     Attributes:
         compute: from totals (`Scores.totals`), each field of shape (...), to values of shape (...); NaN where they
             say nothing about it (see `share`).
-        higher_is_better: which way is up.
+        higher_is_better: which way is up; None where neither is, as of a length.
         unit: in words.
         per: what it averages over; values per token compare only where the tokens are the same.
     """
 
     compute: Callable[[Any], Any]
-    higher_is_better: bool
+    higher_is_better: bool | None
     unit: str
     per: Literal["token", "byte", "example"]
 
