@@ -69,8 +69,8 @@ class Leaks:
         held_out: (N,) for each held-out document the n-grams that are in training too, 0 for training documents.
     """
 
-    training: list[Counts]
-    held_out: list[Counts]
+    training: list[NDArray[np.int32]]
+    held_out: list[NDArray[np.int32]]
 
 
 def seen_of(documents: Sequence[Document], groups: Sequence[int], length: NGram) -> Arrays:
@@ -106,7 +106,7 @@ def find_leaks(looks: Sequence[Arrays], common_documents: int | None = None) -> 
         looks: `seen_of` each shard.
         common_documents: what more training documents than this have is a common phrase and does not count.
     """
-    leaks = Leaks([np.zeros(len(look["groups"]), np.int64) for look in looks], [])
+    leaks = Leaks([np.zeros(len(look["groups"]), np.int32) for look in looks], [])
     leaks.held_out.extend(np.zeros_like(counts) for counts in leaks.training)
     total = sum(int(look["counts"][look["groups"] != TRAINING].sum()) for look in looks)
     rounds = -(-total // HASHES_TOGETHER)
@@ -130,10 +130,10 @@ def _count(looks: Sequence[Arrays], targets: _Targets, common_documents: int | N
     for look, training in zip(looks, leaks.training, strict=True):
         found, documents = targets.find(*_side(look, held_out=False))
         leaked[found[counting[found]]] = True
-        training += np.bincount(documents[counting[found]], minlength=len(training))
+        training += np.bincount(documents[counting[found]], minlength=len(training)).astype(np.int32)
     for look, held_out in zip(looks, leaks.held_out, strict=True):
         found, documents = targets.find(*_side(look, held_out=True))
-        held_out += np.bincount(documents[leaked[found]], minlength=len(held_out))
+        held_out += np.bincount(documents[leaked[found]], minlength=len(held_out)).astype(np.int32)
 
 
 def _side(look: Arrays, *, held_out: bool) -> tuple[Hashes, Counts]:
@@ -176,27 +176,28 @@ def worst_leaks(looks: Sequence[Arrays], leaks: Leaks, length: NGram, count: int
         length: of n-grams.
         count: of documents, at most.
     """
-    shared = np.concatenate([np.zeros(0, np.int64), *leaks.training])
-    shards = np.cumsum([0, *(len(counts) for counts in leaks.training)])
-    worst = [int(place) for place in np.argsort(-shared, kind="stable")[:count] if shared[place]]
-    places = [(int(np.searchsorted(shards, place, "right")) - 1, place) for place in worst]
-    documents = [(looks[shard], place - int(shards[shard])) for shard, place in places]
-    wanted = [_Targets(_hashes_of(look, row)) for look, row in documents]
-    best: list[tuple[int, Arrays | None, int]] = [(0, None, 0)] * len(worst)
-    for look in looks:
+    worst = sorted(
+        (-int(counts[row]), shard, int(row))
+        for shard, counts in enumerate(leaks.training)
+        for row in np.argsort(-counts, kind="stable")[:count]
+        if counts[row]
+    )[:count]
+    wanted = [_Targets(_hashes_of(looks[shard], row)) for _, shard, row in worst]
+    best = [(0, 0, 0)] * len(worst)  # n-grams, and the shard and row of the held-out document that shares so many
+    for number, look in enumerate(looks):
         hashes, rows = _side(look, held_out=True)
-        for number, mine in enumerate(wanted):
+        for place, mine in enumerate(wanted):
             hits = np.bincount(mine.find(hashes, rows)[1], minlength=1)
             row = int(hits.argmax())
-            if hits[row] > best[number][0]:
-                best[number] = (int(hits[row]), look, row)
+            if hits[row] > best[place][0]:
+                best[place] = (int(hits[row]), number, row)
     found = []
-    for place, (look, row), mine, (_, held_out, held_out_row) in zip(worst, documents, wanted, best, strict=True):
-        assert held_out is not None  # what is shared is shared with some document
+    for (fewer, shard, row), mine, (_, held_out_shard, held_out_row) in zip(worst, wanted, best, strict=True):
+        look, held_out = looks[shard], looks[held_out_shard]
         found.append(
             Leak(
                 source=str(look["sources"][look["source_of"][row]]),
-                ngrams=int(shared[place]),
+                ngrams=-fewer,
                 group=int(held_out["groups"][held_out_row]),
                 held_out_source=str(held_out["sources"][held_out["source_of"][held_out_row]]),
                 passage=_passage(held_out, held_out_row, mine, length),
