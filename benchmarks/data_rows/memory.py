@@ -3,7 +3,8 @@
 The corpus is real sentences of two languages in an order of their own, so that documents are unlike, with copies
 planted among them: exact, edited, and too short to be sketched. A child process prepares it while its own pages
 (RssAnon of it and its children, by /proc, so on Linux only) are looked at fifty times a second; pages of files, which
-the system takes back when it must, are no part of it. This file leaves out how fast that is.
+the system takes back when it must, are no part of it. The tokenizer is given: training one takes a sample of a fixed
+size. This file leaves out how fast that is.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from pathlib import Path
 from planted_corpus import LANGUAGES, edited, jaccard, real_texts, sentences
 from training_rows.measuring import DATA, PROJECT, rounded
 
+from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
+
 TIMES = 10
 """The corpus is to be at least so many times as large as the most memory that is taken."""
 
@@ -37,6 +40,7 @@ ORIGINALS = 2000
 """Documents from all over the corpus that copies are made of."""
 
 FOUND_REACH = 0.95
+TOKENIZER_BYTES = 2_000_000
 
 
 def corpus_of(num_bytes: int, seed: int = 0) -> Iterator[dict[str, object]]:
@@ -115,6 +119,8 @@ def measure(num_bytes: int) -> list[dict[str, object]]:
                 truth["documents"] += 1
                 truth["bytes"] += len(str(row["text"]).encode())
                 truth["copies"] += str(row["id"]).endswith("-1")
+        sample = (str(row["text"]) for row in corpus_of(TOKENIZER_BYTES, seed=1))
+        train_tokenizer(sample, ByteBPEConfig(vocab_size=8192)).save(folder / "tokenizer.json")
         began = time.monotonic()
         peaks, found = _watched(folder)
         seconds = time.monotonic() - began
@@ -179,7 +185,7 @@ def _prepare(folder: Path) -> None:
     """What the child does; it says on lines of JSON which part begins, and what was kept."""
     from stepwell.data import DataConfig, prepare_text, tokenize_text
     from stepwell.progress import Stage
-    from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
+    from stepwell.tokenizers import Tokenizer
 
     began = time.monotonic()
 
@@ -199,11 +205,8 @@ def _prepare(folder: Path) -> None:
     )
     say(part="read")
     prepared = prepare_text(config, folder / "work", tell, engine="serial")
-    say(part="train a tokenizer")
-    texts = prepared.texts("train")
-    tokenizer = train_tokenizer((texts[n] for n in range(0, len(texts), 500)), ByteBPEConfig(vocab_size=8192))
     say(part="tokenise")
-    tokenize_text(prepared, tokenizer, folder / "tokens")
+    tokenize_text(prepared, Tokenizer.load(folder / "tokenizer.json"), folder / "tokens")
     kept: Counter[str] = Counter()
     for split in ("train", "validation", "test"):
         for columns in prepared.each_columns(split):  # type: ignore[arg-type]
