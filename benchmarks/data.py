@@ -3,6 +3,7 @@
     .venv/bin/python benchmarks/data.py                             # precision and recall of every step
     .venv/bin/python benchmarks/data.py --datatrove PYTHON          # and speed beside datatrove, in turn
     .venv/bin/python benchmarks/data.py --rows clean,protect        # some of them
+    .venv/bin/python benchmarks/data.py --rows memory               # of 2 GB of text: half an hour, 15 GB of disk
     .venv/bin/python benchmarks/data.py --quick                     # does the script work? nothing for the ledger
 
 Precision and recall are those on a corpus in which everything wrong was planted (tests/planted/planted_corpus.py), from
@@ -24,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "planted"))
 
 import planted_scores
-from data_rows import speed, tokenising
+from data_rows import memory, speed, tokenising
 from planted_corpus import plant
 from training import circumstances
 from training_rows.measuring import BENCHMARKS, DATA
@@ -35,7 +36,7 @@ from stepwell.data.steps.catalog import STEPS
 def main() -> None:
     names = [*planted_scores.ROWS, "speed", "tokenise"]
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--rows", default=",".join(names), help=f"some of {','.join(names)}")
+    arguments.add_argument("--rows", default=",".join(names), help=f"some of {','.join(names)}, or memory")
     arguments.add_argument("--plain", type=int, default=400, help="good documents of each language")
     arguments.add_argument("--each", type=int, default=60, help="cases of each kind and language")
     arguments.add_argument("--seed", type=int, default=0, help="another one, another corpus")
@@ -43,16 +44,17 @@ def main() -> None:
     arguments.add_argument("--pairs", default="", help="part of the names of the steps whose speed is measured")
     arguments.add_argument("--rounds", type=int, default=5, help="how often the sides take turns")
     arguments.add_argument("--megabytes", type=int, default=8, help="of text for the speed of each step")
+    arguments.add_argument("--corpus-megabytes", type=int, default=2000, help="of text whose memory is measured")
     arguments.add_argument("--dry", action="store_true", help="nothing for the ledger")
     arguments.add_argument("--quick", action="store_true", help="a small corpus, one round, nothing for the ledger")
     asked = arguments.parse_args()
     chosen = asked.rows.split(",")
-    if unknown := [name for name in chosen if name not in names]:
-        arguments.error(f"no row {', '.join(unknown)}; there are {', '.join(names)}")
+    if unknown := [name for name in chosen if name not in [*names, "memory"]]:
+        arguments.error(f"no row {', '.join(unknown)}; there are {', '.join(names)}, memory")
     if not DATA.exists():
         arguments.error(f"there is no {DATA} with real text to plant in (STEPWELL_DATA names another place)")
     if asked.quick:
-        asked.plain, asked.each, asked.rounds, asked.megabytes = 60, 12, 1, 2
+        asked.plain, asked.each, asked.rounds, asked.megabytes, asked.corpus_megabytes = 60, 12, 1, 2, 10
     records = judge_all([name for name in chosen if name in planted_scores.ROWS], asked)
     if "speed" in chosen:
         records += speed.measure_all(
@@ -60,6 +62,8 @@ def main() -> None:
         )
     if "tokenise" in chosen:
         records += tokenising.measure_all(rounds=2 * asked.rounds, num_bytes=4 * asked.megabytes * 1_000_000)
+    if "memory" in chosen:
+        records += memory.measure(asked.corpus_megabytes * 1_000_000)
     if not (asked.quick or asked.dry):
         note(records)
 

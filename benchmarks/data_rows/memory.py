@@ -191,7 +191,7 @@ def _prepare(folder: Path) -> None:
 
     def tell(event: object) -> None:
         if isinstance(event, Stage):
-            say(part=str(event.detail))
+            say(part=f"{event.detail} and on")
 
     def say(**values: object) -> None:
         print(json.dumps({**values, "seconds": round(time.monotonic() - began, 1)}), flush=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -15,7 +17,7 @@ from stepwell.data.documents import Document
 from stepwell.data.engines import DoAll, opened
 from stepwell.data.inputs.files import FileInput
 from stepwell.data.inputs.reading import Reading
-from stepwell.data.pipeline import Pipeline
+from stepwell.data.pipeline import Pipeline, _Looks, save_arrays
 from stepwell.data.steps.step import Arrays, Joined, Outcome, Step, StepConfig, Surroundings
 
 
@@ -176,3 +178,50 @@ def test_a_shard_keeps_everything(tmp_path: Path) -> None:
     assert [len(shard) for shard in shards_of(documents * 3, 11)] == [2, 2, 2]
     save_shard(tmp_path / "none.arrow", [])
     assert load_shard(tmp_path / "none.arrow") == []
+
+
+def test_a_shard_is_written_in_batches_and_read_as_it_was(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("stepwell.data.document_files.BATCH_BYTES", 40)
+    splits: list = [None, "train", "test"]
+    documents = [
+        Document(
+            f"text {n} \u4e2d\U0001f600\0",
+            f"source {n % 2}",
+            n % 3 == 0,
+            n,
+            n % 2 == 1,
+            splits[n % 3],
+            {"n": n} if n % 4 else {},
+        )
+        for n in range(25)
+    ]
+    save_shard(tmp_path / "a.arrow", documents)
+    assert load_shard(tmp_path / "a.arrow") == documents
+    assert all(type(one.ends) is bool and type(one.is_row) is bool for one in load_shard(tmp_path / "a.arrow"))
+
+
+@pytest.mark.slow
+def test_a_worker_loads_no_pandas(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from stepwell.data.document_files import load_shard, save_shard\n"
+        "from stepwell.data.documents import Document\n"
+        f"path = Path({str(tmp_path / 'a.arrow')!r})\n"
+        "save_shard(path, [Document('text', 'source')]); assert load_shard(path)[0].text == 'text'\n"
+        "assert 'pandas' not in sys.modules, 'it is 35 MB in every worker'\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_of_a_look_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "look.npz"
+    save_arrays(path, {"few": np.arange(3), "many": np.zeros(9)})
+    look = _Looks([path])[0]
+    assert look["few"].tolist() == [0, 1, 2]
+    assert (list(look), len(look), "many" in look, "none" in look) == (["few", "many"], 2, True, False)
+    held = _Looks([path])[0]
+    assert held["few"].tolist() == [0, 1, 2]
+    path.unlink()
+    assert held["few"].tolist() == [0, 1, 2]  # once read, it is held as long as the look is
+    with pytest.raises(FileNotFoundError):
+        held["many"]
