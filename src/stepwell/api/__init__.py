@@ -4,7 +4,7 @@ A verb reads what the user said, chooses the directory and hands over to the roo
 progress goes to `watch`. Rooms that need torch are opened inside the functions, so importing this room is quick.
 """
 
-from stepwell.api.exchange import export, import_
+from stepwell.api.exchange import export, import_, merge
 from stepwell.api.measuring import compare, evaluate
 from stepwell.api.training import doctor, find_rate, plan, prepare, quickstart, report, run, train
 from stepwell.api.using import embed, predict, score, stream
@@ -17,6 +17,7 @@ __all__ = [
     "export",
     "find_rate",
     "import_",
+    "merge",
     "plan",
     "predict",
     "prepare",

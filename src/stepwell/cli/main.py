@@ -369,10 +369,26 @@ def import_(
 
 
 @app.command()
+def merge(
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="The run or checkpoint that training began from.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The checkpoint directory to make.")],
+    adapters: Annotated[
+        list[str], typer.Option("--adapter", help="A run with an adapter, or a folder of peft; PATH=0.5 weighs it.")
+    ],
+    json: Json = False,
+) -> None:
+    """Put an adapter, or a weighted sum of several, into its base model."""
+    from stepwell import api
+    from stepwell.cli import show
+
+    show.merged(api.merge(base, out, adapters=adapters), json=json)
+
+
+@app.command()
 def export(
     run: Run,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.", show_default=False)],
-    to: Annotated[str, typer.Option(help="hf: a folder that transformers opens.")] = "hf",
+    to: Annotated[str, typer.Option(help="hf: a folder that transformers opens; peft: its adapter.")] = "hf",
     dtype: Annotated[
         str | None, typer.Option(help="float32, bfloat16 or float16. [default: as stored]", show_default=False)
     ] = None,

@@ -347,6 +347,21 @@ def imported(result: dict[str, Any], *, json: bool) -> None:
         console.print(f"  {command}", markup=False, soft_wrap=True)
 
 
+def merged(result: dict[str, Any], *, json: bool) -> None:
+    """Which adapters went into a model, and what to do with it."""
+    if json:
+        print_json(result)
+        return
+    console = console_for()
+    for adapter in result["adapters"]:
+        weight = "" if adapter["weight"] == 1 else f", times {adapter['weight']:g}"
+        console.print(
+            f"adapter    {plain(adapter['path'])} ({adapter['kind']}, {_millions(adapter['parameters'])}{weight})",
+            soft_wrap=True,
+        )
+    console.print(f"checkpoint {plain(result['out'])}", soft_wrap=True)
+
+
 def exported(result: dict[str, Any], *, json: bool) -> None:
     """What was written, whether it computes the same, and how to open it."""
     if json:
@@ -361,7 +376,9 @@ def exported(result: dict[str, Any], *, json: bool) -> None:
     console.print()
     console.print("[dim]open it[/]")
     console.print(
-        f"  from transformers import AutoTokenizer, {result['auto_class']}\n"
+        f"  from peft import PeftModel\n  model = PeftModel.from_pretrained(BASE_MODEL, {result['out']!r})"
+        if result["auto_class"] == "PeftModel"
+        else f"  from transformers import AutoTokenizer, {result['auto_class']}\n"
         f"  tokenizer = AutoTokenizer.from_pretrained({result['out']!r})\n"
         f"  model = {result['auto_class']}.from_pretrained({result['out']!r})",
         markup=False,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stepwell.data.config import DataConfig
+from stepwell.data.fields import FieldConfig
 from stepwell.doors import open_late
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from stepwell.data.documents import Document
     from stepwell.data.engines import Engine
     from stepwell.data.facts import CorpusFacts, StepFacts
-    from stepwell.data.labels import LabelNoise, confident_learning
+    from stepwell.data.labels import LABEL_COLUMNS, LabelNoise, confident_learning
     from stepwell.data.prepare import prepare_text, read_documents
     from stepwell.data.steps.step import Surroundings, TextEmbedder, TextMaker
     from stepwell.data.text_package import PreparedText
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         compare_tokenizers,
         comparison_table,
     )
+    from stepwell.data.tokens.examples import Example, ExampleFacts, ExampleMaker, examples_of
     from stepwell.data.tokens.packing import Batch, PackedEpoch, Packer, pack_best_fit
     from stepwell.data.tokens.shards import TokenShards, TokenSplit, tokenize_documents, tokenize_text
 else:
@@ -36,6 +38,11 @@ else:
             "CorpusFacts": "facts",
             "Document": "documents",
             "Engine": "engines",
+            "Example": "tokens.examples",
+            "ExampleFacts": "tokens.examples",
+            "ExampleMaker": "tokens.examples",
+            "examples_of": "tokens.examples",
+            "LABEL_COLUMNS": "labels",
             "LabelNoise": "labels",
             "PackedEpoch": "tokens.packing",
             "Packer": "tokens.packing",
@@ -61,11 +68,16 @@ else:
     )
 
 __all__ = [
+    "LABEL_COLUMNS",
     "Batch",
     "CorpusFacts",
     "DataConfig",
     "Document",
     "Engine",
+    "Example",
+    "ExampleFacts",
+    "ExampleMaker",
+    "FieldConfig",
     "LabelNoise",
     "PackedEpoch",
     "Packer",
@@ -82,6 +94,7 @@ __all__ = [
     "compare_tokenizers",
     "comparison_table",
     "confident_learning",
+    "examples_of",
     "pack_best_fit",
     "prepare_text",
     "read_documents",

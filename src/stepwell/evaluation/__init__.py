@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from stepwell.evaluation.baselines import evaluate_kneser_ney, kneser_ney_bits_per_byte
     from stepwell.evaluation.chat import ChatScores, Judge, JudgedScores, judged
     from stepwell.evaluation.classification import ClassificationScores, RegressionScores, confusion
+    from stepwell.evaluation.classifying import evaluate_classification, label_scores, score_labels
     from stepwell.evaluation.error_tables import (
         Confusion,
         Slice,
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
         slices,
         worst_examples,
     )
-    from stepwell.evaluation.classifying import evaluate_classification, label_scores, score_labels
     from stepwell.evaluation.intervals import (
         Interval,
         bootstrap,
@@ -92,8 +92,8 @@ __all__ = [
     "paired_spearman",
     "ranks_of",
     "repeated_ngram_ratio",
-    "score_labels",
     "roc_auc",
+    "score_labels",
     "signatures",
     "slices",
     "span_f1_of",

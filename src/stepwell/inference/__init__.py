@@ -9,6 +9,7 @@ from stepwell.inference.window import Window, split_windows, window_start
 if TYPE_CHECKING:
     from stepwell.inference.embedding import embed_texts
     from stepwell.inference.generation import Completion, FinishReason, Piece, Prompt, generate, generate_many, stream
+    from stepwell.inference.labelling import tell_labels, tell_token_labels
     from stepwell.inference.masked import Candidate, Filled, complete_many, fill_masks, has_mask
     from stepwell.inference.sampling import Sampler
     from stepwell.inference.scoring import TokenScores, score_documents, score_tokens
@@ -34,6 +35,8 @@ __all__ = [
     "score_tokens",
     "split_windows",
     "stream",
+    "tell_labels",
+    "tell_token_labels",
     "window_start",
 ]
 
@@ -48,6 +51,8 @@ __getattr__ = open_late(
         "generate": "generation",
         "generate_many": "generation",
         "stream": "generation",
+        "tell_labels": "labelling",
+        "tell_token_labels": "labelling",
         "Candidate": "masked",
         "Filled": "masked",
         "complete_many": "masked",

@@ -89,10 +89,10 @@ AnyModelConfig = Annotated[
 """A config of any row, told apart by `kind`."""
 
 
-def model_class(kind: str) -> type[LanguageModel]:
+def model_class(kind: str) -> Callable[[ModelConfig, int], LanguageModel]:
     """The class behind a row."""
     file, _, name = MODELS[kind].opens.partition(":")
-    found: type[LanguageModel] = getattr(importlib.import_module(f"stepwell.models.{file}"), name)
+    found: Callable[[ModelConfig, int], LanguageModel] = getattr(importlib.import_module(f"stepwell.models.{file}"), name)
     return found
 
 

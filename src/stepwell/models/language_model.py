@@ -50,8 +50,11 @@ class LanguageModel(nn.Module, ABC):
 
     config: ModelConfig
     adapter: AdapterConfig | None = None
-    task_head: TaskHead | None = None
     is_causal: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.task_head: TaskHead | None = None
 
     @property
     def device(self) -> torch.device:

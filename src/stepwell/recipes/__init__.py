@@ -17,7 +17,7 @@ from stepwell.recipes.derive import (
 )
 from stepwell.recipes.draft import Draft, begin_draft, data_section, read_recipe_file, write_recipe
 from stepwell.recipes.presets import PRESETS
-from stepwell.recipes.recipe import ALTERABLE, Metric, Recipe, StudyConfig, fit_steps
+from stepwell.recipes.recipe import ALTERABLE, Recipe, StudyConfig, fit_steps
 
 __all__ = [
     "ALTERABLE",
@@ -25,7 +25,6 @@ __all__ = [
     "MEASUREMENTS",
     "PRESETS",
     "Draft",
-    "Metric",
     "Plan",
     "Recipe",
     "StudyConfig",

@@ -14,20 +14,34 @@ from typing import Any
 
 import yaml
 
-from stepwell.config import Tree, build, check, flatten, merge, parse_assignments
+from stepwell.config import Config, Tree, build, check, flatten, merge, parse_assignments
 from stepwell.data import DataConfig
 from stepwell.errors import BudgetError, ConfigError, UsageError
 from stepwell.models import MODELS
 from stepwell.recipes.presets import preset_values
-from stepwell.recipes.recipe import METRIC_RANGES, Recipe
+from stepwell.recipes.recipe import Recipe
+from stepwell.tasks import TASKS, AnyTaskConfig, LanguageModelingConfig, Task, build_task
 
 USUAL_KINDS = {
+    "task": "language_modeling",
     "model": "decoder",
     "tokenizer": "byte_bpe",
     "training.optimizer": "muon",
     "training.schedule": "wsd",
     "training.objective": "causal",
 }
+
+
+class _TaskSection(Config):
+    """The part of a recipe that says what the model is for."""
+
+    task: AnyTaskConfig = LanguageModelingConfig()
+
+
+def _with_sections(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A task that is written as its kind alone, as the section that it stands for: layers change parts of it."""
+    task = values.get("task")
+    return {**values, "task": {"kind": task}} if isinstance(task, str) else values
 
 
 @dataclass(frozen=True)
@@ -44,11 +58,13 @@ class Draft:
 
     def plus(self, values: Mapping[str, Any], origin: str) -> Draft:
         """A draft with another layer on top."""
+        values = _with_sections(values)
         origins = {**self.origins, **dict.fromkeys(flatten(values), origin)}
         return Draft(merge(self.tree, values), origins)
 
     def over(self, values: Mapping[str, Any], origin: str) -> Draft:
         """A draft with another layer below everything that is known."""
+        values = _with_sections(values)
         origins = dict.fromkeys(flatten(values), origin)
         return Draft(merge(values, self.tree), {**origins, **self.origins})
 
@@ -83,6 +99,16 @@ class Draft:
     def data(self) -> DataConfig:
         """The data section, which is complete before anything is derived."""
         return build(DataConfig, self.tree.get("data", {}), where="recipe: data")
+
+    @property
+    def task(self) -> Task[Any]:
+        """The task, as far as it is known."""
+        return build_task(build(_TaskSection, {"task": self.tree.get("task", {})}, where="recipe").task)
+
+    @property
+    def metric(self) -> str:
+        """What the loop improves."""
+        return str(self.get("metric") or self.task.metric)
 
     def finish(self) -> Recipe:
         """The resolved recipe.
@@ -154,8 +180,13 @@ def _with_usual_kinds(tree: Tree) -> Tree:
 
 def _check_target(draft: Draft) -> None:
     """The recipe checks this too, but only once it is whole, and that is after the text was read."""
-    metric, target = draft.get("metric") or "bits_per_byte", draft.get("target")
-    lowest, highest = METRIC_RANGES[metric]
+    metric, target = draft.metric, draft.get("target")
+    metrics = TASKS[draft.task.config.kind].metrics
+    if metric not in metrics:
+        raise ConfigError(
+            f"metric: {draft.task.config.kind} has no such metric", got=metric, wanted=f"one of {', '.join(metrics)}"
+        )
+    lowest, highest = metrics[metric]
     if target is not None and not lowest < float(target) < highest:
         raise BudgetError(
             "target: no model can reach it",

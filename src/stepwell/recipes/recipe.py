@@ -17,19 +17,10 @@ from stepwell.data import DataConfig
 from stepwell.inference import SamplingParams
 from stepwell.models import MODELS, AnyModelConfig
 from stepwell.recipes.derive import MEASUREMENTS
+from stepwell.tasks import TASKS, AnyTaskConfig, LanguageModelingConfig
 from stepwell.tokenizers import TokenizerConfig, TrainedConfig
 from stepwell.tracking import TrackerKind
 from stepwell.training import TrainingConfig
-
-Metric = Literal["bits_per_byte", "perplexity", "accuracy"]
-
-
-METRIC_RANGES: dict[str, tuple[float, float]] = {
-    "bits_per_byte": (0.0, 8.0),
-    "perplexity": (1.0, float("inf")),
-    "accuracy": (0.0, 1.0),
-}
-"""Open interval in which a target makes sense."""
 
 ALTERABLE = ("budget", "target", "track")
 """What may be another value when a run goes on; everything else says which run it is."""
@@ -73,8 +64,8 @@ class Recipe(Config):
 
     Attributes:
         preset: an architecture by name, of which every value may be said otherwise; None for stepwell's own.
-        task: what the model is for.
-        metric: what the loop improves and the target is stated in.
+        task: what the model is for, as its kind alone or with settings.
+        metric: what the loop improves and the target is stated in; one of the task's.
         target: the loop stops when validation reaches it; None for no target.
         budget: wall time of the whole run (`90s`, `20m`, `1h30m`); None takes ten minutes, and no limit
             where the number of steps is fixed.
@@ -92,8 +83,8 @@ class Recipe(Config):
     """
 
     preset: str | None = None
-    task: Literal["language_modeling"] = "language_modeling"
-    metric: Metric = "bits_per_byte"
+    task: AnyTaskConfig = LanguageModelingConfig()
+    metric: str = "bits_per_byte"
     target: float | None = None
     budget: str | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -116,7 +107,10 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> Self:
-        lowest, highest = METRIC_RANGES[self.metric]
+        metrics = TASKS[self.task.kind].metrics
+        if self.metric not in metrics:
+            raise ValueError(f"a metric of {self.task.kind} ({', '.join(metrics)}), not {self.metric}")
+        lowest, highest = metrics[self.metric]
         if self.target is not None and not lowest < self.target < highest:
             raise ValueError(f"a target that {self.metric} can reach: between {lowest:g} and {highest:g}")
         for path, values in self.study.levers.items():

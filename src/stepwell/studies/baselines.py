@@ -93,7 +93,7 @@ def measure_baselines(
     Returns:
         `name` and `bits_per_byte` of each; nothing for a masked model, whose numbers compare with none of them.
     """
-    if recipe.scoring != "causal":
+    if recipe.scoring != "causal" or recipe.task.kind != "language_modeling":
         return []
     found = []
     for name in recipe.study.baselines:

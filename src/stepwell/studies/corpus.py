@@ -32,6 +32,7 @@ from stepwell.progress import Fact, Stage, Watcher
 from stepwell.recipes import Recipe
 from stepwell.runs import RunDirectory, to_json
 from stepwell.studies.making import open_embedder, open_text_maker
+from stepwell.tasks import TaskConfig, build_task
 from stepwell.tokenizers import PretrainedTokenizerConfig, Tokenizer, TokenizerConfig, extend_tokenizer, train_tokenizer
 
 TOKENIZER_BYTES = 20_000_000
@@ -118,10 +119,7 @@ def stride_of(num_bytes: int, max_bytes: int) -> int:
 
 def thinned(split: TokenSplit, max_bytes: int) -> TokenSplit:
     """Every k-th document of a split, so that they hold at most so many bytes (at least one document)."""
-    chosen = np.arange(0, split.num_documents, stride_of(int(split.num_bytes.sum()), max_bytes))
-    documents = [split.document(int(index)) for index in chosen]
-    offsets = np.cumsum([0, *(len(document) for document in documents)])
-    return TokenSplit(np.concatenate(documents), offsets, split.num_bytes[chosen])
+    return split.chosen(np.arange(0, split.num_documents, stride_of(int(split.num_bytes.sum()), max_bytes)))
 
 
 @dataclass(frozen=True)
@@ -177,14 +175,16 @@ def read_text(
     return text
 
 
-def tokenize_corpus(text: PreparedText, config: TokenizerConfig, run: RunDirectory, watch: Watcher) -> Corpus:
-    """Train the tokenizer, or find it, and turn the text into tokens."""
-    tokenizer = _find_tokenizer(text, config, run, watch)
-    return Corpus(tokenizer, tokenize_text(text, tokenizer, run.data, watch), text)
+def tokenize_corpus(
+    text: PreparedText, tokenizer: Tokenizer, task: TaskConfig, run: RunDirectory, watch: Watcher
+) -> Corpus:
+    """Turn the text into tokens, as plain text or as examples of a task."""
+    maker = None if task.kind == "language_modeling" else build_task(task)
+    return Corpus(tokenizer, tokenize_text(text, tokenizer, run.data, watch, maker), text)
 
 
-def _find_tokenizer(text: PreparedText, config: TokenizerConfig, run: RunDirectory, watch: Watcher) -> Tokenizer:
-    """The tokenizer of a text, as it was trained or extended before; it is named by all that it is made from."""
+def find_tokenizer(text: PreparedText, config: TokenizerConfig, run: RunDirectory, watch: Watcher) -> Tokenizer:
+    """Train the tokenizer of a text, or find it as it was made before; it is named by all that it is made from."""
     base = (
         read_tokenizer(resolve_checkpoint(Path(config.path))) if isinstance(config, PretrainedTokenizerConfig) else None
     )
@@ -221,7 +221,8 @@ def open_corpus(recipe: Recipe, run: RunDirectory, watch: Watcher, text: Prepare
         watch: gets the events.
         text: the prepared text, when it is open already.
     """
-    return tokenize_corpus(text or read_text(recipe.data, run, watch, seed=recipe.seed), recipe.tokenizer, run, watch)
+    text = text or read_text(recipe.data, run, watch, seed=recipe.seed)
+    return tokenize_corpus(text, find_tokenizer(text, recipe.tokenizer, run, watch), recipe.task, run, watch)
 
 
 def describe(corpus: Corpus, config: Config) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from stepwell.evaluation import bootstrap
 from stepwell.models import MODELS
 from stepwell.studies.trial import Trial
+from stepwell.tasks import build_task
 
 STEEP = 0.15
 """An expected fall beyond this means that the run had only begun, when every rate looks too low."""
@@ -63,8 +65,7 @@ class Case:
     @property
     def gap(self) -> float:
         """How much worse held-out text is than training text, as a share."""
-        bits = float(self.trial.scores.nats.sum() / np.log(2) / self.trial.scores.bytes.sum())
-        return 1 - self.trial.train_bits_per_byte / bits
+        return 1 - self.trial.train_loss / bootstrap(self.trial.scores, "loss", resamples=1).value
 
     @property
     def epochs(self) -> float:
@@ -196,7 +197,7 @@ def underfitting(case: Case) -> Finding | None:
 
 def repetition(case: Case) -> Finding | None:
     """Samples repeat themselves more than the text does."""
-    samples = float(np.mean(case.trial.repetition))
+    samples = float(np.mean(case.trial.repetition)) if case.trial.repetition else 0.0
     excess = samples - case.text_repetition
     if excess < 0.08:
         return None
@@ -223,8 +224,17 @@ OF_ANY_MODEL = (tokenizer_misfit, repetition)
 """Rules that hold for a model that learned by counting too; the others look at a training by gradient."""
 
 
+OF_ENDLESS_TEXT = (too_few_tokens, too_many_tokens, tokenizer_misfit, repetition)
+"""Rules that weigh a model's size against its text; not for a task whose examples are seen a number of times."""
+
+
 def diagnose(case: Case) -> list[Finding]:
     """All that the rules find, in their order."""
-    counted = MODELS[case.trial.recipe.model.kind].learns == "counting"
-    rules = [rule for rule in RULES if rule in OF_ANY_MODEL] if counted else RULES
+    recipe = case.trial.recipe
+    counted, examples = MODELS[recipe.model.kind].learns == "counting", bool(build_task(recipe.task).epochs)
+    rules = [
+        rule
+        for rule in RULES
+        if not (counted and rule not in OF_ANY_MODEL) and not (examples and rule in OF_ENDLESS_TEXT)
+    ]
     return [found for rule in rules if (found := rule(case)) is not None]

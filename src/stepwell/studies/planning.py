@@ -32,7 +32,8 @@ from stepwell.recipes import (
 )
 from stepwell.runs import RunDirectory
 from stepwell.studies.budget import GROWTH, num_slots
-from stepwell.studies.corpus import AUTOMATIC, Corpus, Workers, read_text, tokenize_corpus
+from stepwell.studies.corpus import AUTOMATIC, Corpus, Workers, find_tokenizer, read_text, tokenize_corpus
+from stepwell.studies.examples import look_over, with_fields, with_findings, with_lengths
 from stepwell.studies.probe import Speed, Speedometer, measure_speed
 from stepwell.studies.vocabulary import choose_vocabulary
 from stepwell.tokenizers import TokenizerConfig
@@ -94,8 +95,10 @@ class Planned:
 
 
 def open_draft(draft: Draft, run: RunDirectory, watch: Watcher, workers: Workers = AUTOMATIC) -> tuple[Draft, Corpus]:
-    """Read the text, derive the tokenizer and train it, or take that of the checkpoint to begin from."""
+    """Read the text and what it says about the task, derive the tokenizer and train it, or take a checkpoint's."""
+    draft = with_fields(draft)
     text = read_text(draft.data, run, watch, seed=draft.get("seed") or 0, workers=workers)
+    draft = with_findings(draft, text)
     draft, compared = choose_vocabulary(draft, text, run, watch)
     if draft.get("init_from"):
         draft = _from_checkpoint(draft)
@@ -111,7 +114,10 @@ def open_draft(draft: Draft, run: RunDirectory, watch: Watcher, workers: Workers
         )
         draft = draft.with_derived(derived)
     config = tokenizer_section(draft)
-    corpus = replace(tokenize_corpus(text, config, run, watch), compared=compared)
+    tokenizer = find_tokenizer(text, config, run, watch)
+    draft = with_lengths(draft, text, tokenizer)
+    corpus = replace(tokenize_corpus(text, tokenizer, draft.task.config, run, watch), compared=compared)
+    look_over(corpus, draft.task.config, watch)
     reached = corpus.tokenizer.vocab_size
     if reached < config.vocab_size:
         watch(Fact(f"the text has pairs to merge for a vocabulary of {reached:,} only"))
@@ -167,19 +173,23 @@ def plan_run(
         ConfigError: when the user's values do not fit together.
     """
     draft, corpus = open_draft(draft, run, watch)
-    pretrained = draft.get("init_from") is not None
+    pretrained, task = draft.get("init_from") is not None, draft.task
     optimizer = draft.get("training.optimizer.kind") or ("adamw" if pretrained else "muon")
     kind = _kind_of(draft)
     vocab_size = draft.get("model.vocab_size") or corpus.tokenizer.vocab_size
     unique = corpus.train.num_tokens
     speedometer: Speedometer | None = None
     if pretrained:
-        tokens = steps * STEPS_TOKENS if steps else PRETRAINED_TOKENS
+        usual = task.tuning_epochs * unique if task.tuning_epochs else PRETRAINED_TOKENS
+        tokens = steps * STEPS_TOKENS if steps else usual
         plan, reason = Plan(0, tokens, tokens / unique, math.nan), ""
     elif steps is not None:
         batch = draft.get("training.global_batch_tokens") or STEPS_TOKENS
         plan = plan_for_tokens(steps * batch, unique_tokens=unique, vocab_size=vocab_size, kind=kind)
         reason = f"fits {steps:,} steps"
+    elif task.epochs:
+        plan = Plan(task.depth, task.epochs * unique, task.epochs, math.nan)
+        reason = f"usual for {task.config.kind}"
     elif MODELS[kind].learns == "counting":
         plan, steps, reason = Plan(1, unique, 1.0, math.nan), 1, "one look at the text"
     else:
@@ -231,7 +241,7 @@ def _kind_of(draft: Draft) -> str:
     Raises:
         ConfigError: when there is no such family.
     """
-    kind = draft.get("model.kind") or "decoder"
+    kind = draft.get("model.kind") or draft.task.family
     if kind not in MODELS:
         raise ConfigError("model.kind: no such family", got=str(kind), wanted=f"one of {', '.join(MODELS)}")
     return str(kind)

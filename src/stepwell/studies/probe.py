@@ -15,7 +15,7 @@ import psutil
 from stepwell.config import Config
 from stepwell.data import Packer
 from stepwell.hardware import Machine
-from stepwell.inference import score_documents
+from stepwell.inference import score_documents, tell_labels, tell_token_labels
 from stepwell.models import MODELS, AnyModelConfig, LanguageModel, ModelConfig, build_model
 from stepwell.objectives import build_objective
 from stepwell.recipes import MAX_SEQ_LEN, derive_training, train_defaults
@@ -91,8 +91,14 @@ def measure_speed(model: ModelConfig, training: TrainingConfig, corpus: Corpus, 
     built, train_rate = train_for_a_while(shape, corpus, machine, world)
     scored, began = 0, time.monotonic()
     for number in range(corpus.train.num_documents):
-        scores = next(score_documents(built, [corpus.train.document(number)], precision=training.precision))
-        scored += len(scores.logprobs)
+        document = corpus.train.document(number)
+        if model.task_head is None:
+            next(score_documents(built, [document], precision=training.precision))
+        elif model.task_head.pooling == "each":
+            tell_token_labels(built, [document[:-1]], precision=training.precision)
+        else:
+            tell_labels(built, [document[:-1]], precision=training.precision)
+        scored += len(document) - 1
         if time.monotonic() - began > PROBE_SECONDS / 4:
             break
     score_rate = scored / (time.monotonic() - began)

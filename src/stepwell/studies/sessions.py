@@ -35,6 +35,7 @@ from stepwell.studies.report import write_report
 from stepwell.studies.study import SHORTEST_ROUND_SECONDS, Study
 from stepwell.studies.summary import sum_up
 from stepwell.studies.trial import Trial, run_trial
+from stepwell.tasks import build_task
 from stepwell.tracking import require_trackers, tracked
 from stepwell.training import Profiler
 
@@ -78,7 +79,7 @@ def run_loop(
     with claimed(run, draft, "run"):
         budget = Budget(_budget_seconds(draft), out / "spent", began)
         resumed = run.recipe.exists()
-        watch(RunStarted(out, draft.get("metric") or "bits_per_byte", draft.get("target"), budget.left, resumed))
+        watch(RunStarted(out, draft.metric, draft.get("target"), budget.left, resumed))
         machine = examine()
         if resumed:
             recipe, corpus = _go_on(run, draft, watch)
@@ -106,12 +107,12 @@ def plan_only(draft: Draft, out: Path, *, began: float, watch: Watcher) -> dict[
         seconds = _budget_seconds(draft)
         machine = examine()
         budget = Budget(seconds, out / "no-run", began)
-        watch(RunStarted(out, draft.get("metric") or "bits_per_byte", draft.get("target"), seconds))
+        watch(RunStarted(out, draft.metric, draft.get("target"), seconds))
         planned = plan_run(draft, run, machine, watch, seconds=_for_training(budget), steps=None)
         speed, recipe = planned.speed, planned.recipe
         rounds = outlook(planned, _for_training(budget)) if speed is not None else []
         return {
-            "task": recipe.task,
+            "task": recipe.task.kind,
             "metric": recipe.metric,
             **describe(planned.corpus, recipe.tokenizer),
             "machine": machine.as_dict(),
@@ -163,7 +164,7 @@ def find_rate_only(
     with claimed(run, draft, None):
         fixed = draft.get("training.steps")
         budget = Budget(None if fixed else _budget_seconds(draft), out / "no-run", began)
-        watch(RunStarted(out, draft.get("metric") or "bits_per_byte", None, budget.seconds))
+        watch(RunStarted(out, draft.metric, None, budget.seconds))
         machine = examine()
         seconds = None if fixed else _for_training(budget)
         planned = plan_run(draft, run, machine, watch, seconds=seconds, steps=fixed)
@@ -202,7 +203,7 @@ def train_once(
         seconds = None if steps else _budget_seconds(draft)
         budget = Budget(seconds, out / "spent", began)
         resumed = run.recipe.exists()
-        watch(RunStarted(out, draft.get("metric") or "bits_per_byte", None, seconds, resumed))
+        watch(RunStarted(out, draft.metric, None, seconds, resumed))
         machine = examine()
         if resumed:
             recipe, corpus = _go_on(run, request, watch)
@@ -211,7 +212,7 @@ def train_once(
             planned = plan_run(request, run, machine, watch, seconds=for_training, steps=steps)
             recipe, corpus = planned.recipe, planned.corpus
             if for_training is not None and planned.speed is not None and draft.get("training.steps") is None:
-                recipe = fit_steps(recipe, planned.steps_in(for_training), since=0)
+                recipe = fit_steps(recipe, most_steps(recipe, planned.steps_in(for_training)), since=0)
             _write_plan(run, planned, recipe, machine, corpus)
         with _watched(recipe, out, watch, profile) as (told, profiler):
             trial = run_trial(
@@ -232,13 +233,13 @@ def train_once(
 def _trained(run: RunDirectory, trial: Trial, budget: Budget) -> dict[str, Any]:
     value = trial.value
     return {
-        "task": trial.recipe.task,
+        "task": trial.recipe.task.kind,
         "metric": trial.recipe.metric,
         "scoring": trial.recipe.scoring,
         "value": value.value,
         "low": value.low,
         "high": value.high,
-        "train_value": trial.train_bits_per_byte,
+        "train_value": trial.train_value,
         "steps": trial.steps,
         "tokens": trial.tokens,
         "parameters": trial.recipe.model.num_parameters,
@@ -259,9 +260,14 @@ def _plan_loop(
     baselines = measure_baselines(recipe, corpus, machine, _for_training(budget), watch)
     if planned.speed is not None and draft.get("training.steps") is None:
         slot = next_slot(_for_training(budget), num_slots(budget.seconds or 0.0))
-        recipe = fit_steps(recipe, planned.steps_in(max(slot, SHORTEST_ROUND_SECONDS)), since=0)
+        recipe = fit_steps(recipe, most_steps(recipe, planned.steps_in(max(slot, SHORTEST_ROUND_SECONDS))), since=0)
     _write_plan(run, planned, recipe, machine, corpus, baselines=baselines)
     return recipe, corpus
+
+
+def most_steps(recipe: Recipe, steps: int) -> int:
+    """So many steps as there is time for; of a task whose examples are seen a number of times, not more than that."""
+    return min(steps, recipe.training.steps) if build_task(recipe.task).epochs else steps
 
 
 def _write_plan(

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from stepwell.checkpoints import load_checkpoint, save_checkpoint
-from stepwell.evaluation import METRICS, Interval, paired_bootstrap, paired_means, repeated_ngram_ratio
+from stepwell.evaluation import Interval, paired_bootstrap, paired_means, repeated_ngram_ratio
 from stepwell.hardware import Machine
 from stepwell.progress import Event, RoundDone, RoundStarted, Watcher
 from stepwell.recipes import Recipe, fit_steps
@@ -24,8 +24,11 @@ from stepwell.studies.budget import Budget, next_slot, num_slots
 from stepwell.studies.corpus import Corpus, open_corpus, read_text
 from stepwell.studies.diagnosis import Case, Finding, diagnose
 from stepwell.studies.journal import Journal, Line, begin_line, describe, differences, gain_fields, planned_judging
+from stepwell.studies.judging import judge_of
 from stepwell.studies.remedies import LEVER, Change, propose
-from stepwell.studies.trial import Trial, prompts_of, read_trial, run_trial, speak
+from stepwell.studies.speaking import prompts_of, speak
+from stepwell.studies.trial import Trial, read_trial, run_trial
+from stepwell.tasks import build_task
 from stepwell.training import Profiler
 
 SHORTEST_ROUND_SECONDS = 8.0
@@ -68,7 +71,7 @@ class Study:
     ) -> None:
         self.recipe, self.run, self.corpus, self.machine, self.budget = recipe, run, corpus, machine, budget
         self.watch, self.stop_requested, self.profiler = watch, stop_requested, profiler
-        self.metric = METRICS[recipe.metric]
+        self.metric = judge_of(recipe.task).metrics[recipe.metric]
         self.journal = Journal(run.journal, planned_judging(run))
         self.best = self._recall()
 
@@ -212,6 +215,8 @@ class Study:
         cost = recipe.model.train_flops_per_token / best.recipe.model.train_flops_per_token
         speed = best.trial.tokens_per_second / cost
         steps = int(slot * speed / recipe.training.global_batch_tokens)
+        if build_task(recipe.task).epochs:
+            steps = min(steps, 2 * best.trial.steps)
         since = best.trial.stable_step if goes_on else 0
         return fit_steps(recipe, since + steps, since=since)
 
@@ -292,7 +297,7 @@ class Study:
     def _keep(self, trial: Trial, recipe: Recipe, corpus: Corpus) -> None:
         """Make a model the best one: it goes to `best/`, with the decoding that suits it."""
         loaded = load_checkpoint(trial.checkpoint)
-        made_by = {"round": trial.round, "task": recipe.task, "decoding": recipe.decoding.model_dump()}
+        made_by = {"round": trial.round, "task": recipe.task.model_dump(), "decoding": recipe.decoding.model_dump()}
         save_checkpoint(self.run.best, loaded.model, corpus.tokenizer, provenance={**loaded.provenance, **made_by})
         self.best = Best(trial, recipe)
 

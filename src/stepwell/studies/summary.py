@@ -10,12 +10,13 @@ from typing import Any
 
 from stepwell.checkpoints import load_checkpoint
 from stepwell.data import TokenSplit
-from stepwell.evaluation import evaluate_language_modeling, summarize
+from stepwell.evaluation import summarize
 from stepwell.models import LanguageModel
 from stepwell.progress import Stage
 from stepwell.recipes import Recipe
 from stepwell.runs import to_json, write_atomically
 from stepwell.studies.corpus import thinned
+from stepwell.studies.judging import judge_of
 from stepwell.studies.study import Study
 
 
@@ -40,7 +41,7 @@ def sum_up(study: Study, reason: str) -> dict[str, Any]:
     test, at_most = corpus.tokens.split("test"), recipe.study.validation_bytes
     spoken = [line for line in journal.lines if line["accepted"] and line["samples"]]
     result = {
-        "task": recipe.task,
+        "task": recipe.task.kind,
         "metric": recipe.metric,
         "scoring": recipe.scoring,
         "target": study.recipe.target,
@@ -65,5 +66,5 @@ def sum_up(study: Study, reason: str) -> dict[str, Any]:
 
 def measure(model: LanguageModel, split: TokenSplit, recipe: Recipe) -> dict[str, dict[str, float | None]]:
     """Every metric with its interval, as plain values."""
-    scores = evaluate_language_modeling(model, split, precision=recipe.training.precision)
+    scores = judge_of(recipe.task).evaluate(model, split, recipe.task, recipe.training.precision)
     return {name: asdict(interval) for name, interval in summarize(scores).items()}

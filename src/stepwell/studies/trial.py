@@ -19,15 +19,8 @@ import yaml
 from stepwell.checkpoints import load_checkpoint
 from stepwell.config import build
 from stepwell.errors import RunError
-from stepwell.evaluation import (
-    Interval,
-    LanguageModelingScores,
-    bootstrap,
-    evaluate_language_modeling,
-    repeated_ngram_ratio,
-)
+from stepwell.evaluation import Interval, Scores, bootstrap
 from stepwell.hardware import Machine
-from stepwell.inference import generate_many
 from stepwell.models import LanguageModel, NGram
 from stepwell.progress import Stage, Watcher
 from stepwell.recipes import Recipe, write_recipe
@@ -35,10 +28,8 @@ from stepwell.runs import RunDirectory, read_lines, to_json, write_atomically
 from stepwell.studies.beginning import begin_model, count_once, identity_of
 from stepwell.studies.corpus import Corpus, thinned
 from stepwell.studies.crew import train_together
-from stepwell.tokenizers import Tokenizer
+from stepwell.studies.judging import judge_of
 from stepwell.training import Evaluate, Profiler
-
-SAMPLES_OF_A_PROMPT = 4
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,8 @@ class Trial:
         stable: where a longer run can go on from, or None.
         scores: on the judged validation documents.
         value: the metric with its interval.
-        train_bits_per_byte: on a like amount of training text, without dropout.
+        train_loss: on a like amount of training text, without dropout.
+        train_value: the metric on that text.
         lines: of metrics.jsonl.
         samples: prompts and completions.
         repetition: share of repeated 4-grams in each sample.
@@ -69,9 +61,10 @@ class Trial:
     recipe: Recipe
     checkpoint: Path
     stable: Path | None
-    scores: LanguageModelingScores
+    scores: Scores
     value: Interval
-    train_bits_per_byte: float
+    train_loss: float
+    train_value: float
     lines: list[dict[str, Any]]
     samples: list[dict[str, str]]
     repetition: list[float]
@@ -93,7 +86,7 @@ class Trial:
             "mfu_ratio": self.mfu_ratio,
             "peak_memory_bytes": self.peak_memory_bytes,
             "parameters": self.recipe.model.num_parameters,
-            "train_value": self.train_bits_per_byte if self.recipe.metric == "bits_per_byte" else None,
+            "train_value": self.train_value,
             "samples": self.samples,
         }
 
@@ -156,15 +149,13 @@ def run_trial(
 
 
 def watcher_of(recipe: Recipe, corpus: Corpus) -> Evaluate:
-    """The measurement on the way: a thin slice of validation text, as loss and bits per byte."""
-    held_out = corpus.judged(recipe.study.watch_bytes)
+    """The measurement on the way: a thin slice of validation text, as loss and as the metric."""
+    held_out, judge = corpus.judged(recipe.study.watch_bytes), judge_of(recipe.task)
 
     def evaluate(model: LanguageModel) -> dict[str, float]:
-        scores = evaluate_language_modeling(model, held_out, precision=recipe.training.precision)
-        return {
-            "loss": bootstrap(scores, "loss", resamples=1).value,
-            "bits_per_byte": bootstrap(scores, "bits_per_byte", resamples=1).value,
-        }
+        scores = judge.evaluate(model, held_out, recipe.task, recipe.training.precision)
+        names = dict.fromkeys(("loss", judge.watched, recipe.metric))
+        return {name: bootstrap(scores, name, resamples=1).value for name in names}
 
     return evaluate
 
@@ -178,17 +169,19 @@ def judge(
     checkpoint: Path,
     watch: Watcher,
 ) -> Trial:
-    """Measure a trained model on the validation text and let it complete the prompts."""
+    """Measure a trained model on the validation text and let it show what it does."""
     watch(Stage("evaluate", "validation text"))
     model, precision, study = (
         load_checkpoint(checkpoint).model.to(machine.device),
         recipe.training.precision,
         recipe.study,
     )
-    scores = evaluate_language_modeling(model, corpus.judged(study.validation_bytes), precision=precision)
-    train = evaluate_language_modeling(model, thinned(corpus.train, study.watch_bytes), precision=precision)
+    by = judge_of(recipe.task)
+    judged = corpus.judged(study.validation_bytes)
+    scores = by.evaluate(model, judged, recipe.task, precision)
+    train = by.evaluate(model, thinned(corpus.train, study.watch_bytes), recipe.task, precision)
     watch(Stage("predict", "samples"))
-    samples, repetition = speak(model, corpus.tokenizer, prompts_of(recipe, corpus), recipe)
+    samples, repetition = by.show(model, corpus, recipe)
     folder = run.round(number)
     np.savez(folder / "scores.npz", allow_pickle=False, **scores.arrays())
     steps = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "step"]
@@ -197,7 +190,8 @@ def judge(
     stable = run.read(folder / "checkpoints" / "stable" / "provenance.json")
     tokens_per_second = (last["tokens"] - first["tokens"]) / max(1e-9, last["seconds"] - first["seconds"])
     summary = {
-        "train_bits_per_byte": bootstrap(train, "bits_per_byte", resamples=1).value,
+        "train_loss": bootstrap(train, "loss", resamples=1).value,
+        "train_value": bootstrap(train, recipe.metric, resamples=1).value,
         "samples": samples,
         "repetition": repetition,
         "steps": last["step"],
@@ -232,7 +226,7 @@ def read_trial(number: int, run: RunDirectory) -> Trial:
     summary = run.read(folder / "judged.json") or {}
     try:
         with np.load(folder / "scores.npz") as arrays:
-            scores = LanguageModelingScores(**{name: arrays[name] for name in arrays.files})
+            scores = judge_of(recipe.task).scores(recipe.task)(**{name: arrays[name] for name in arrays.files})
     except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise RunError(
             f"{folder / 'scores.npz'}: is damaged or missing", got=str(error), do="start again with another --out"
@@ -248,33 +242,3 @@ def read_trial(number: int, run: RunDirectory) -> Trial:
         lines=read_lines(folder / "metrics.jsonl"),
         **summary,
     )
-
-
-def prompts_of(recipe: Recipe, corpus: Corpus) -> list[str]:
-    """The recipe's prompts, or the beginnings of three validation documents."""
-    if recipe.study.prompts:
-        return list(recipe.study.prompts)
-    texts = corpus.text.texts("validation")
-    chosen = sorted({round((len(texts) - 1) * share) for share in (0.1, 0.5, 0.9)})
-    return [_beginning(texts[n]) for n in chosen]
-
-
-def _beginning(text: str, characters: int = 48) -> str:
-    """The first words of a text; a script without spaces is cut after a third as many characters."""
-    head = text.strip()[:characters]
-    words = head.rsplit(" ", 1)[0]
-    return words if " " in head else head[: characters // 3]
-
-
-def speak(
-    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[str], recipe: Recipe
-) -> tuple[list[dict[str, str]], list[float]]:
-    """Complete prompts as the recipe decodes.
-
-    Returns:
-        Prompt and text of each prompt's first sample, and the share of repeated 4-grams of every sample.
-    """
-    params = recipe.decoding.model_copy(update={"max_tokens": recipe.study.sample_tokens, "n": SAMPLES_OF_A_PROMPT})
-    done = generate_many(model, tokenizer, prompts, params)
-    samples = [{"prompt": prompt, "text": found[0].text} for prompt, found in zip(prompts, done, strict=True)]
-    return samples, [repeated_ngram_ratio(one.token_ids) for found in done for one in found]

@@ -61,7 +61,8 @@ class Batch:
         """(B, T) which of the P pieces each place belongs to; P where there is padding."""
         counts = np.where(self.loss_mask, self.document_ids, -1).max(axis=1, initial=-1) + 1
         numbers = self.document_ids + (np.cumsum(counts) - counts)[:, None]
-        return np.where(self.loss_mask, numbers, counts.sum())
+        found: Ints = np.where(self.loss_mask, numbers, counts.sum())
+        return found
 
 
 def pack_best_fit(lengths: Ints, capacity: int) -> Ints:

@@ -20,6 +20,7 @@ from stepwell.data.documents import SPLITS, Document, SplitName
 from stepwell.data.packages import key_of, open_or_build, open_package
 from stepwell.data.steps.balance.order import DIFFICULTY
 from stepwell.data.text_package import PreparedText, TextSplit, map_array
+from stepwell.data.tokens.examples import ExampleFacts, ExampleMaker, examples_of
 from stepwell.errors import DataError
 from stepwell.progress import Watcher, unwatched
 from stepwell.tokenizers import Tokenizer
@@ -81,6 +82,23 @@ class TokenSplit:
         """The same without an order: for what is tried on some of the rows only."""
         return replace(self, order=None)
 
+    def chosen(self, documents: NDArray[np.int64]) -> TokenSplit:
+        """Some of the documents, with all that goes with them.
+
+        Args:
+            documents: (N,) numbers of documents, at least one.
+        """
+        spans = [slice(*self.offsets[[n, n + 1]]) for n in documents.tolist()]
+        lengths = np.diff(self.offsets)[documents]
+        return TokenSplit(
+            np.concatenate([self.token_ids[span] for span in spans]),
+            np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
+            self.num_bytes[documents],
+            aligned={name: np.concatenate([all_[span] for span in spans]) for name, all_ in self.aligned.items()},
+            of_document={name: values[documents] for name, values in self.of_document.items()},
+            whole=self.whole,
+        )
+
     def document(self, index: int) -> NDArray[Any]:
         """(T,) the tokens of one document.
 
@@ -99,11 +117,13 @@ class TokenShards:
     Attributes:
         key: names the text and the tokenizer they were made from.
         path: the package's directory.
+        examples: split -> what became of its documents (`ExampleFacts.as_dict`), where a task made examples of them.
     """
 
     key: str
     path: Path
     _splits: Mapping[str, TokenSplit]
+    examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def split(self, name: SplitName) -> TokenSplit:
         """The tokens of one split."""
@@ -125,20 +145,35 @@ def _opened(path: Path, contents: Mapping[str, Any]) -> TokenShards:
         dtype, key = np.dtype(contents["dtype"]), str(contents["key"])
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: no package of tokens", got=f"no {error} in its manifest") from None
-    splits: dict[str, TokenSplit] = {
-        name: TokenSplit(
+    examples = contents.get("examples") or {}
+    splits: dict[str, TokenSplit] = {}
+    for name in SPLITS:
+        offsets = np.load(path / f"{name}.offsets.npy")
+        beside = {
+            one: np.load(path / f"{name}.{one}.npy", mmap_mode="r") for one in contents.get("beside", {}).get(name, ())
+        }
+        splits[name] = TokenSplit(
             map_array(path / f"{name}.bin", dtype),
-            np.load(path / f"{name}.offsets.npy"),
+            offsets,
             np.load(path / f"{name}.bytes.npy"),
             _order_of(path, contents) if name == "train" else None,
+            aligned={one.removeprefix(ALIGNED): values for one, values in beside.items() if one.startswith(ALIGNED)},
+            of_document={one.removeprefix(OF_DOCUMENT): v for one, v in beside.items() if one.startswith(OF_DOCUMENT)},
+            whole=bool(examples),
         )
-        for name in SPLITS
-    }
-    return TokenShards(key, path, splits)
+    return TokenShards(key, path, splits, examples)
+
+
+ALIGNED, OF_DOCUMENT = "aligned.", "document."
+"""How the names of arrays begin that go with tokens, and with documents."""
 
 
 def tokenize_text(
-    prepared: PreparedText, tokenizer: Tokenizer, directory: Path | str, watch: Watcher = unwatched
+    prepared: PreparedText,
+    tokenizer: Tokenizer,
+    directory: Path | str,
+    watch: Watcher = unwatched,
+    maker: ExampleMaker | None = None,
 ) -> TokenShards:
     """Turn prepared text into tokens on disk, or find what an earlier call made of them.
 
@@ -147,20 +182,23 @@ def tokenize_text(
         tokenizer: turns it into ids.
         directory: holds the packages; made when absent.
         watch: is told when a damaged package is made again.
+        maker: makes examples of documents, each of which stays whole; None for documents as they are.
 
     Raises:
         DataError: when there are documents without a place in an order that was asked for.
         DiskError: when the package cannot be written.
     """
-    key = key_of([prepared.key, tokenizer.fingerprint])
+    key = key_of([prepared.key, tokenizer.fingerprint, *([] if maker is None else [maker.key])])
     path = Path(directory) / f"tokens-{key}"
     dtype = _dtype(tokenizer)
 
     def write(draft: Path) -> dict[str, Any]:
+        made = {"key": key, "text": prepared.key, "tokenizer": tokenizer.fingerprint, "dtype": dtype.name}
+        if maker is not None:
+            return made | _write_examples(draft, prepared, tokenizer, dtype, maker)
         for name in SPLITS:
             _write_split(draft, name, prepared.texts(name), tokenizer, dtype)
-        made = {"key": key, "text": prepared.key, "tokenizer": tokenizer.fingerprint, "dtype": dtype.name}
-        return made | _write_order(draft, prepared)
+        return made | _write_order(draft, prepared) | _write_weights(draft, prepared)
 
     return _opened(path, open_or_build(path, write, watch))
 
@@ -193,6 +231,44 @@ def _write_split(draft: Path, name: str, texts: TextSplit, tokenizer: Tokenizer,
             lengths.append(of_document)
     np.save(draft / f"{name}.offsets.npy", np.cumsum(np.concatenate(lengths)))
     np.save(draft / f"{name}.bytes.npy", np.diff(texts.offsets))
+
+
+def _write_examples(
+    draft: Path, prepared: PreparedText, tokenizer: Tokenizer, dtype: np.dtype[Any], maker: ExampleMaker
+) -> dict[str, Any]:
+    """Write the examples of all splits; returns what the manifest says of them."""
+    told: dict[str, Any] = {}
+    beside: dict[str, list[str]] = {}
+    for name in SPLITS:
+        facts = ExampleFacts()
+        made = list(examples_of(prepared.documents(name), maker, tokenizer, facts))
+        told[name] = facts.as_dict()
+        (draft / f"{name}.bin").write_bytes(b"".join(one.token_ids.astype(dtype).tobytes() for one in made))
+        lengths = [np.zeros(1, np.int64), *(one.lengths for one in made)]
+        np.save(draft / f"{name}.offsets.npy", np.cumsum(np.concatenate(lengths)))
+        texts = np.concatenate([np.zeros(0, np.int64), *(one.of_document["text"] for one in made)])
+        np.save(draft / f"{name}.bytes.npy", prepared.num_bytes(name)[texts])
+        arrays = {
+            **{f"{ALIGNED}{one}": [part.aligned[one] for part in made] for one in (made[0].aligned if made else ())},
+            **{
+                f"{OF_DOCUMENT}{one}": [part.of_document[one] for part in made]
+                for one in (made[0].of_document if made else ())
+            },
+        }
+        for one, parts in arrays.items():
+            np.save(draft / f"{name}.{one}.npy", np.concatenate(parts))
+        beside[name] = list(arrays)
+    return {"examples": told, "beside": beside}
+
+
+def _write_weights(draft: Path, prepared: PreparedText) -> dict[str, Any]:
+    """Write how much each training token counts, where a step has given the documents weights."""
+    if not any(step.kind == "resample" and step.findings.get("weighted") for step in prepared.facts.steps):
+        return {}
+    found = [columns.get("weight", 1.0) for columns in prepared.each_columns("train")]
+    lengths = np.diff(np.load(draft / "train.offsets.npy"))
+    np.save(draft / f"train.{ALIGNED}weight.npy", np.repeat(np.array(found, np.float32), lengths))
+    return {"beside": {"train": [f"{ALIGNED}weight"]}}
 
 
 def _encoded(texts: TextSplit, tokenizer: Tokenizer) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:

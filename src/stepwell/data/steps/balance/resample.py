@@ -96,7 +96,8 @@ class Resample(Repeating[ResampleConfig]):
             for look in held
         ]
         classes = {name: {"before": counts[name], "weight": round(of_class[name], 4)} for name in counts}
-        return Joined(known, {"classes": classes, "imbalance_factor_before": Balance(counts).imbalance_factor})
+        factor = Balance(counts).imbalance_factor
+        return Joined(known, {"weighted": True, "classes": classes, "imbalance_factor_before": factor})
 
     def apply(self, documents: Sequence[Document], known: Arrays | None = None) -> Outcome:
         if self.config.method != "weights":

@@ -1,0 +1,157 @@
+"""Examples of a task: what their columns are, what the text tells about them, how long they are, and the audit.
+
+What cannot be learned from is an error before the first step: examples that have nothing to predict, text that stands
+in two splits. What was left out or shortened is counted and named. This file leaves out the tasks (`tasks`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stepwell.checkpoints import read_config, resolve_checkpoint
+from stepwell.data import ExampleFacts, PreparedText, examples_of
+from stepwell.errors import DataError
+from stepwell.progress import Fact, Watcher
+from stepwell.recipes import MAX_SEQ_LEN, Draft
+from stepwell.studies.corpus import Corpus
+from stepwell.tasks import LONGEST_TOKENS, TaskConfig, build_task
+from stepwell.tokenizers import Tokenizer
+
+LOOKED_AT = 2_000
+"""Training documents whose lengths are looked at, about."""
+
+WHOLE_RATIO = 0.995
+"""Share of the examples that shall stay whole."""
+
+STEP_TOKENS = 16
+"""Windows are multiples of this."""
+
+MOST_LEFT_OUT = 0.01
+"""Share of the documents that may be no examples; more is an error."""
+
+WHOLE_TEXT_BYTES = 1 << 24
+
+
+def with_fields(draft: Draft) -> Draft:
+    """A draft whose data section knows what an example holds."""
+    fields = draft.task.fields()
+    if not fields:
+        return draft
+    why = f"an example of {draft.task.config.kind}"
+    plain = {name: field.model_dump() for name, field in fields.items()}
+    return draft.with_derived(
+        {"data.fields": (plain, why), "data.document_bytes": (WHOLE_TEXT_BYTES, "an example stays whole")}
+    )
+
+
+def with_findings(draft: Draft, text: PreparedText) -> Draft:
+    """A draft with what the text says about the task, and with what the task needs of model and training.
+
+    Raises:
+        DataError: when the examples cannot be learned from.
+    """
+    found = draft.task.find(text)
+    draft = draft.with_derived({f"task.{path}": value for path, value in found.items()})
+    return draft.with_derived(
+        {"metric": (draft.task.metric, f"usual for {draft.task.config.kind}"), **draft.task.needs()}
+    )
+
+
+def with_lengths(draft: Draft, text: PreparedText, tokenizer: Tokenizer) -> Draft:
+    """A draft with a window that takes nearly all examples whole."""
+    task = draft.task
+    if not draft.get("data.fields"):
+        return draft
+    window = None
+    if draft.get("init_from"):
+        window = read_config(resolve_checkpoint(Path(draft.get("init_from")))).max_seq_len
+    most = min(LONGEST_TOKENS, window or LONGEST_TOKENS)
+    if task.config.max_tokens is None:
+        longest = build_task(task.config.model_copy(update={"max_tokens": 1 << 30}))
+        stride = max(1, len(text.texts("train")) // LOOKED_AT)
+        some = [one for number, one in enumerate(text.documents("train")) if number % stride == 0]
+        lengths = np.concatenate([made.lengths for made in examples_of(some, longest, tokenizer, ExampleFacts())])
+        wanted = int(np.quantile(lengths - 1, WHOLE_RATIO)) if len(lengths) else STEP_TOKENS
+        fitting = min(most, max(STEP_TOKENS, -(-wanted // STEP_TOKENS) * STEP_TOKENS))
+        draft = draft.with_derived({"task.max_tokens": (fitting, f"takes {WHOLE_RATIO:.1%} of the examples whole")})
+    max_tokens = int(draft.task.config.max_tokens or most)
+    row = max(MAX_SEQ_LEN, max_tokens)
+    derived: dict[str, Any] = {"training.row_tokens": (min(row, window or row), "rows take the longest example")}
+    if window is None:
+        derived["model.max_seq_len"] = (row, "takes the longest example")
+    return draft.with_derived(derived)
+
+
+def look_over(corpus: Corpus, task: TaskConfig, watch: Watcher) -> None:
+    """The audit of examples before the first step.
+
+    Args:
+        corpus: text and examples.
+        task: whose.
+        watch: is told what was left out or shortened.
+
+    Raises:
+        DataError: when too many documents are no examples, nothing is to be predicted, or splits share text.
+    """
+    for name, facts in corpus.tokens.examples.items():
+        left_out, total = sum(facts["left_out"].values()), facts["examples"] + sum(facts["left_out"].values())
+        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in facts["left_out"].items())
+        if left_out > MOST_LEFT_OUT * total:
+            raise DataError(
+                f"{name}: too many documents are no examples of {task.kind}",
+                got=f"{left_out:,} of {total:,} ({reasons})",
+                wanted=f"at most {MOST_LEFT_OUT:.0%}",
+                do="mend the rows, or name other columns",
+            )
+        if left_out:
+            watch(Fact(f"{name}: {left_out:,} of {total:,} documents are no examples ({reasons})", warning=True))
+        if facts["shortened"]:
+            longest = facts["longest"][0]
+            watch(
+                Fact(
+                    f"{name}: {facts['shortened']:,} of {facts['examples']:,} examples are longer than task.max_tokens "
+                    f"({task.max_tokens}); {facts['left_out_tokens']:,} tokens are left out, most of "
+                    f"{longest[1][:40]!r} ({longest[0]:,})",
+                    warning=True,
+                )
+            )
+    if corpus.tokens.examples:
+        _look_for_targets(corpus, task)
+        _look_for_leaks(corpus)
+
+
+def _look_for_targets(corpus: Corpus, task: TaskConfig) -> None:
+    """See that there is something to predict in every split that is used."""
+    for name in ("train", "validation"):
+        split = corpus.tokens.split(name)
+        if not split.num_documents:
+            raise DataError(f"{name}: no examples of {task.kind}", wanted="at least one", do="add examples")
+        weights = split.aligned.get("weight")
+        if weights is not None and not float(np.sum(weights)):
+            raise DataError(
+                f"{name}: not one token counts, so nothing would be learned",
+                got=f"{split.num_documents:,} examples of {task.kind}",
+                wanted="answers within task.max_tokens",
+                do="raise task.max_tokens, or look at the roles of the messages",
+            )
+
+
+def _look_for_leaks(corpus: Corpus) -> None:
+    """See that no training text is held out too.
+
+    Raises:
+        DataError: with an example.
+    """
+    train = {document.digest for document in corpus.text.documents("train")}
+    for name in ("validation", "test"):
+        again = [one.text for one in corpus.text.documents(name) if one.digest in train]
+        if again:
+            raise DataError(
+                f"{name}: has texts that are learned from",
+                got=f"{len(again):,}, such as {' '.join(again[0][:60].split())!r}",
+                wanted="splits that share nothing",
+                do="set data.deduplicate=true, or take them out of one of the files",
+            )

@@ -1,0 +1,71 @@
+"""Every task, one row each: its settings, its class, and the metrics that a target may be stated in.
+
+Adding a task is one file and one row here, and one row in `studies.judging`, which says how a model is measured by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from stepwell.tasks.classification import Classification, ClassificationConfig
+from stepwell.tasks.language_modeling import LanguageModeling, LanguageModelingConfig
+from stepwell.tasks.task import Task, TaskConfig
+
+Range = tuple[float, float]
+SHARE: Range = (0.0, 1.0)
+POSITIVE: Range = (0.0, float("inf"))
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """One task.
+
+    Attributes:
+        opens: its class.
+        metrics: name -> open interval in which a target makes sense.
+    """
+
+    opens: type[Task[Any]]
+    metrics: Mapping[str, Range]
+
+
+TASKS: dict[str, TaskRow] = {
+    "language_modeling": TaskRow(
+        LanguageModeling, {"bits_per_byte": (0.0, 8.0), "perplexity": (1.0, float("inf")), "accuracy": SHARE}
+    ),
+    "classification": TaskRow(
+        Classification,
+        {
+            "accuracy": SHARE,
+            "macro_f1": SHARE,
+            "micro_f1": SHARE,
+            "macro_precision": SHARE,
+            "macro_recall": SHARE,
+            "mean_squared_error": POSITIVE,
+            "mean_absolute_error": POSITIVE,
+            "pearson": SHARE,
+            "r_squared": SHARE,
+        },
+    ),
+}
+
+
+def _as_section(value: object) -> object:
+    """A task may be written as its kind alone."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+AnyTaskConfig = Annotated[
+    Annotated[LanguageModelingConfig | ClassificationConfig, Field(discriminator="kind")],
+    BeforeValidator(_as_section),
+]
+"""Settings of any row, told apart by `kind`; a kind alone will do."""
+
+
+def build_task(config: TaskConfig) -> Task[Any]:
+    """The task of a config."""
+    return TASKS[config.kind].opens(config)

@@ -1,0 +1,97 @@
+"""What a task is: what an example of it holds, how it becomes tokens, and what a model of it must have.
+
+A task is a pure function of its settings. What the user leaves out is found in the text once (which labels there are),
+and becomes a part of the recipe, so a finished model knows its task without the text. This file leaves out every
+concrete task.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+from pydantic import Field
+
+from stepwell.config import Config
+from stepwell.data import Document, Example, FieldConfig, PreparedText
+from stepwell.tokenizers import Tokenizer
+
+Found = Mapping[str, tuple[Any, str]]
+"""Path within the task's section -> value and where it came from."""
+
+LONGEST_TOKENS = 512
+"""Of an example, when nobody says another number."""
+
+
+class TaskConfig(Config):
+    """Base of every task's settings; `kind` names its row in the catalog.
+
+    Attributes:
+        max_tokens: length of an example; of a longer one a part is left out, and counted. None for what takes nearly
+            all of them whole, at most 512 or the window of the model to begin from.
+    """
+
+    kind: str
+    max_tokens: Annotated[int, Field(ge=8)] | None = None
+
+
+ConfigT = TypeVar("ConfigT", bound=TaskConfig)
+
+
+class Task(ABC, Generic[ConfigT]):
+    """One task.
+
+    Args:
+        config: its settings.
+    """
+
+    family: ClassVar[str] = "decoder"
+    """Kind of the model that suits it."""
+
+    depth: ClassVar[int] = 1
+    """Of a fresh model for it, on its family's dial, where `epochs` are known."""
+
+    epochs: ClassVar[float] = 0.0
+    """How often fresh weights see its examples; 0 for as long as there is time."""
+
+    tuning_epochs: ClassVar[float] = 0.0
+    """Likewise for weights that are trained already."""
+
+    def __init__(self, config: ConfigT) -> None:
+        self.config = config
+
+    @property
+    @abstractmethod
+    def metric(self) -> str:
+        """What is improved when nobody says another."""
+
+    @property
+    def key(self) -> str:
+        """See `ExampleMaker.key`: the settings, but for those of the decision, which come after the model."""
+        return self.config.model_dump_json(exclude={"decision"})
+
+    @abstractmethod
+    def fields(self) -> Mapping[str, FieldConfig]:
+        """What an example holds."""
+
+    def find(self, text: PreparedText) -> Found:
+        """What the user left out and the text tells.
+
+        Raises:
+            DataError: when the text cannot be learned from.
+        """
+        return {}
+
+    @abstractmethod
+    def make(self, documents: Sequence[Document], tokenizer: Tokenizer) -> Sequence[Example | str]:
+        """See `ExampleMaker.make`."""
+
+    @abstractmethod
+    def needs(self) -> Found:
+        """What model and training must be for it: recipe path -> value and reason."""
+
+
+def one_of(column: str | None, *usual: str) -> tuple[str, ...]:
+    """Columns that may hold a field: the one that the user names, or the usual ones."""
+    return usual if column is None else (column,)
