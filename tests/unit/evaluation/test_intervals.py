@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
-from stepwell.evaluation import LanguageModelingScores, bootstrap, intervals, paired_bootstrap
+from stepwell.evaluation import LanguageModelingScores, Metric, Scores, bootstrap, intervals, paired_bootstrap
+from stepwell.evaluation.metrics import share
 
 
 def made_up(num: int, seed: int = 0, nats_per_byte: float = 1.0) -> LanguageModelingScores:
@@ -106,3 +109,25 @@ def test_no_document_and_no_such_metric():
         bootstrap(made_up(0), "loss")
     with pytest.raises(ValueError, match="there are bits_per_byte"):
         bootstrap(made_up(3), "bits")
+
+
+@dataclass(frozen=True)
+class Some(Scores):
+    """A number that only some examples have."""
+
+    number: np.ndarray
+    there: np.ndarray
+
+
+def test_drawn_sets_that_say_nothing_are_not_counted(monkeypatch):
+    mean = Metric(lambda totals: share(totals.number, totals.there), higher_is_better=True, unit="", per="example")
+    monkeypatch.setattr(Some, "metrics", {"mean": mean})
+    scores = Some(np.array([1.0, 3.0, 0, 0, 0]), np.array([1, 1, 0, 0, 0]))
+    found = bootstrap(scores, "mean", seed=3)
+    rng = np.random.default_rng(0)
+    drawn = (rng.integers(0, 5, 5) for _ in range(4000))
+    plain = [scores.number[rows].sum() / scores.there[rows].sum() for rows in drawn if scores.there[rows].any()]
+    assert len(plain) < 3900
+    assert (found.low, found.value, found.high) == (np.quantile(plain, 0.025), 2, np.quantile(plain, 0.975))
+    gain = paired_bootstrap(scores, Some(scores.number * 0.5, scores.there), "mean")
+    assert (gain.low, gain.value, gain.high) == (0.5, 1, 1.5)

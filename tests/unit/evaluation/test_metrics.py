@@ -16,6 +16,7 @@ from stepwell.evaluation import (
     paired_bootstrap,
     summarize,
 )
+from stepwell.evaluation.metrics import share
 
 SCORES = LanguageModelingScores(
     nats=np.array([np.log(2) * 8, np.log(2) * 4]),
@@ -53,6 +54,20 @@ def test_what_was_not_measured_is_no_number():
     scores = LanguageModelingScores(SCORES.nats, SCORES.tokens, SCORES.bytes, np.array([np.nan, np.nan]))
     assert np.isnan(bootstrap(scores, "accuracy").value)
     assert bootstrap(scores, "bits_per_byte").value == pytest.approx(1)
+
+
+def test_what_was_not_measured_is_left_out_and_has_no_interval():
+    scores = LanguageModelingScores(SCORES.nats, SCORES.tokens, SCORES.bytes, np.array([np.nan, np.nan]))
+    assert set(summarize(scores)) == {"bits_per_byte", "perplexity", "loss"}
+    found = summarize(scores, ["accuracy"])["accuracy"]
+    assert np.isnan(found.value)
+    assert found.low is None
+    assert found.high is None
+
+
+def test_a_share_of_nothing_is_no_number():
+    np.testing.assert_array_equal(share(np.array([1.0, 0.0]), np.array([4, 0])), [0.25, np.nan])
+    assert share(1, 2) == 0.5
 
 
 def test_columns_of_unequal_length_are_refused():
