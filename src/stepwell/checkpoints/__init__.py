@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from stepwell.doors import open_late
 
 if TYPE_CHECKING:
+    from stepwell.checkpoints.adapter_files import Adapter, adapter_of, put_in, read_adapter, write_adapter
+    from stepwell.checkpoints.adapter_sets import AdapterSet, find_adapter, merge
     from stepwell.checkpoints.extending import extend_checkpoint
     from stepwell.checkpoints.foreign import ForeignModel, ForeignTensors, read_foreign
     from stepwell.checkpoints.huggingface.encoder_decoders import TARGETS
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
         measure_parity,
         why_not_measured,
     )
+    from stepwell.checkpoints.peft import PEFT_CONFIG, PEFT_WEIGHTS, read_peft, to_peft
     from stepwell.checkpoints.sharded import read_shards, sizes_in, write_shards
     from stepwell.checkpoints.store import (
         WEIGHTS,
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
     from stepwell.checkpoints.writing import Writer
 
 _FILES = {
+    "adapter_sets": ("AdapterSet", "find_adapter", "merge"),
+    "adapter_files": ("Adapter", "adapter_of", "put_in", "read_adapter", "write_adapter"),
     "extending": ("extend_checkpoint",),
     "foreign": ("ForeignModel", "ForeignTensors", "read_foreign"),
     "huggingface.encoder_decoders": ("TARGETS",),
@@ -59,6 +64,7 @@ _FILES = {
         "measure_parity",
         "why_not_measured",
     ),
+    "peft": ("PEFT_CONFIG", "PEFT_WEIGHTS", "read_peft", "to_peft"),
     "sharded": ("read_shards", "sizes_in", "write_shards"),
     "store": (
         "WEIGHTS",
@@ -86,8 +92,12 @@ _FILES = {
 __all__ = [
     "AUTO_CLASSES",
     "FAMILIES",
+    "PEFT_CONFIG",
+    "PEFT_WEIGHTS",
     "TARGETS",
     "WEIGHTS",
+    "Adapter",
+    "AdapterSet",
     "ForeignFamily",
     "ForeignModel",
     "ForeignTensors",
@@ -97,20 +107,26 @@ __all__ = [
     "Rule",
     "Snapshot",
     "Writer",
+    "adapter_of",
     "auto_class",
     "build_reference",
     "checkpoint_step",
     "extend_checkpoint",
+    "find_adapter",
     "import_model",
     "import_weights",
     "load_checkpoint",
     "load_reference",
     "measure_parity",
+    "merge",
     "newest_good",
     "prune",
+    "put_in",
+    "read_adapter",
     "read_config",
     "read_foreign",
     "read_optimizer",
+    "read_peft",
     "read_provenance",
     "read_shards",
     "read_tokenizer",
@@ -120,8 +136,10 @@ __all__ = [
     "save_checkpoint",
     "sizes_in",
     "take_snapshot",
+    "to_peft",
     "verify",
     "why_not_measured",
+    "write_adapter",
     "write_shards",
     "write_snapshot",
 ]

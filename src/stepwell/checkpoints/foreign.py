@@ -156,7 +156,7 @@ def _find_weights(path: Path, allow_pickle: bool) -> ForeignTensors:
     there = sorted(file.name for file in path.iterdir())
     do = None
     if "adapter_config.json" in there:
-        do = "this is an adapter (LoRA): merge it into its base model first"
+        do = f"this is an adapter: put it into its base model with stepwell merge BASE OUT --adapter {path}"
     elif ggufs := [name for name in there if name.endswith(".gguf")]:
         do = f"name the file: stepwell import {path / ggufs[0]} OUT"
     raise CheckpointError(

@@ -2,7 +2,7 @@
 
 A checkpoint is a folder: `model.safetensors`, `config.json`, `tokenizer.json`, for an adapter its two files, and for a
 run that goes on `optimizer.safetensors` and `trainer.json`; `manifest.json` holds the sha256 of each. Where ranks hold
-shards, their files (`shard-*.safetensors`) stand in place of weights and optimizer. The folder is built beside its place
+shards, their files (`shard-*.safetensors`) stand for weights and optimizer. The folder is built beside its place
 and renamed, so a crash leaves the older one good. This file leaves out foreign formats.
 """
 

@@ -7,7 +7,7 @@ leaves out other formats.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ def export_hf(
         raise UsageError("--dtype: unknown precision", got=dtype, wanted=", ".join(DTYPES))
     watch(Stage("read", str(checkpoint)))
     loaded = load_checkpoint(checkpoint)
-    model, spelled = loaded.model, _spell(loaded)
+    model, spelled = loaded.model, spell(loaded)
     chosen = dtype or _precision(spelled.tensors)
     theirs = {**spelled.theirs, "dtype": chosen}
     opened_by = auto_class(model.config, theirs["architectures"])
@@ -120,9 +120,9 @@ def export_hf(
             segments=isinstance(model.config, EncoderConfig) and model.config.num_segments > 1,
         )
         notes = [*spelled.notes, *told]
-        _write_json(folder / "config.json", _with_special_tokens(theirs, loaded.tokenizer))
+        write_json(folder / "config.json", _with_special_tokens(theirs, loaded.tokenizer))
         if model.is_causal:
-            _write_json(folder / "generation_config.json", _generation(loaded, theirs))
+            write_json(folder / "generation_config.json", _generation(loaded, theirs))
         watch(Stage("compare", "with transformers"))
         measured, why = _measure(folder, loaded, spelled, dtype) if parity else (None, "as asked for")
         card = model_card(checkpoint, loaded, name=out.name, auto_class=opened_by, notes=notes, parity=measured)
@@ -140,7 +140,7 @@ def export_hf(
     }
 
 
-def _spell(loaded: Loaded) -> _Spelled:
+def spell(loaded: Loaded) -> _Spelled:
     """Find the class of transformers that computes what a model computes.
 
     Raises:
@@ -246,7 +246,7 @@ def _write_weights(folder: Path, spelled: _Spelled, dtype: str | None, shard_byt
         (folder / name).chmod(folder.stat().st_mode & 0o666)  # it is written for its owner alone
         places |= dict.fromkeys(written, name)
     if len(parts) > 1:
-        _write_json(folder / f"{WEIGHTS}.index.json", {"metadata": {"total_size": total}, "weight_map": places})
+        write_json(folder / f"{WEIGHTS}.index.json", {"metadata": {"total_size": total}, "weight_map": places})
     return total
 
 
@@ -319,11 +319,6 @@ def _rounded(spelled: _Spelled, dtype: str) -> LanguageModel:
     return model
 
 
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON file as transformers does."""
     path.write_text(to_json(values, indent=2) + "\n", encoding="utf-8")
-
-
-EXPORTERS: dict[str, Callable[..., dict[str, Any]]] = {
-    "hf": export_hf,
-}
-"""Formats by the name that `--to` takes: (checkpoint, out, *, dtype, parity, watch) -> what was written."""

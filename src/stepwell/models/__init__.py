@@ -20,7 +20,7 @@ from stepwell.models.task_head_config import NgramFeaturesConfig, TaskHeadConfig
 from stepwell.models.transformer_config import TransformerConfig
 
 if TYPE_CHECKING:
-    from stepwell.models.adapting import add_adapter
+    from stepwell.models.adapting import add_adapter, remove_adapter
     from stepwell.models.decoder import Decoder
     from stepwell.models.encoder import Encoder
     from stepwell.models.encoder_decoder import EncoderDecoder
@@ -75,6 +75,7 @@ __all__ = [
     "ngram_sized",
     "recurrent_encoder_decoder_sized",
     "recurrent_sized",
+    "remove_adapter",
     "transformer_base",
 ]
 
@@ -82,6 +83,7 @@ __getattr__ = open_late(
     __name__,
     {
         "add_adapter": "adapting",
+        "remove_adapter": "adapting",
         "Decoder": "decoder",
         "Encoder": "encoder",
         "EncoderDecoder": "encoder_decoder",

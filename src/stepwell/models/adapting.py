@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stepwell.models.adapter_config import AdapterConfig
 from stepwell.models.language_model import LanguageModel
-from stepwell.nn import add_bottlenecks, add_lora, load_adapter, quantize_linears
+from stepwell.nn import add_bottlenecks, add_lora, load_adapter, quantize_linears, remove_adapters
 
 
 def add_adapter(
@@ -41,7 +41,7 @@ def add_adapter(
     }
     settings = config.model_dump(exclude={"kind", "base_weights"})
     if config.kind == "lora":
-        add_lora(model, **settings, seed=seed, besides=besides)
+        add_lora(model, **settings, seed=seed, besides=besides, ranks=_ranks(tensors))
     else:
         add_bottlenecks(model, **settings, seed=seed, besides=besides)
     if config.base_weights != "float32":
@@ -51,3 +51,16 @@ def add_adapter(
     model.adapter = config
     if tensors is not None:
         load_adapter(model, tensors)
+
+
+def remove_adapter(model: LanguageModel) -> None:
+    """Take the adapter out of a model, in place; its weights stay frozen, and those in few bits stay so."""
+    remove_adapters(model)
+    model.adapter = None
+
+
+def _ranks(tensors: Mapping[str, Tensor] | None) -> dict[str, int] | None:
+    """The rank of each layer that a LoRA changes, by the layer's name."""
+    if tensors is None:
+        return None
+    return {name.removesuffix(".lora_a"): len(a) for name, a in tensors.items() if name.endswith(".lora_a")}

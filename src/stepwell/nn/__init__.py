@@ -9,6 +9,7 @@ from stepwell.nn.adapters import (
     merge_adapters,
     merged_tensors,
     quantize_linears,
+    remove_adapters,
 )
 from stepwell.nn.alignment import Alignment
 from stepwell.nn.attention import Attention, CrossAttention, attend
@@ -93,5 +94,6 @@ __all__ = [
     "merged_tensors",
     "quantize",
     "quantize_linears",
+    "remove_adapters",
     "sinusoidal_positions",
 ]

@@ -7,6 +7,7 @@ plain tree stay what they were: what stands in an adapted layer (`qkv.base.weigh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 
 import torch
@@ -41,6 +42,7 @@ def add_lora(
     dora: bool = False,
     seed: int = 0,
     besides: Collection[str] = (),
+    ranks: Mapping[str, int] | None = None,
 ) -> list[str]:
     """Freeze a module tree and put `LoRALinear` in the place of its named linear layers.
 
@@ -54,6 +56,8 @@ def add_lora(
         dora: see `LoRALinear`.
         seed: decides every A.
         besides: names of layers that cannot be targets.
+        ranks: the layers that get one, by their whole names, each with a rank of its own; the change of all is scaled
+            as `rank` and `alpha` say. None for `rank` in all targets.
 
     Returns:
         The names of the layers that were replaced.
@@ -63,12 +67,20 @@ def add_lora(
     """
     generator = torch.Generator(device="cpu").manual_seed(seed)
 
-    def change(layer: FrozenLinear) -> LoRALinear:
+    def change(name: str, layer: FrozenLinear) -> LoRALinear:
+        size = rank if ranks is None else ranks[name]
+        grown = size / rank  # with it the scale is that of `rank`
         return LoRALinear(
-            layer, rank, alpha, dropout=dropout, rank_stabilized=rank_stabilized, dora=dora, generator=generator
+            layer,
+            size,
+            alpha * (math.sqrt(grown) if rank_stabilized else grown),
+            dropout=dropout,
+            rank_stabilized=rank_stabilized,
+            dora=dora,
+            generator=generator,
         )
 
-    return _replace(module, targets, change, besides)
+    return _replace(module, targets, change, besides, None if ranks is None else list(ranks))
 
 
 def add_bottlenecks(
@@ -90,14 +102,15 @@ def add_bottlenecks(
         ValueError: as in `add_lora`.
     """
     generator = torch.Generator(device="cpu").manual_seed(seed)
-    return _replace(module, targets, lambda layer: BottleneckLinear(layer, width, generator=generator), besides)
+    return _replace(module, targets, lambda name, layer: BottleneckLinear(layer, width, generator=generator), besides)
 
 
 def _replace(
     module: nn.Module,
     targets: Collection[str],
-    change: Callable[[FrozenLinear], AdaptedLinear],
+    change: Callable[[str, FrozenLinear], AdaptedLinear],
     besides: Collection[str],
+    whole_names: Collection[str] | None = None,
 ) -> list[str]:
     layers = {
         name: part
@@ -105,13 +118,15 @@ def _replace(
         if isinstance(part, (nn.Linear, QuantizedLinear)) and name not in besides
     }
     chosen = [name for name in layers if name.rpartition(".")[2] in targets]
-    unknown = sorted(set(targets) - {name.rpartition(".")[2] for name in chosen})
+    if whole_names is not None:
+        targets, chosen = whole_names, [name for name in layers if name in whole_names]
+    unknown = sorted(set(targets) - {name if whole_names else name.rpartition(".")[2] for name in chosen})
     if unknown:
         there = sorted({name.rpartition(".")[2] for name in layers})
         raise ValueError(f"no linear layer is called {', '.join(unknown)}; there are {', '.join(there) or 'none'}")
     module.requires_grad_(False)
     for name in chosen:
-        _put(module, name, change(layers[name]).train(layers[name].training))
+        _put(module, name, change(name, layers[name]).train(layers[name].training))
     return chosen
 
 
@@ -184,6 +199,13 @@ def merged_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 def _joined(name: str, last: str) -> str:
     return f"{name}.{last}" if name else last
+
+
+def remove_adapters(module: nn.Module) -> None:
+    """Take every adapter out of a module tree, in place; frozen layers stand in their old places, still frozen."""
+    for name, part in list(module.named_modules()):
+        if isinstance(part, AdaptedLinear):
+            _put(module, name, part.base)
 
 
 @torch.no_grad()

@@ -103,7 +103,7 @@ VALUES: dict[str, tuple[Callable[[], object], tuple[int, ...]]] = {
 FILLS_IN_PLACE = {"initialize", "initialize_cells"}  # test_initialization.py says what they do
 CHANGES_A_TREE = {
     *("add_lora", "add_bottlenecks", "merge_adapters", "load_adapter", "adapter_tensors", "merged_tensors"),
-    "quantize_linears",
+    *("quantize_linears", "remove_adapters"),
 }  # test_lora.py and test_adapters.py do
 DESCRIBES = {"DecodingState", "RotaryScaling"}  # protocols and bases
 SHAPES = {"Rotary": (2, 4, 6, 8), "LearnedPositions": (6, 8), "RelativeBias": (1, 4, 20, 20), "Recurrent": (2, 6, 5)}
