@@ -59,11 +59,13 @@ class ClassificationScores(Scores):
             threshold: of labels, in [0, 1].
 
         Raises:
-            ValueError: when shapes do not fit, or a class is not in [0, K).
+            ValueError: when shapes do not fit, a class is not in [0, K), or a probability is NaN.
         """
         chances, right = np.asarray(probabilities, np.float64), np.asarray(true)
         if chances.ndim != 2 or right.shape not in ((len(chances),), chances.shape):
             raise ValueError(f"(N, K) probabilities and (N,) or (N, K) truth, not {chances.shape} and {right.shape}")
+        if np.isnan(chances).any():
+            raise ValueError("a probability is NaN, so no class is the likeliest")
         if right.ndim == 1:
             return cls._of_classes(chances, right, chances.argmax(1) if chosen is None else np.asarray(chosen))
         picked = chances >= threshold if chosen is None else np.asarray(chosen, bool)

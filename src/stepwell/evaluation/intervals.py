@@ -127,13 +127,16 @@ def paired_means(first: ArrayLike, second: ArrayLike, *, resamples: int = RESAMP
 def summarize(scores: Scores, metrics: Collection[str] | None = None, *, seed: int = 0) -> dict[str, Interval]:
     """Several metrics with their intervals, by name; default all of which the examples say something.
 
+    A value that is NaN because a model computed one is no such case: it is shown.
+
     Raises:
         ValueError: when there is no document, or no such metric.
     """
     if metrics is None:
-        _check_not_empty(scores.columns)
-        totals = scores.totals(scores.columns.sum(0))
-        metrics = [name for name, metric in scores.metrics.items() if not np.isnan(metric.compute(totals))]
+        columns = scores.columns
+        _check_not_empty(columns)
+        totals, faulty = scores.totals(columns.sum(0)), not np.isfinite(columns).all()
+        metrics = [name for name, one in scores.metrics.items() if faulty or not np.isnan(one.compute(totals))]
     return {metric: bootstrap(scores, metric, seed=seed) for metric in metrics}
 
 

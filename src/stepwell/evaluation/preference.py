@@ -27,12 +27,14 @@ class PreferenceScores(Scores):
         count: (N,) 1.
         right: (N,) whether the chosen answer scores above the rejected one; a tie is not right.
         margin: (N,) by how much.
-        nats: (N,) the loss of the pair; NaN where it was not measured.
+        measured: (N,) whether a loss was taken of the pair.
+        nats: (N,) that loss, or 0.
     """
 
     count: FloatArray
     right: NDArray[np.bool_]
     margin: FloatArray
+    measured: NDArray[np.bool_]
     nats: FloatArray
 
     @classmethod
@@ -48,12 +50,13 @@ class PreferenceScores(Scores):
             ValueError: when they are not as many, or a score is not finite.
         """
         better, worse = np.asarray(chosen, np.float64), np.asarray(rejected, np.float64)
-        nats = np.full(better.shape, np.nan) if loss is None else np.asarray(loss, np.float64)
+        nats = np.zeros(better.shape) if loss is None else np.asarray(loss, np.float64)
         if better.ndim != 1 or not better.shape == worse.shape == nats.shape:
             raise ValueError(f"as many scores of each kind, not {better.shape}, {worse.shape} and {nats.shape}")
         if not np.isfinite(better - worse).all():
             raise ValueError("a score is not finite")
-        return cls(np.ones(len(better)), better > worse, better - worse, nats)
+        measured = np.full(len(better), loss is not None)
+        return cls(np.ones(len(better)), better > worse, better - worse, measured, nats)
 
 
 PreferenceScores.metrics = {
@@ -63,7 +66,9 @@ PreferenceScores.metrics = {
     "margin": Metric(
         lambda totals: totals.margin / totals.count, higher_is_better=True, unit="mean of the score", per="example"
     ),
-    "loss": Metric(lambda totals: totals.nats / totals.count, higher_is_better=False, unit="nats", per="example"),
+    "loss": Metric(
+        lambda totals: share(totals.nats, totals.measured), higher_is_better=False, unit="nats", per="example"
+    ),
 }
 
 

@@ -114,6 +114,7 @@ def test_two_models_are_compared_on_the_same_texts() -> None:
         (np.full((3, 2), 0.5), [0, 1, 2], "classes in \\[0, 2\\)"),
         (np.full((3, 2), 0.5), [0, -1, 1], "classes in \\[0, 2\\)"),
         (np.full(3, 0.5), [0, 1, 1], "\\(N, K\\) probabilities"),
+        (np.array([[0.5, 0.5], [np.nan, np.nan]]), [0, 1], "a probability is NaN"),
     ],
 )
 def test_what_does_not_fit_is_refused(chances: np.ndarray, true: list[int], words: str) -> None:
