@@ -8,9 +8,8 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from hypothesis import settings
@@ -232,8 +231,7 @@ def held_out_loss(model: Any, packer: Any) -> dict[str, float]:
         return {"loss": float(causal_loss(model, batch, torch.device("cpu"))) / batch.num_targets}
 
 
-@dataclass(frozen=True)
-class Ran:
+class Ran(NamedTuple):
     """What a command left: its exit code, and what it wrote."""
 
     code: int
