@@ -19,6 +19,7 @@ from stepwell.data.steps.duplicates.near_duplicates import NearDuplicates, NearD
 from stepwell.data.steps.duplicates.repeats import repeats
 from stepwell.data.steps.duplicates.sketches import PERMUTATIONS, rows_of_a_band
 from stepwell.data.steps.step import Arrays, Surroundings
+from stepwell.errors import DiskError
 
 Hash = tuple[int, int]
 HASHES = st.tuples(st.sampled_from([0, 1, 2, 1 << 52, (1 << 52) + 1, 1 << 63, (1 << 64) - 1]), st.integers(0, 2))
@@ -178,3 +179,16 @@ def test_a_join_holds_some_records_and_not_the_corpus(monkeypatch, name: str) ->
         a_shard = sum(array.nbytes for array in make(np.random.default_rng(0)).values())
         assert peak <= 200 * TOGETHER + 5 * a_shard + bytes_each * shards * size
     assert peaks[20][0] - peaks[10][0] <= (bytes_each + 1) * 10 * size
+
+
+@pytest.mark.parametrize("name", JOINS)
+def test_no_room_for_what_is_compared(monkeypatch, name: str) -> None:
+    def full(*told: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full, raising=False)
+    step, make, *_ = JOINS[name]
+    with pytest.raises(DiskError, match=f"what {name} compares") as caught:
+        list(step.join(Looks(1, make)).known)
+    assert "No space left on device" in str(caught.value)
+    assert "TMPDIR" in str(caught.value)

@@ -7,10 +7,13 @@ back when memory is short. This file leaves out what records mean (`repeats.py`,
 
 from __future__ import annotations
 
+import math
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,9 +73,7 @@ def bucketed(path: Path, blocks: Callable[[], Iterable[Records]]) -> Records:
         counts += np.bincount(_groups_of(block), minlength=len(counts))
     if not counts.any():
         return np.zeros((0, width), np.uint64)
-    with path.open("wb") as file:
-        file.truncate(int(counts.sum()) * width * 8)
-    records = np.asarray(np.memmap(path, np.uint64, "r+", shape=(int(counts.sum()), width)))
+    records = mapped(path, np.uint64, (int(counts.sum()), width))
     cursors = np.cumsum(counts) - counts
     for block in blocks():
         groups = _groups_of(block)
@@ -82,6 +83,23 @@ def bucketed(path: Path, blocks: Callable[[], Iterable[Records]]) -> Records:
         records[np.arange(len(order)) + np.repeat(cursors - befores, sizes)] = block[order]
         cursors += sizes
     return records
+
+
+def mapped(path: Path, kind: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Zeros in a new file that is mapped into memory; a file that is empty cannot be.
+
+    Raises:
+        OSError: when there is no room for it; without asking first, the process would be ended when it is written to.
+    """
+    num_bytes = math.prod(shape) * np.dtype(kind).itemsize
+    if not num_bytes:
+        return np.zeros(shape, kind)
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
+        else:
+            file.truncate(num_bytes)
+    return np.asarray(np.memmap(path, kind, "r+", shape=shape))
 
 
 def _groups_of(records: Records) -> NDArray[np.int64]:

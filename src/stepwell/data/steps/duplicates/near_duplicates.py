@@ -23,6 +23,7 @@ from stepwell.data.steps.duplicates.buckets import (
     Records,
     bucketed,
     folder_for,
+    mapped,
     records_of,
     whole_buckets,
 )
@@ -144,7 +145,9 @@ class _Spilled:
             self.counts.append(len(look["ranks"]))
         self.held_out = int(by_rank[:-1].sum())
         total = int(by_rank.sum())
-        self.order, self._begins, self._sizes = (self._numbers(name, total) for name in ("order", "begins", "sizes"))
+        self.order, self._begins, self._sizes = (
+            mapped(self._file(name), np.int64, (total,)) for name in ("order", "begins", "sizes")
+        )
         following, place, begin = np.cumsum(by_rank) - by_rank, 0, 0
         with ExitStack() as stack:
             hashes, records = (stack.enter_context(self._file(name).open("wb")) for name in ("hashes", "places"))
@@ -189,10 +192,6 @@ class _Spilled:
     def close(self) -> None:
         """Let go of the files."""
         self.order = self._begins = self._sizes = np.zeros(0, np.int64)
-
-    def _numbers(self, name: str, count: int) -> NDArray[np.int64]:
-        """(N,) that lie in a file."""
-        return np.asarray(np.memmap(self._file(name), np.int64, "w+", shape=count)) if count else np.zeros(0, np.int64)
 
     def _file(self, name: str) -> Path:
         return self._folder / name

@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.data.steps.duplicates import buckets
-from stepwell.data.steps.duplicates.buckets import BUCKET_BITS, Records, bucketed, places_of, ranks_of, records_of
+from stepwell.data.steps.duplicates.buckets import (
+    BUCKET_BITS,
+    Records,
+    bucketed,
+    mapped,
+    places_of,
+    ranks_of,
+    records_of,
+)
 
 Ranked = tuple[NDArray[np.uint64], NDArray[np.uint8]]
 """(n, W) hashes of one shard and (n,) the rank of each, below 4."""
@@ -43,7 +51,7 @@ def repeats(
         yield from (np.zeros(0, bool) for _ in sizes)
         return
     records = bucketed(folder / "records", lambda: _numbered(shards()))
-    again = np.asarray(np.memmap(folder / "again", np.bool_, "w+", shape=total))
+    again = mapped(folder / "again", np.bool_, (total,))
     carried = records[:0]
     for begin in range(0, total, buckets.RECORDS_TOGETHER):
         block = records[begin : begin + buckets.RECORDS_TOGETHER]
