@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +67,20 @@ def test_every_class_is_here() -> None:
     there = [getattr(stepwell.evaluation, name) for name in stepwell.evaluation.__all__]
     classes = {one for one in there if inspect.isclass(one) and issubclass(one, Scores) and one is not Scores}
     assert {type(scores) for scores in EXAMPLES} == classes
+
+
+def test_the_page_names_each_class_and_each_metric(project: Path) -> None:
+    page = (project / "docs" / "metrics.md").read_text(encoding="utf-8")
+    sections = page.split("\n## ")
+    for found in EXAMPLES:
+        name = type(found).__name__
+        here = [section for section in sections if f"`{name}`" in section.partition("\n")[0]]
+        assert len(here) == 1, name
+        assert [metric for metric in found.metrics if f"`{metric}`" not in here[0]] == [], name
+    named = {
+        name for cell in re.findall(r"^\| (`.*?) \|", page, flags=re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
+    }
+    assert named == {metric for found in EXAMPLES for metric in found.metrics}
 
 
 def test_metrics_have_names_units_and_a_value(scores: Scores) -> None:
