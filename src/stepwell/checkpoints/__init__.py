@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from stepwell.checkpoints.peft import PEFT_CONFIG, PEFT_WEIGHTS, read_peft, to_peft
     from stepwell.checkpoints.sharded import read_shards, sizes_in, write_shards
     from stepwell.checkpoints.store import (
+        MANIFEST,
         WEIGHTS,
         Loaded,
         Snapshot,
@@ -67,6 +68,7 @@ _FILES = {
     "peft": ("PEFT_CONFIG", "PEFT_WEIGHTS", "read_peft", "to_peft"),
     "sharded": ("read_shards", "sizes_in", "write_shards"),
     "store": (
+        "MANIFEST",
         "WEIGHTS",
         "Loaded",
         "Snapshot",
@@ -92,6 +94,7 @@ _FILES = {
 __all__ = [
     "AUTO_CLASSES",
     "FAMILIES",
+    "MANIFEST",
     "PEFT_CONFIG",
     "PEFT_WEIGHTS",
     "TARGETS",

@@ -52,7 +52,9 @@ class Family:
 
 
 MODELS: dict[str, Family] = {
-    "decoder": Family(DecoderConfig, decoder_sized, opens="decoder:Decoder", objectives=("causal", "prefix", "labels")),
+    "decoder": Family(
+        DecoderConfig, decoder_sized, opens="decoder:Decoder", objectives=("causal", "prefix", "distillation", "labels")
+    ),
     "encoder": Family(EncoderConfig, encoder_sized, opens="encoder:Encoder", objectives=("masked", "labels")),
     "encoder_decoder": Family(
         EncoderDecoderConfig,
@@ -61,10 +63,16 @@ MODELS: dict[str, Family] = {
         objectives=("causal", "span_corruption", "denoising", "sequence_to_sequence"),
     ),
     "lstm": Family(
-        RecurrentConfig, lstm_sized, opens="recurrent:RecurrentLanguageModel", objectives=("causal", "labels")
+        RecurrentConfig,
+        lstm_sized,
+        opens="recurrent:RecurrentLanguageModel",
+        objectives=("causal", "distillation", "labels"),
     ),
     "gru": Family(
-        RecurrentConfig, gru_sized, opens="recurrent:RecurrentLanguageModel", objectives=("causal", "labels")
+        RecurrentConfig,
+        gru_sized,
+        opens="recurrent:RecurrentLanguageModel",
+        objectives=("causal", "distillation", "labels"),
     ),
     "recurrent_encoder_decoder": Family(
         RecurrentEncoderDecoderConfig,
@@ -72,7 +80,9 @@ MODELS: dict[str, Family] = {
         opens="recurrent_encoder_decoder:RecurrentEncoderDecoder",
         objectives=("causal", "span_corruption", "denoising", "sequence_to_sequence"),
     ),
-    "feed_forward": Family(FeedForwardConfig, feed_forward_sized, opens="feed_forward:FeedForward"),
+    "feed_forward": Family(
+        FeedForwardConfig, feed_forward_sized, opens="feed_forward:FeedForward", objectives=("causal", "distillation")
+    ),
     "ngram": Family(NGramConfig, ngram_sized, opens="ngram_model:NGram", learns="counting"),
 }
 
@@ -89,10 +99,10 @@ AnyModelConfig = Annotated[
 """A config of any row, told apart by `kind`."""
 
 
-def model_class(kind: str) -> Callable[[ModelConfig, int], LanguageModel]:
+def model_class(kind: str) -> type[LanguageModel]:
     """The class behind a row."""
     file, _, name = MODELS[kind].opens.partition(":")
-    found: Callable[[ModelConfig, int], LanguageModel] = getattr(importlib.import_module(f"stepwell.models.{file}"), name)
+    found: type[LanguageModel] = getattr(importlib.import_module(f"stepwell.models.{file}"), name)
     return found
 
 
@@ -103,7 +113,8 @@ def build_model(config: ModelConfig, seed: int = 0) -> LanguageModel:
         config: any config of the catalog; its `kind` names the row.
         seed: decides every initial weight.
     """
-    model = model_class(config.kind)(config, seed)
+    build: Callable[[ModelConfig, int], LanguageModel] = model_class(config.kind)
+    model = build(config, seed)
     if config.task_head is not None:
         model.task_head = build_task_head(config, seed)
     return model

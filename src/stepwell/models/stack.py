@@ -194,6 +194,7 @@ class Stack(nn.Module):
         compiled: what stands for the blocks while training, one for each; empty for the blocks themselves.
         checkpoint_activations: while training, keep only what goes into each block, and compute the rest again for the
             gradient (Chen et al., 2016): much less memory for a third more work, and the same numbers.
+        states: a list that gets what comes out of each block, (B, T, D); None for nothing.
     """
 
     waves: Tensor
@@ -205,6 +206,7 @@ class Stack(nn.Module):
         super().__init__()
         self.config, self.causal = config, causal
         self.checkpoint_activations = False
+        self.states: list[Tensor] | None = None
         self.compiled: list[Callable[..., Tensor]] = []
         self.embedding_norm = build_norm(config.norm, config.d_model) if config.embedding_norm else None
         self.positions = self._build_positions()
@@ -284,6 +286,8 @@ class Stack(nn.Module):
         for layer, block in enumerate(blocks):
             given = (x, seen[self._window(layer)], bias, cache, layer, memory)
             x = checkpoint(block, *given, use_reentrant=False) if again else block(*given)
+            if self.states is not None:
+                self.states.append(x)
         if cache is not None:
             cache.advance(num_tokens)
         return x if self.norm is None else self.norm(x)

@@ -16,6 +16,7 @@ from stepwell.data import Batch
 from stepwell.models import LanguageModel
 from stepwell.objectives.config import CausalConfig, CrossEntropyConfig, LossConfig, ObjectiveConfig
 from stepwell.objectives.corruption import DenoisingObjective, SpanCorruptionObjective
+from stepwell.objectives.distillation import DistillationObjective
 from stepwell.objectives.labels import LabelsObjective
 from stepwell.objectives.losses import summed_loss
 from stepwell.objectives.masking import MaskedObjective
@@ -72,6 +73,7 @@ OBJECTIVES: dict[str, Callable[[Any, Tokenizer], Objective[Any]]] = {
     "denoising": DenoisingObjective,
     "prefix": PrefixObjective,
     "sequence_to_sequence": SequenceToSequenceObjective,
+    "distillation": DistillationObjective,
     "labels": lambda config, tokenizer: LabelsObjective(config),
 }
 """kind -> function of (config, tokenizer); a new objective is one class and one row."""

@@ -112,6 +112,44 @@ class DenoisingConfig(Config):
     loss: LossConfig = CrossEntropyConfig()
 
 
+class HiddenStatesConfig(Config):
+    """A student's hidden states are drawn towards those of its teacher.
+
+    Attributes:
+        weight: of this part, for each token, beside what is said of its prediction.
+        distance: `mean_squared_error` (Jiao et al., 2020, "TinyBERT") and `cosine` (Sanh et al., 2019, "DistilBERT")
+            want equal widths; `relations` compares how alike the states of a document are to one another, in models
+            of any widths (Tung and Mori, 2019, "similarity-preserving").
+        layers: `last` for what predicts alone, or `all` for each block with the one as deep in the teacher.
+    """
+
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    distance: Literal["mean_squared_error", "cosine", "relations"] = "relations"
+    layers: Literal["last", "all"] = "last"
+
+
+class DistillationConfig(Config):
+    """Each next token is predicted as a teacher does (Hinton et al., 2015).
+
+    The loss is `teacher_share * T^2 * KL(teacher at T, student at T) + (1 - teacher_share) * loss`. What a teacher has
+    written can be learned from with any objective: data step `augment`, method `generation`.
+
+    Attributes:
+        teacher: a run or checkpoint with the same tokenizer.
+        temperature: T, which softens both predictions; above 1 shows more of what the teacher thinks unlikely.
+        teacher_share: how much the teacher's prediction counts beside the right token; 1 for it alone.
+        hidden_states: what else is taken over; None for nothing.
+        loss: of the right token.
+    """
+
+    kind: Literal["distillation"] = "distillation"
+    teacher: str
+    temperature: Annotated[float, Field(gt=0)] = 2.0
+    teacher_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    hidden_states: HiddenStatesConfig | None = None
+    loss: CrossEntropyConfig = CrossEntropyConfig()
+
+
 class PrefixConfig(Config):
     """A random prefix of each document is seen both ways, and the rest is predicted (Raffel et al., 2020, "prefix LM").
 
@@ -155,6 +193,7 @@ ObjectiveConfig = Annotated[
     | DenoisingConfig
     | PrefixConfig
     | SequenceToSequenceConfig
-    | LabelsConfig,
+    | LabelsConfig
+    | DistillationConfig,
     Field(discriminator="kind"),
 ]

@@ -21,7 +21,7 @@ CHUNK_LOGITS = 2**23
 """Logits that are there together, about (measured: benchmarks/LOG.md)."""
 
 
-class _Judged(NamedTuple):
+class Judged(NamedTuple):
     """The loss of each of n rows, and the gradient of it for their logits, which may be those logits' own memory."""
 
     loss: Tensor
@@ -43,12 +43,30 @@ def fused_loss(
     Returns:
         Scalar float32: the sum over the rows, as `losses.token_losses` defines it.
     """
+    return fused(hidden, output, lambda logits, rows: judge(logits, targets[rows], config), weights)
+
+
+def fused(
+    hidden: Tensor, output: Output, judged: Callable[[Tensor, slice], Judged], weights: Tensor | None = None
+) -> Tensor:
+    """The sum of what a function says of the logits of some rows at a time.
+
+    Args:
+        hidden: (N, D), what the last map takes.
+        output: the last map.
+        judged: loss and gradient of the logits (n, V), after their cap, of a slice of the rows; it may give the
+            gradient in the memory of the logits.
+        weights: (N,) how much each row counts; None for 1.
+
+    Returns:
+        Scalar float32.
+    """
     half = torch.get_autocast_dtype(hidden.device.type) if torch.is_autocast_enabled(hidden.device.type) else None
     if not torch.is_grad_enabled():
         hidden = hidden.detach()
         bias = None if output.bias is None else output.bias.detach()
         output = Output(output.weight.detach(), bias, output.softcap)
-    total: Tensor = _FusedLoss.apply(hidden, *output, targets, config, half, weights)  # type: ignore[no-untyped-call]
+    total: Tensor = _FusedLoss.apply(hidden, *output, judged, half, weights)  # type: ignore[no-untyped-call]
     return total
 
 
@@ -60,8 +78,7 @@ class _FusedLoss(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         softcap: float | None,
-        targets: Tensor,
-        config: LossConfig,
+        judged: Callable[[Tensor, slice], Judged],
         half: torch.dtype | None,
         weights: Tensor | None,
     ) -> Tensor:
@@ -78,7 +95,7 @@ class _FusedLoss(torch.autograd.Function):
             logits = x[rows] @ w.mT
             if bias is not None:
                 logits += bias.to(logits.dtype)
-            loss, grad = _judge(logits, targets[rows], config, softcap)
+            loss, grad = _under_cap(logits, rows, judged, softcap)
             if weights is not None:
                 loss = loss * weights[rows]
                 grad = grad * weights[rows, None].to(grad.dtype)
@@ -97,7 +114,7 @@ class _FusedLoss(torch.autograd.Function):
         x_grad, w_grad, b_grad = ctx.saved_tensors
         hidden_grad = None if x_grad is None else (x_grad * scale).to(ctx.dtypes[0])
         weight_grad, bias_grad = (None if grad is None else grad * scale for grad in (w_grad, b_grad))
-        return hidden_grad, weight_grad, bias_grad, None, None, None, None, None
+        return hidden_grad, weight_grad, bias_grad, None, None, None, None
 
 
 def _exact(dtype: torch.dtype) -> torch.dtype:
@@ -105,16 +122,27 @@ def _exact(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _judge(logits: Tensor, targets: Tensor, config: LossConfig, softcap: float | None) -> _Judged:
+def _under_cap(logits: Tensor, rows: slice, judged: Callable[[Tensor, slice], Judged], softcap: float | None) -> Judged:
     """The loss of logits (n, V) before their cap, and its gradient."""
     if softcap is None:
-        return _JUDGES[config.kind](logits, targets, config)
+        return judged(logits, rows)
     capped = torch.tanh(logits / softcap)
-    judged = _JUDGES[config.kind](softcap * capped, targets, config)
-    return _Judged(judged.loss, judged.grad * (1 - capped.square()))
+    loss, grad = judged(softcap * capped, rows)
+    return Judged(loss, grad * (1 - capped.square()))
 
 
-def _cross_entropy(logits: Tensor, targets: Tensor, config: CrossEntropyConfig) -> _Judged:
+def judge(logits: Tensor, targets: Tensor, config: LossConfig) -> Judged:
+    """Losses of predictions and their gradient, which may be in the memory of the logits.
+
+    Args:
+        logits: (n, V).
+        targets: (n,) int64.
+        config: which loss.
+    """
+    return _JUDGES[config.kind](logits, targets, config)
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, config: CrossEntropyConfig) -> Judged:
     rows, exact = torch.arange(len(targets), device=targets.device), _exact(logits.dtype)
     right = logits[rows, targets].to(exact)
     mean = logits.mean(1, dtype=exact) if config.label_smoothing else right
@@ -131,10 +159,10 @@ def _cross_entropy(logits: Tensor, targets: Tensor, config: CrossEntropyConfig) 
     if config.label_smoothing:
         grad -= config.label_smoothing / logits.shape[1]
     grad[rows, targets] -= kept  # not by scatter_add_, which copies the whole of a half-precision tensor
-    return _Judged(loss, grad)
+    return Judged(loss, grad)
 
 
-def _squared_error(logits: Tensor, targets: Tensor, config: MeanSquaredErrorConfig) -> _Judged:
+def _squared_error(logits: Tensor, targets: Tensor, config: MeanSquaredErrorConfig) -> Judged:
     rows, size, exact = torch.arange(len(targets), device=targets.device), logits.shape[1], _exact(logits.dtype)
     right = logits[rows, targets].to(exact)
     error = right - config.right_logit
@@ -142,10 +170,10 @@ def _squared_error(logits: Tensor, targets: Tensor, config: MeanSquaredErrorConf
     loss = (config.right_weight * error.square() + squares - right.square()) / size
     grad = logits * (2 / size)
     grad[rows, targets] = (error * (2 * config.right_weight / size)).to(grad.dtype)
-    return _Judged(loss, grad)
+    return Judged(loss, grad)
 
 
-_JUDGES: dict[str, Callable[[Tensor, Tensor, Any], _Judged]] = {
+_JUDGES: dict[str, Callable[[Tensor, Tensor, Any], Judged]] = {
     "cross_entropy": _cross_entropy,
     "mean_squared_error": _squared_error,
 }

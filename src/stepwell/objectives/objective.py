@@ -9,7 +9,7 @@ objectives themselves and their catalog (`objectives.py`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -36,6 +36,10 @@ class Objective(ABC, Generic[ExamplesT]):
     @abstractmethod
     def prepare(self, batch: Batch, seed: int) -> ExamplesT:
         """Make examples of a batch; the same batch and seed make the same."""
+
+    def identity(self) -> dict[str, Any]:
+        """What else must be the same for a run to go on, beside its settings; plain values."""
+        return {}
 
     @abstractmethod
     def loss(self, model: LanguageModel, examples: ExamplesT, device: torch.device) -> Tensor:

@@ -114,8 +114,9 @@ class Trainer:
         if self.world.is_main:
             sweep(directory)
         self.record = Record(directory / "metrics.jsonl", watch, is_silent=not self.world.is_main)
-        self.updater = Updater(model, packer, config, build_objective(config.objective, tokenizer), seed, self.world)
-        self.identity |= frozen_identity(model, config.adapter, config.freeze)
+        objective = build_objective(config.objective, tokenizer)
+        self.updater = Updater(model, packer, config, objective, seed, self.world)
+        self.identity |= objective.identity() | frozen_identity(model, config.adapter, config.freeze)
         self.keeper = Keeper(
             directory / "checkpoints",
             model,
