@@ -15,47 +15,63 @@ from stepwell.api.requests import PathLike
 from stepwell.config import build
 from stepwell.errors import UsageError
 from stepwell.inference import SamplingParams
+from stepwell.tasks import TaskConfig, read_task
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from stepwell.checkpoints import Loaded
-    from stepwell.inference import Completion, Piece
+    from stepwell.inference import Answer, Asked, Piece
 
 
 def predict(
-    run: PathLike, prompts: Sequence[str] | str, params: Mapping[str, Any] | None = None, *, chat: bool = False
-) -> list[list[Completion]]:
-    """Complete prompts, answer them, or fill their masks.
+    run: PathLike,
+    prompts: Sequence[Asked] | Asked,
+    params: Mapping[str, Any] | None = None,
+    *,
+    chat: bool = False,
+) -> list[list[Any]]:
+    """Complete prompts, answer them by the model's task, or fill their masks.
 
     Args:
         run: a run directory or a checkpoint directory.
-        prompts: one or many. A masked model fills the masks of a prompt, as its tokenizer spells them.
+        prompts: one or many texts, or examples by the names of their fields. A masked model fills the masks of a
+            prompt, as its tokenizer spells them.
         params: fields of `SamplingParams`; the others are as the run found best.
         chat: each prompt is what a person says, and the model answers, by its chat template.
 
     Returns:
-        For each prompt, `n` completions; of a prompt with masks one `Filled`, its text whole.
+        For each prompt, `n` completions; of a prompt with masks one `Filled`, its text whole; of a task with labels one
+            `Answer`.
 
     Raises:
         CheckpointError: when there is no whole model.
+        UsageError: when a prompt lacks what the task reads.
         ConfigError: when a parameter is out of its range.
         TokenizerError: when there is no chat template.
     """
-    from stepwell.inference import complete_many
+    from stepwell.inference import answer_many, complete_many
 
-    asked = _sampling(params, {})
+    asked = sampling_of(params, {})
     loaded = load(run)
-    many = [prompts] if isinstance(prompts, str) else list(prompts)
-    said = [_said(prompt) if chat else prompt for prompt in many]
-    return complete_many(loaded.model, loaded.tokenizer, said, _sampling(asked, loaded.provenance))
+    many: list[Asked] = [prompts] if isinstance(prompts, str | Mapping) else list(prompts)
+    sampling = sampling_of(asked, loaded.provenance)
+    if chat:
+        said = [_said(str(prompt)) for prompt in many]
+        return [list(some) for some in complete_many(loaded.model, loaded.tokenizer, said, sampling)]
+    return answer_many(loaded.model, loaded.tokenizer, task_of(loaded.provenance), many, sampling)
+
+
+def task_of(provenance: Mapping[str, Any]) -> TaskConfig:
+    """What a model was trained for."""
+    return read_task(provenance.get("task"))
 
 
 def stream(
     run: PathLike, prompt: str, params: Mapping[str, Any] | None = None, *, chat: bool = False
-) -> Iterator[Piece]:
-    """Complete one prompt, or answer it, token by token.
+) -> Iterator[Piece | Answer]:
+    """Complete one prompt, or answer it, token by token; of a task with labels, the whole answer at once.
 
     Args:
         run: a run directory or a checkpoint directory.
@@ -68,12 +84,17 @@ def stream(
         ConfigError: when a parameter is out of its range.
         TokenizerError: when there is no chat template.
     """
+    from stepwell.inference import answer_many
     from stepwell.inference import stream as stream_pieces
 
-    asked = _sampling(params, {})
+    asked = sampling_of(params, {})
     loaded = load(run)
+    task = task_of(loaded.provenance)
+    if not chat and task.kind != "language_modeling":
+        (answers,) = answer_many(loaded.model, loaded.tokenizer, task, [prompt], sampling_of(asked, loaded.provenance))
+        return iter(answers[:1])
     said = _said(prompt) if chat else prompt
-    return stream_pieces(loaded.model, loaded.tokenizer, said, _sampling(asked, loaded.provenance))
+    return stream_pieces(loaded.model, loaded.tokenizer, said, sampling_of(asked, loaded.provenance))
 
 
 def _said(text: str) -> list[dict[str, str]]:
@@ -81,7 +102,7 @@ def _said(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
-def _sampling(params: Mapping[str, Any] | SamplingParams | None, provenance: Mapping[str, Any]) -> SamplingParams:
+def sampling_of(params: Mapping[str, Any] | SamplingParams | None, provenance: Mapping[str, Any]) -> SamplingParams:
     """What was asked for over what the run found best; randomness is fresh unless a seed was asked for."""
     if isinstance(params, SamplingParams):
         params = params.model_dump(exclude_unset=True)

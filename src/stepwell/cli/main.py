@@ -311,7 +311,7 @@ def embed(
 
     if (text is None) == (input_ is None):
         raise UsageError("embed: one of --text and --input is needed", do="stepwell embed RUN --text 'one' 'another'")
-    texts = text if text is not None else show.read_prompts(input_)
+    texts = text if text is not None else [str(one) for one in show.read_prompts(input_)]
     show.embeddings(texts, api.embed(run, texts, pooling=pooling), json=json)
 
 

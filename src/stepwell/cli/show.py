@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from stepwell.inference import Completion, Piece
+    from stepwell.inference import Answer, Asked, Piece
+
+
+SHOWN_LABELS = 3
+"""Of an answer, with their probabilities."""
 
 
 def view(json: bool) -> AbstractContextManager[Watcher]:
@@ -208,10 +212,13 @@ def _pace(result: dict[str, Any]) -> str:
     return words
 
 
-def stream(prompt: str, pieces: Iterable[Piece]) -> None:
+def stream(prompt: str, pieces: Iterable[Piece | Answer]) -> None:
     """A completion as it is written, after the prompt that it goes on with; an answer stands alone."""
     first = True
     for piece in pieces:
+        if not hasattr(piece, "continues"):
+            _answer(piece)
+            return
         if first and piece.continues:
             sys.stdout.write(prompt)
         first = False
@@ -220,7 +227,7 @@ def stream(prompt: str, pieces: Iterable[Piece]) -> None:
     sys.stdout.write("\n")
 
 
-def completions(prompts: Sequence[str], done: Sequence[Sequence[Completion]], *, json: bool) -> None:
+def completions(prompts: Sequence[Asked], done: Sequence[Sequence[Any]], *, json: bool) -> None:
     """Finished completions: one JSON object, or text after each prompt; answers stand under theirs."""
     if json:
         choices = [
@@ -232,6 +239,9 @@ def completions(prompts: Sequence[str], done: Sequence[Sequence[Completion]], *,
         return
     for prompt, samples in zip(prompts, done, strict=True):
         for number, completion in enumerate(samples, start=1):
+            if hasattr(completion, "probabilities"):
+                _answer(completion)
+                continue
             if len(samples) > 1:
                 sys.stdout.write(f"[{number}] ")
             is_whole = hasattr(completion, "candidates")  # its masks are filled
@@ -240,14 +250,22 @@ def completions(prompts: Sequence[str], done: Sequence[Sequence[Completion]], *,
             sys.stdout.write("\n" if len(prompts) * len(samples) > 1 else "")
 
 
-def _choice(completion: Completion) -> dict[str, Any]:
+def _answer(answer: Answer) -> None:
+    """An answer of a task, and how sure it is."""
+    likely = list(answer.probabilities.items())[:SHOWN_LABELS]
+    shares = ", ".join(f"{plain(label)} {share:.1%}" for label, share in likely)
+    console_for().print(plain(answer.text) + (f"  [dim]{shares}[/]" if shares else ""), soft_wrap=True)
+
+
+def _choice(completion: Any) -> dict[str, Any]:
     fields = asdict(completion)
-    wanted = ("text", "finish_reason", "prompt_tokens", "token_ids", "logprobs", "candidates")
+    names = ("text", "finish_reason", "prompt_tokens", "token_ids", "logprobs", "candidates", "probabilities", "found")
+    wanted = [name for name in names if name not in ("probabilities", "found") or fields.get(name)]
     return {name: fields[name] for name in wanted if name in fields}
 
 
-def read_prompts(path: Path | None) -> list[str]:
-    """Prompts of a file: the `prompt` of each jsonl record, or each line.
+def read_prompts(path: Path | None) -> list[Asked]:
+    """Prompts of a file: the `prompt` of each jsonl record or the record itself, or each line.
 
     Raises:
         UsageError: when the file cannot be read, or holds no prompt.
@@ -260,12 +278,13 @@ def read_prompts(path: Path | None) -> list[str]:
     if not lines:
         raise UsageError(f"{path}: holds no prompt", wanted="one prompt a line")
     if path.suffix != ".jsonl":
-        return lines
+        return list(lines)
     try:
-        prompts = [json_module.loads(line)["prompt"] for line in lines]
+        rows = [json_module.loads(line) for line in lines]
+        prompts: list[Asked] = [row["prompt"] if "prompt" in row or not isinstance(row, dict) else row for row in rows]
     except (ValueError, KeyError, TypeError) as fault:
         raise UsageError(f"{path}: is not jsonl with `prompt`", got=repr(fault)) from None
-    if strange := [prompt for prompt in prompts if not isinstance(prompt, str)]:
+    if strange := [prompt for prompt in prompts if not isinstance(prompt, str | dict)]:
         raise UsageError(f"{path}: a prompt is not text", got=repr(strange[0]))
     return prompts
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stepwell.data.config import DataConfig
-from stepwell.data.fields import FieldConfig
+from stepwell.data.fields import FieldConfig, text_of
 from stepwell.doors import open_late
 
 if TYPE_CHECKING:
     from stepwell.data.active import choose_to_label
-    from stepwell.data.documents import Document
+    from stepwell.data.documents import Document, SplitName
     from stepwell.data.engines import Engine
     from stepwell.data.facts import CorpusFacts, StepFacts
     from stepwell.data.labels import LABEL_COLUMNS, LabelNoise, confident_learning
@@ -47,6 +47,7 @@ else:
             "PackedEpoch": "tokens.packing",
             "Packer": "tokens.packing",
             "PreparedText": "text_package",
+            "SplitName": "documents",
             "StepFacts": "facts",
             "Surroundings": "steps.step",
             "TextEmbedder": "steps.step",
@@ -82,6 +83,7 @@ __all__ = [
     "PackedEpoch",
     "Packer",
     "PreparedText",
+    "SplitName",
     "StepFacts",
     "Surroundings",
     "TextEmbedder",
@@ -98,6 +100,7 @@ __all__ = [
     "pack_best_fit",
     "prepare_text",
     "read_documents",
+    "text_of",
     "tokenize_documents",
     "tokenize_text",
 ]

@@ -26,12 +26,14 @@ class FieldConfig(Config):
         needed: whether a table without it is an error.
         is_text: whether it is a part of the text, which is cleaned, compared and split by.
         kept: whether its value goes with the text under the field's name.
+        is_answer: whether a model is to tell it; who asks the model leaves it out.
     """
 
     columns: tuple[str, ...] = Field(min_length=1)
     needed: bool = True
     is_text: bool = False
     kept: bool = True
+    is_answer: bool = False
 
 
 Fields = Mapping[str, FieldConfig]

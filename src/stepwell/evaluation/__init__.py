@@ -7,6 +7,7 @@ from stepwell.doors import open_late
 if TYPE_CHECKING:
     from stepwell.evaluation.answers import AnswerScores
     from stepwell.evaluation.baselines import evaluate_kneser_ney, kneser_ney_bits_per_byte
+    from stepwell.evaluation.catalog import MEASURES, Held, Measure, measure_of, values_of
     from stepwell.evaluation.chat import ChatScores, Judge, JudgedScores, judged
     from stepwell.evaluation.classification import ClassificationScores, RegressionScores, confusion
     from stepwell.evaluation.classifying import evaluate_classification, label_scores, score_labels
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from stepwell.evaluation.words import words_of
 
 __all__ = [
+    "MEASURES",
     "METRICS",
     "AnswerScores",
     "ChatScores",
@@ -56,10 +58,12 @@ __all__ = [
     "Confusion",
     "DivergenceScores",
     "GenerationScores",
+    "Held",
     "Interval",
     "Judge",
     "JudgedScores",
     "LanguageModelingScores",
+    "Measure",
     "Metric",
     "PreferenceScores",
     "RegressionScores",
@@ -85,6 +89,7 @@ __all__ = [
     "kneser_ney_bits_per_byte",
     "label_scores",
     "length_ranges",
+    "measure_of",
     "metric_of_each",
     "paired_bootstrap",
     "paired_means",
@@ -103,6 +108,7 @@ __all__ = [
     "spans_of",
     "spearman",
     "summarize",
+    "values_of",
     "words_of",
     "worst_examples",
 ]
@@ -111,6 +117,11 @@ __getattr__ = open_late(
     __name__,
     {
         "AnswerScores": "answers",
+        "MEASURES": "catalog",
+        "Held": "catalog",
+        "Measure": "catalog",
+        "measure_of": "catalog",
+        "values_of": "catalog",
         "evaluate_classification": "classifying",
         "label_scores": "classifying",
         "score_labels": "classifying",

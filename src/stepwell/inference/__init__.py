@@ -7,6 +7,7 @@ from stepwell.inference.params import SamplingParams
 from stepwell.inference.window import Window, split_windows, window_start
 
 if TYPE_CHECKING:
+    from stepwell.inference.answering import Answer, Asked, answer_many
     from stepwell.inference.embedding import embed_texts
     from stepwell.inference.generation import Completion, FinishReason, Piece, Prompt, generate, generate_many, stream
     from stepwell.inference.labelling import tell_labels, tell_token_labels
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from stepwell.inference.scoring import TokenScores, score_documents, score_tokens
 
 __all__ = [
+    "Answer",
+    "Asked",
     "Candidate",
     "Completion",
     "Filled",
@@ -25,6 +28,7 @@ __all__ = [
     "SamplingParams",
     "TokenScores",
     "Window",
+    "answer_many",
     "complete_many",
     "embed_texts",
     "fill_masks",
@@ -43,6 +47,9 @@ __all__ = [
 __getattr__ = open_late(
     __name__,
     {
+        "Answer": "answering",
+        "Asked": "answering",
+        "answer_many": "answering",
         "embed_texts": "embedding",
         "Completion": "generation",
         "FinishReason": "generation",

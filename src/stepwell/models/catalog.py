@@ -126,13 +126,11 @@ def build_task_head(config: ModelConfig, seed: int) -> TaskHead:
     Raises:
         ConfigError: when its family has no hidden states for it.
     """
-    from stepwell.models.task_head import TaskHead
-
     if "labels" not in MODELS[config.kind].objectives or config.task_head is None:
         raise ConfigError(
             "model.task_head: not for this family",
             got=config.kind,
             wanted=f"one of {', '.join(kind for kind, family in MODELS.items() if 'labels' in family.objectives)}",
         )
-    width: int = config.d_model  # type: ignore[attr-defined]
-    return TaskHead(config.task_head, width, seed)
+    head: type[TaskHead] = importlib.import_module("stepwell.models.task_head").TaskHead
+    return head(config.task_head, config.model_dump()["d_model"], seed)

@@ -103,7 +103,11 @@ class Draft:
     @property
     def task(self) -> Task[Any]:
         """The task, as far as it is known."""
-        return build_task(build(_TaskSection, {"task": self.tree.get("task", {})}, where="recipe").task)
+        return build_task(
+            build(
+                _TaskSection, {"task": {"kind": USUAL_KINDS["task"], **self.tree.get("task", {})}}, where="recipe"
+            ).task
+        )
 
     @property
     def metric(self) -> str:

@@ -21,6 +21,7 @@ from stepwell.data import (
     DataConfig,
     Engine,
     PreparedText,
+    SplitName,
     Surroundings,
     TokenShards,
     TokenSplit,
@@ -28,11 +29,12 @@ from stepwell.data import (
     tokenize_text,
 )
 from stepwell.errors import DataError, TokenizerError
+from stepwell.evaluation import Held
 from stepwell.progress import Fact, Stage, Watcher
 from stepwell.recipes import Recipe
 from stepwell.runs import RunDirectory, to_json
 from stepwell.studies.making import open_embedder, open_text_maker
-from stepwell.tasks import TaskConfig, build_task
+from stepwell.tasks import TaskConfig, maker_of
 from stepwell.tokenizers import PretrainedTokenizerConfig, Tokenizer, TokenizerConfig, extend_tokenizer, train_tokenizer
 
 TOKENIZER_BYTES = 20_000_000
@@ -97,6 +99,26 @@ class Corpus(Tokens):
     def judged(self, max_bytes: int) -> TokenSplit:
         """Validation documents up to a size, spread evenly over the split; the same for every tokenizer."""
         return thinned(self.tokens.split("validation"), max_bytes)
+
+    def held(self, name: SplitName, count: int | None = None, *, max_bytes: int | None = None) -> Held:
+        """Examples of a split, spread evenly over it.
+
+        Args:
+            name: of the split.
+            count: at most so many; None for all.
+            max_bytes: at most so much text; None for all.
+        """
+        split = self.tokens.split(name)
+        stride = 1 if max_bytes is None else stride_of(int(split.num_bytes.sum()), max_bytes)
+        if count is not None:
+            stride = max(stride, split.num_documents // max(1, count))
+        numbers = np.arange(0, split.num_documents, stride)[:count]
+        texts = split.of_document.get("text")
+        if texts is None:
+            return Held(split.chosen(numbers), (), self.tokenizer)
+        wanted = dict.fromkeys(texts[numbers].tolist())
+        found = {n: one for n, one in enumerate(self.text.documents(name)) if n in wanted}
+        return Held(split.chosen(numbers), [found[n] for n in wanted], self.tokenizer)
 
     def bytes_per_token(self, split: TokenSplit) -> float:
         """How much text a token stands for."""
@@ -179,8 +201,7 @@ def tokenize_corpus(
     text: PreparedText, tokenizer: Tokenizer, task: TaskConfig, run: RunDirectory, watch: Watcher
 ) -> Corpus:
     """Turn the text into tokens, as plain text or as examples of a task."""
-    maker = None if task.kind == "language_modeling" else build_task(task)
-    return Corpus(tokenizer, tokenize_text(text, tokenizer, run.data, watch, maker), text)
+    return Corpus(tokenizer, tokenize_text(text, tokenizer, run.data, watch, maker_of(task)), text)
 
 
 def find_tokenizer(text: PreparedText, config: TokenizerConfig, run: RunDirectory, watch: Watcher) -> Tokenizer:

@@ -17,7 +17,7 @@ from stepwell.errors import DataError
 from stepwell.progress import Fact, Watcher
 from stepwell.recipes import MAX_SEQ_LEN, Draft
 from stepwell.studies.corpus import Corpus
-from stepwell.tasks import LONGEST_TOKENS, TaskConfig, build_task
+from stepwell.tasks import LONGEST_TOKENS, WHOLE_TEXT_BYTES, TaskConfig, build_task
 from stepwell.tokenizers import Tokenizer
 
 LOOKED_AT = 2_000
@@ -31,8 +31,6 @@ STEP_TOKENS = 16
 
 MOST_LEFT_OUT = 0.01
 """Share of the documents that may be no examples; more is an error."""
-
-WHOLE_TEXT_BYTES = 1 << 24
 
 
 def with_fields(draft: Draft) -> Draft:

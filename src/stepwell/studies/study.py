@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from stepwell.checkpoints import load_checkpoint, save_checkpoint
-from stepwell.evaluation import Interval, paired_bootstrap, paired_means, repeated_ngram_ratio
+from stepwell.evaluation import Interval, measure_of, paired_bootstrap, paired_means, repeated_ngram_ratio
 from stepwell.hardware import Machine
 from stepwell.progress import Event, RoundDone, RoundStarted, Watcher
 from stepwell.recipes import Recipe, fit_steps
@@ -24,7 +24,6 @@ from stepwell.studies.budget import Budget, next_slot, num_slots
 from stepwell.studies.corpus import Corpus, open_corpus, read_text
 from stepwell.studies.diagnosis import Case, Finding, diagnose
 from stepwell.studies.journal import Journal, Line, begin_line, describe, differences, gain_fields, planned_judging
-from stepwell.studies.judging import judge_of
 from stepwell.studies.remedies import LEVER, Change, propose
 from stepwell.studies.speaking import prompts_of, speak
 from stepwell.studies.trial import Trial, read_trial, run_trial
@@ -71,7 +70,7 @@ class Study:
     ) -> None:
         self.recipe, self.run, self.corpus, self.machine, self.budget = recipe, run, corpus, machine, budget
         self.watch, self.stop_requested, self.profiler = watch, stop_requested, profiler
-        self.metric = judge_of(recipe.task).metrics[recipe.metric]
+        self.metric = measure_of(recipe.task).metrics[recipe.metric]
         self.journal = Journal(run.journal, planned_judging(run))
         self.best = self._recall()
 

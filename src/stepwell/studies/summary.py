@@ -9,14 +9,11 @@ from dataclasses import asdict
 from typing import Any
 
 from stepwell.checkpoints import load_checkpoint
-from stepwell.data import TokenSplit
-from stepwell.evaluation import summarize
+from stepwell.evaluation import Held, measure_of, summarize
 from stepwell.models import LanguageModel
 from stepwell.progress import Stage
 from stepwell.recipes import Recipe
 from stepwell.runs import to_json, write_atomically
-from stepwell.studies.corpus import thinned
-from stepwell.studies.judging import judge_of
 from stepwell.studies.study import Study
 
 
@@ -48,8 +45,8 @@ def sum_up(study: Study, reason: str) -> dict[str, Any]:
         "target_met": None if study.recipe.target is None else study.target_met(),
         "stopped_because": reason,
         "rounds": len(journal.lines),
-        "validation": measure(model, corpus.judged(at_most), recipe),
-        "test": measure(model, thinned(test, at_most), recipe) if test.num_documents else None,
+        "validation": measure(model, corpus.held("validation", max_bytes=at_most), recipe),
+        "test": measure(model, corpus.held("test", max_bytes=at_most), recipe) if test.num_documents else None,
         "best": {
             "round": study.best.trial.round,
             "path": "best",
@@ -64,7 +61,7 @@ def sum_up(study: Study, reason: str) -> dict[str, Any]:
     return result
 
 
-def measure(model: LanguageModel, split: TokenSplit, recipe: Recipe) -> dict[str, dict[str, float | None]]:
+def measure(model: LanguageModel, held: Held, recipe: Recipe) -> dict[str, dict[str, float | None]]:
     """Every metric with its interval, as plain values."""
-    scores = judge_of(recipe.task).evaluate(model, split, recipe.task, recipe.training.precision)
+    scores = measure_of(recipe.task).evaluate(model, held, recipe.task, recipe.decoding, recipe.training.precision)
     return {name: asdict(interval) for name, interval in summarize(scores).items()}

@@ -19,16 +19,16 @@ import yaml
 from stepwell.checkpoints import load_checkpoint
 from stepwell.config import build
 from stepwell.errors import RunError
-from stepwell.evaluation import Interval, Scores, bootstrap
+from stepwell.evaluation import Interval, Scores, bootstrap, measure_of
 from stepwell.hardware import Machine
 from stepwell.models import LanguageModel, NGram
 from stepwell.progress import Stage, Watcher
 from stepwell.recipes import Recipe, write_recipe
 from stepwell.runs import RunDirectory, read_lines, to_json, write_atomically
 from stepwell.studies.beginning import begin_model, count_once, identity_of
-from stepwell.studies.corpus import Corpus, thinned
+from stepwell.studies.corpus import Corpus
 from stepwell.studies.crew import train_together
-from stepwell.studies.judging import judge_of
+from stepwell.studies.showing import show
 from stepwell.training import Evaluate, Profiler
 
 
@@ -149,13 +149,11 @@ def run_trial(
 
 
 def watcher_of(recipe: Recipe, corpus: Corpus) -> Evaluate:
-    """The measurement on the way: a thin slice of validation text, as loss and as the metric."""
-    held_out, judge = corpus.judged(recipe.study.watch_bytes), judge_of(recipe.task)
+    """The measurement on the way, on a thin slice of validation text."""
+    held, measure = corpus.held("validation", max_bytes=recipe.study.watch_bytes), measure_of(recipe.task)
 
     def evaluate(model: LanguageModel) -> dict[str, float]:
-        scores = judge.evaluate(model, held_out, recipe.task, recipe.training.precision)
-        names = dict.fromkeys(("loss", judge.watched, recipe.metric))
-        return {name: bootstrap(scores, name, resamples=1).value for name in names}
+        return measure.watched(model, held, recipe.task, recipe.training.precision)
 
     return evaluate
 
@@ -176,12 +174,15 @@ def judge(
         recipe.training.precision,
         recipe.study,
     )
-    by = judge_of(recipe.task)
-    judged = corpus.judged(study.validation_bytes)
-    scores = by.evaluate(model, judged, recipe.task, precision)
-    train = by.evaluate(model, thinned(corpus.train, study.watch_bytes), recipe.task, precision)
+    scores, train = (
+        measure_of(recipe.task).evaluate(model, held, recipe.task, recipe.decoding, precision)
+        for held in (
+            corpus.held("validation", max_bytes=study.validation_bytes),
+            corpus.held("train", max_bytes=study.watch_bytes),
+        )
+    )
     watch(Stage("predict", "samples"))
-    samples, repetition = by.show(model, corpus, recipe)
+    samples, repetition = show(model, corpus, recipe)
     folder = run.round(number)
     np.savez(folder / "scores.npz", allow_pickle=False, **scores.arrays())
     steps = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "step"]
@@ -226,7 +227,7 @@ def read_trial(number: int, run: RunDirectory) -> Trial:
     summary = run.read(folder / "judged.json") or {}
     try:
         with np.load(folder / "scores.npz") as arrays:
-            scores = judge_of(recipe.task).scores(recipe.task)(**{name: arrays[name] for name in arrays.files})
+            scores = measure_of(recipe.task).scores(recipe.task)(**{name: arrays[name] for name in arrays.files})
     except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise RunError(
             f"{folder / 'scores.npz'}: is damaged or missing", got=str(error), do="start again with another --out"

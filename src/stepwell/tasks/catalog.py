@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from stepwell.config import Config, build
+from stepwell.data import ExampleMaker
 from stepwell.tasks.classification import Classification, ClassificationConfig
 from stepwell.tasks.language_modeling import LanguageModeling, LanguageModelingConfig
 from stepwell.tasks.task import Task, TaskConfig
@@ -64,6 +66,27 @@ AnyTaskConfig = Annotated[
     BeforeValidator(_as_section),
 ]
 """Settings of any row, told apart by `kind`; a kind alone will do."""
+
+
+def read_task(written: object) -> TaskConfig:
+    """The settings of a task as a checkpoint has them written; of an older one, or one of another project, plain text.
+
+    Args:
+        written: plain values.
+    """
+    known = isinstance(written, Mapping) and written.get("kind") in TASKS
+    return build(_Section, {"task": written if known else "language_modeling"}, where="provenance").task
+
+
+class _Section(Config):
+    """A task where it stands alone."""
+
+    task: AnyTaskConfig
+
+
+def maker_of(config: TaskConfig) -> ExampleMaker | None:
+    """What makes examples of documents for a task; None for plain text."""
+    return None if config.kind == "language_modeling" else build_task(config)
 
 
 def build_task(config: TaskConfig) -> Task[Any]:

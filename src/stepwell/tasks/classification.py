@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from stepwell.config import Config
@@ -85,7 +86,7 @@ class Classification(Task[ClassificationConfig]):
                 is_text=True,
                 kept=False,
             ),
-            "label": FieldConfig(columns=one_of(self.config.label, *LABEL_COLUMNS)),
+            "label": FieldConfig(columns=one_of(self.config.label, *LABEL_COLUMNS), is_answer=True),
         }
 
     def find(self, text: PreparedText) -> Found:
@@ -114,10 +115,9 @@ class Classification(Task[ClassificationConfig]):
         return found | {"labels": (labels, "found in the training text")}
 
     def make(self, documents: Sequence[Document], tokenizer: Tokenizer) -> Sequence[Example | str]:
-        ids, config = tokenizer.encode_many([one.text for one in documents]), self.config
-        places = {name: number for number, name in enumerate(config.labels)}
+        places = {name: number for number, name in enumerate(self.config.labels)}
         made: list[Example | str] = []
-        for document, tokens in zip(documents, ids, strict=True):
+        for document, (ids, left_out) in zip(documents, self.read(documents, tokenizer), strict=True):
             value = document.columns.get("label")
             if value is None:
                 made.append("no label")
@@ -126,11 +126,17 @@ class Classification(Task[ClassificationConfig]):
                 "label": self._label(value, places),
                 "weight": np.float32(document.columns.get("weight", 1.0)),
             }
-            room = (config.max_tokens or LONGEST_TOKENS) - 2
-            framed = [tokenizer.bos_id, *tokens[:room].tolist(), tokenizer.eos_id, tokenizer.eos_id]
-            left_out = max(0, len(tokens) - room)
-            made.append(Example(np.array(framed), of_document=of_document, left_out_tokens=left_out))
+            framed = np.append(ids, tokenizer.eos_id)  # the last token of an example is a target, which is not read
+            made.append(Example(framed, of_document=of_document, left_out_tokens=left_out))
         return made
+
+    def read(self, documents: Sequence[Document], tokenizer: Tokenizer) -> list[tuple[NDArray[np.int64], int]]:
+        """What the model reads of each text, and how many of its tokens do not fit."""
+        room = (self.config.max_tokens or LONGEST_TOKENS) - 2
+        return [
+            (np.array([tokenizer.bos_id, *ids[:room].tolist(), tokenizer.eos_id]), max(0, len(ids) - room))
+            for ids in tokenizer.encode_many([one.text for one in documents])
+        ]
 
     def needs(self) -> Found:
         config = self.config
@@ -246,6 +252,6 @@ def _check_labels(counts: Counter[str], labels: Sequence[str], seen: set[str], f
         raise DataError(
             "task.label: held-out text has labels that training text has not",
             got=", ".join(unseen[:SHOWN]),
-            wanted=f"those of training text: {', '.join([*sorted(labels)[:SHOWN], *(['...'] if labels[SHOWN:] else [])])}",
+            wanted=f"labels of training text, such as {', '.join(sorted(labels)[:SHOWN])}",
             do="add examples of them, or leave such rows out",
         )

@@ -14,7 +14,8 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 from pydantic import Field
 
 from stepwell.config import Config
-from stepwell.data import Document, Example, FieldConfig, PreparedText
+from stepwell.data import Document, Example, FieldConfig, PreparedText, text_of
+from stepwell.errors import UsageError
 from stepwell.tokenizers import Tokenizer
 
 Found = Mapping[str, tuple[Any, str]]
@@ -22,6 +23,9 @@ Found = Mapping[str, tuple[Any, str]]
 
 LONGEST_TOKENS = 512
 """Of an example, when nobody says another number."""
+
+WHOLE_TEXT_BYTES = 1 << 24
+"""Documents are examples: none is cut."""
 
 
 class TaskConfig(Config):
@@ -82,6 +86,39 @@ class Task(ABC, Generic[ConfigT]):
             DataError: when the text cannot be learned from.
         """
         return {}
+
+    def document(self, asked: str | Mapping[str, Any]) -> Document:
+        """What somebody asks about, as a document without an answer.
+
+        Args:
+            asked: the text, where an example has no other part; or the example by the names of its fields or columns.
+
+        Raises:
+            UsageError: naming the field that is missing.
+        """
+        fields = {name: field for name, field in self.fields().items() if not field.is_answer}
+        if isinstance(asked, str):
+            needed = [name for name, field in fields.items() if field.needed]
+            if len(needed) != 1:
+                raise UsageError(
+                    f"prompt: an example of {self.config.kind} has several parts",
+                    got=repr(asked)[:60],
+                    wanted=f"jsonl with {' and '.join(needed)}",
+                )
+            asked = {needed[0]: asked}
+        by_lower = {name.strip().lower(): value for name, value in asked.items()}
+        values: dict[str, Any] = {}
+        for name, field in fields.items():
+            found = next((by_lower[one.lower()] for one in (name, *field.columns) if one.lower() in by_lower), None)
+            if found is None and field.needed:
+                raise UsageError(
+                    f"prompt: has no {name}",
+                    got=", ".join(asked) or "nothing",
+                    wanted=f"one of {', '.join(dict.fromkeys((name, *field.columns)))}",
+                )
+            values[name] = found
+        text = text_of([values[name] for name, field in fields.items() if field.is_text])
+        return Document(text, "prompt", columns={name: values[name] for name, field in fields.items() if field.kept})
 
     @abstractmethod
     def make(self, documents: Sequence[Document], tokenizer: Tokenizer) -> Sequence[Example | str]:

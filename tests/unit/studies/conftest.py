@@ -22,10 +22,11 @@ from stepwell.recipes import Recipe, write_recipe
 from stepwell.runs import RunDirectory, append_line, to_json, write_atomically
 from stepwell.studies import study as study_file
 from stepwell.studies.budget import Budget
-from stepwell.studies.corpus import Corpus, read_text, tokenize_corpus
+from stepwell.studies.corpus import Corpus, find_tokenizer, read_text, tokenize_corpus
 from stepwell.studies.diagnosis import Finding
 from stepwell.studies.study import Study
 from stepwell.studies.trial import Trial, read_trial
+from stepwell.tasks import LanguageModelingConfig
 from stepwell.tokenizers import ByteBPEConfig
 
 WHOLE: dict[str, Any] = {
@@ -57,12 +58,13 @@ def scores_of(
     return LanguageModelingScores(nats, size // 2, size, np.full(documents, right))
 
 
-def trial_with(**fields: Any) -> Trial:
-    """A made-up trial in which nothing is wrong."""
+def trial_with(train_bits: float = 1.95, **fields: Any) -> Trial:
+    """A made-up trial in which nothing is wrong; `train_bits` is bits per byte of training text."""
     model = recipe_with().model
     whole: dict[str, Any] = {
         "round": 1, "recipe": recipe_with(), "checkpoint": Path("none"), "stable": None, "scores": scores_of(2.0),
-        "value": Interval(2.0, 1.9, 2.1), "train_bits_per_byte": 1.95, "lines": [], "samples": [],
+        "value": Interval(2.0, 1.9, 2.1), "lines": [], "samples": [],
+        "train_loss": train_bits * 2 * np.log(2), "train_value": train_bits,
         "repetition": [0.05, 0.05], "steps": 400, "tokens": 10 * model.num_matrix_parameters, "stable_step": 240,
         "tokens_per_second": 1000.0, "training_seconds": 10.0,
     }  # fmt: skip
@@ -138,7 +140,7 @@ class Stage:
         np.savez(folder / "scores.npz", **{n: getattr(scores, n) for n in ("nats", "tokens", "bytes", "correct")})
         append_line(folder / "metrics.jsonl", {"kind": "step", "step": recipe.training.steps, "learning_rate": 1.0})
         summary = {
-            "train_bits_per_byte": outcome.bits, "samples": [{"prompt": "a", "text": "b"}], "repetition": [0.0],
+            "train_loss": outcome.bits, "train_value": outcome.bits, "samples": [{"prompt": "a", "text": "b"}], "repetition": [0.0],
             "steps": recipe.training.steps, "tokens": recipe.training.steps * 256,
             "stable_step": recipe.training.steps // 2 if outcome.stable else 0, "tokens_per_second": 2560.0,
             "training_seconds": trained,
@@ -157,7 +159,8 @@ def small_corpus(tmp_path_factory: pytest.TempPathFactory, small_text: Callable[
     (root / "text.txt").write_text(small_text("mixed", 60_000), encoding="utf-8")
     run = RunDirectory(root / "run")
     text = read_text(DataConfig(sources=(str(root / "text.txt"),)), run, lambda event: None)
-    return tokenize_corpus(text, ByteBPEConfig(vocab_size=640), run, lambda event: None)
+    tokenizer = find_tokenizer(text, ByteBPEConfig(vocab_size=640), run, lambda event: None)
+    return tokenize_corpus(text, tokenizer, LanguageModelingConfig(), run, lambda event: None)
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ def test_overfitting_when_held_out_loss_turned(make_trial: MakeTrial) -> None:
 def test_overfitting_when_training_text_is_much_easier(
     make_trial: MakeTrial, train_bits: float, epochs: float, speaks: bool
 ) -> None:
-    trial = make_trial(train_bits_per_byte=train_bits, lines=curve(HEALTHY, 240, 400))
+    trial = make_trial(train_bits=train_bits, lines=curve(HEALTHY, 240, 400))
     case = case_of(trial, unique_tokens=trial.tokens / epochs)
     assert ("overfitting" in names(case)) is speaks
 
@@ -147,7 +147,7 @@ def test_tokens_for_the_size(
     make_trial: MakeTrial, tokens_per_parameter: float, train_bits: float, expected: list[str]
 ) -> None:
     parameters = make_trial().recipe.model.num_matrix_parameters
-    trial = make_trial(tokens=round(parameters * tokens_per_parameter), train_bits_per_byte=train_bits)
+    trial = make_trial(tokens=round(parameters * tokens_per_parameter), train_bits=train_bits)
     assert names(case_of(trial)) == expected
 
 
@@ -172,7 +172,7 @@ def test_underfitting(make_trial: MakeTrial) -> None:
     assert finding.evidence["fall_in_second_half"] > 0.004
     still = case_of(make_trial(lines=curve(power_law(0.0, 0.05), 240, 400)))  # only the decay brought it down
     assert "underfitting" not in names(still)
-    learned_by_heart = make_trial(lines=curve(power_law(0.15, 0.05), 240, 400), train_bits_per_byte=1.0)
+    learned_by_heart = make_trial(lines=curve(power_law(0.15, 0.05), 240, 400), train_bits=1.0)
     assert "underfitting" not in names(case_of(learned_by_heart))
 
 

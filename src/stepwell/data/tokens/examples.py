@@ -82,6 +82,20 @@ class ExampleFacts:
             add = heapq.heappush if len(self.longest) < LONGEST_SHOWN else heapq.heappushpop
             add(self.longest, entry)
 
+    def problems(self) -> list[str]:
+        """What a person should know of it, in a sentence each."""
+        told = []
+        if left_out := sum(self.left_out.values()):
+            reasons = ", ".join(f"{reason}: {count:,}" for reason, count in self.left_out.items())
+            told.append(f"{left_out:,} of {left_out + self.examples:,} documents are no examples ({reasons})")
+        if self.shortened:
+            tokens, text = max(self.longest)
+            told.append(
+                f"{self.shortened:,} of {self.examples:,} examples are too long; {self.left_out_tokens:,} tokens are "
+                f"left out, most of {text[:40]!r} ({tokens:,})"
+            )
+        return told
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
         return {**vars(self), "left_out": dict(self.left_out), "longest": sorted(self.longest, reverse=True)}

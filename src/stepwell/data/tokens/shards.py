@@ -7,7 +7,7 @@ how tokens are laid into batches.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,9 +20,9 @@ from stepwell.data.documents import SPLITS, Document, SplitName
 from stepwell.data.packages import key_of, open_or_build, open_package
 from stepwell.data.steps.balance.order import DIFFICULTY
 from stepwell.data.text_package import PreparedText, TextSplit, map_array
-from stepwell.data.tokens.examples import ExampleFacts, ExampleMaker, examples_of
+from stepwell.data.tokens.examples import ExampleFacts, ExampleMaker, Made, examples_of
 from stepwell.errors import DataError
-from stepwell.progress import Watcher, unwatched
+from stepwell.progress import Fact, Watcher, unwatched
 from stepwell.tokenizers import Tokenizer
 
 ENCODED_TOGETHER_BYTES = 1 << 18
@@ -203,14 +203,27 @@ def tokenize_text(
     return _opened(path, open_or_build(path, write, watch))
 
 
-def tokenize_documents(documents: Iterable[Document], tokenizer: Tokenizer) -> TokenSplit:
+def tokenize_documents(
+    documents: Iterable[Document],
+    tokenizer: Tokenizer,
+    maker: ExampleMaker | None = None,
+    watch: Watcher = unwatched,
+) -> TokenSplit:
     """Turn documents into tokens in memory, for text that is only looked at once.
 
     Args:
         documents: as `read_documents` gives them; perhaps none.
         tokenizer: turns them into ids.
+        maker: makes examples of documents; None for documents as they are.
+        watch: is told of documents that are no examples, or too long.
     """
     several = list(documents)
+    if maker is not None:
+        facts = ExampleFacts()
+        split = joined_examples(list(examples_of(several, maker, tokenizer, facts)), several)
+        for problem in facts.problems():
+            watch(Fact(problem, warning=True))
+        return split
     ids, lengths = tokenizer.encode_documents([one.text for one in several], [one.ends for one in several])
     return TokenSplit(
         ids.astype(_dtype(tokenizer)),
@@ -241,24 +254,39 @@ def _write_examples(
     beside: dict[str, list[str]] = {}
     for name in SPLITS:
         facts = ExampleFacts()
-        made = list(examples_of(prepared.documents(name), maker, tokenizer, facts))
+        split = joined_examples(list(examples_of(prepared.documents(name), maker, tokenizer, facts)))
         told[name] = facts.as_dict()
-        (draft / f"{name}.bin").write_bytes(b"".join(one.token_ids.astype(dtype).tobytes() for one in made))
-        lengths = [np.zeros(1, np.int64), *(one.lengths for one in made)]
-        np.save(draft / f"{name}.offsets.npy", np.cumsum(np.concatenate(lengths)))
-        texts = np.concatenate([np.zeros(0, np.int64), *(one.of_document["text"] for one in made)])
-        np.save(draft / f"{name}.bytes.npy", prepared.num_bytes(name)[texts])
-        arrays = {
-            **{f"{ALIGNED}{one}": [part.aligned[one] for part in made] for one in (made[0].aligned if made else ())},
-            **{
-                f"{OF_DOCUMENT}{one}": [part.of_document[one] for part in made]
-                for one in (made[0].of_document if made else ())
-            },
-        }
-        for one, parts in arrays.items():
-            np.save(draft / f"{name}.{one}.npy", np.concatenate(parts))
+        (draft / f"{name}.bin").write_bytes(split.token_ids.astype(dtype).tobytes())
+        np.save(draft / f"{name}.offsets.npy", split.offsets)
+        np.save(draft / f"{name}.bytes.npy", prepared.num_bytes(name)[split.of_document["text"]])
+        arrays = {f"{ALIGNED}{one}": values for one, values in split.aligned.items()}
+        arrays |= {f"{OF_DOCUMENT}{one}": values for one, values in split.of_document.items()}
+        for one, values in arrays.items():
+            np.save(draft / f"{name}.{one}.npy", values)
         beside[name] = list(arrays)
     return {"examples": told, "beside": beside}
+
+
+def joined_examples(made: Sequence[Made], documents: Sequence[Document] = ()) -> TokenSplit:
+    """Examples as a split.
+
+    Args:
+        made: in order; perhaps none.
+        documents: that they were made of; without, the sizes of their texts are not told.
+    """
+    names = (made[0].aligned, made[0].of_document) if made else ({}, {"text": np.zeros(0)})
+    lengths = np.concatenate([np.zeros(1, np.int64), *(one.lengths for one in made)])
+    nothing = np.zeros(0, np.int64)
+    of_document = {name: np.concatenate([one.of_document[name] for one in made] or [nothing]) for name in names[1]}
+    sizes = np.array([one.num_bytes for one in documents], np.int64)
+    return TokenSplit(
+        np.concatenate([np.zeros(0, np.int32), *(one.token_ids for one in made)]),
+        np.cumsum(lengths),
+        sizes[of_document["text"]] if documents else np.zeros(len(lengths) - 1, np.int64),
+        aligned={name: np.concatenate([one.aligned[name] for one in made]) for name in names[0]},
+        of_document=of_document,
+        whole=True,
+    )
 
 
 def _write_weights(draft: Path, prepared: PreparedText) -> dict[str, Any]:

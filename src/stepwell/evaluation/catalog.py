@@ -1,0 +1,93 @@
+"""How a model is measured by its task: one row for each task.
+
+A measure turns a model and held-out examples into scores, of which every metric of the task is made. While training
+goes on, only a cheap part of it is looked at. Adding a task is one row here beside the one in `tasks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stepwell.data import Document, TokenSplit
+from stepwell.evaluation.classification import ClassificationScores, RegressionScores
+from stepwell.evaluation.classifying import evaluate_classification, label_scores
+from stepwell.evaluation.intervals import bootstrap
+from stepwell.evaluation.language_modeling import evaluate_language_modeling
+from stepwell.evaluation.metrics import LanguageModelingScores, Metric, Scores
+from stepwell.hardware import Precision
+from stepwell.inference import SamplingParams
+from stepwell.models import LanguageModel
+from stepwell.tasks import TaskConfig
+from stepwell.tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class Held:
+    """Examples that a model is measured on.
+
+    Attributes:
+        split: as the model reads them.
+        documents: of the examples, one each, in order; plain text may go without.
+        tokenizer: of the split.
+    """
+
+    split: TokenSplit
+    documents: Sequence[Document]
+    tokenizer: Tokenizer
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One task's.
+
+    Attributes:
+        evaluate: (model, held, task, params, precision) -> scores; `params` say how text is written.
+        scores: task -> class of its scores.
+        metrics: every metric by name.
+        watched: (model, held, task, precision) -> values by name, `loss` among them: what is looked at on the way.
+    """
+
+    evaluate: Callable[[LanguageModel, Held, Any, SamplingParams, Precision], Scores]
+    scores: Callable[[Any], type[Scores]]
+    metrics: Mapping[str, Metric]
+    watched: Callable[[LanguageModel, Held, Any, Precision], dict[str, float]]
+
+
+def values_of(scores: Scores, *names: str) -> dict[str, float]:
+    """Metrics without intervals."""
+    return {name: bootstrap(scores, name, resamples=1).value for name in names}
+
+
+def _text(model: LanguageModel, held: Held, task: TaskConfig, params: SamplingParams, precision: Precision) -> Scores:
+    return evaluate_language_modeling(model, held.split, precision=precision)
+
+
+def _text_on_the_way(model: LanguageModel, held: Held, task: TaskConfig, precision: Precision) -> dict[str, float]:
+    return values_of(evaluate_language_modeling(model, held.split, precision=precision), "loss", "bits_per_byte")
+
+
+def _labels(model: LanguageModel, held: Held, task: Any, params: SamplingParams, precision: Precision) -> Scores:
+    return evaluate_classification(model, held.split, task, precision)
+
+
+def _labels_on_the_way(model: LanguageModel, held: Held, task: Any, precision: Precision) -> dict[str, float]:
+    scores = evaluate_classification(model, held.split, task, precision)
+    return values_of(scores, "loss", *(["accuracy"] if task.problem == "single" else []))
+
+
+MEASURES: dict[str, Measure] = {
+    "language_modeling": Measure(
+        _text, lambda task: LanguageModelingScores, LanguageModelingScores.metrics, _text_on_the_way
+    ),
+    "classification": Measure(
+        _labels, label_scores, {**RegressionScores.metrics, **ClassificationScores.metrics}, _labels_on_the_way
+    ),
+}
+"""Kind of a task -> how models are measured by it."""
+
+
+def measure_of(task: TaskConfig) -> Measure:
+    """The measure of a task."""
+    return MEASURES[task.kind]

@@ -1,0 +1,95 @@
+"""Answers by the task that a model was trained for: labels for a text, a text for a text.
+
+A plain language model goes on with its prompt. One that was trained for a task reads the prompt as an example of that
+task, and what it says is read back as the task's answer. One row of a table for each task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from stepwell.errors import UsageError
+from stepwell.inference.labelling import tell_labels
+from stepwell.inference.masked import complete_many
+from stepwell.inference.params import SamplingParams
+from stepwell.models import LanguageModel
+from stepwell.tasks import Classification, ClassificationConfig, TaskConfig, in_words, probabilities_of
+from stepwell.tokenizers import Tokenizer
+
+Asked = str | Mapping[str, Any]
+"""A text, or an example by the names of its fields."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of an example.
+
+    Attributes:
+        text: as a person reads it.
+        probabilities: of each label, the likeliest first; empty where there are none.
+        found: parts of the text that the answer is about, each with what it is.
+    """
+
+    text: str
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    found: Sequence[Mapping[str, Any]] = ()
+
+
+def answer_many(
+    model: LanguageModel, tokenizer: Tokenizer, task: TaskConfig, asked: Sequence[Asked], params: SamplingParams
+) -> list[list[Any]]:
+    """Answers to examples.
+
+    Args:
+        model: trained for the task.
+        tokenizer: the one it was trained with.
+        task: its settings, as the model was trained with.
+        asked: N texts or examples.
+        params: how text is written, for tasks that write.
+
+    Returns:
+        For each example its answers: `Completion`s of tasks that write, else one `Answer`.
+
+    Raises:
+        UsageError: when an example lacks what the task reads.
+    """
+    return ANSWERS[task.kind](model, tokenizer, task, asked, params)
+
+
+def complete_texts(
+    model: LanguageModel, tokenizer: Tokenizer, task: TaskConfig, asked: Sequence[Asked], params: SamplingParams
+) -> list[list[Any]]:
+    """Go on with prompts, or fill their masks."""
+    strange = [one for one in asked if not isinstance(one, str)]
+    if strange:
+        raise UsageError("prompt: is no text", got=repr(strange[0])[:80], wanted="text, or jsonl with `prompt`")
+    return [list(some) for some in complete_many(model, tokenizer, [str(one) for one in asked], params)]
+
+
+def label_texts(
+    model: LanguageModel, tokenizer: Tokenizer, task: TaskConfig, asked: Sequence[Asked], params: SamplingParams
+) -> list[list[Any]]:
+    """Labels of texts with their probabilities, or numbers."""
+    assert isinstance(task, ClassificationConfig)
+    reader = Classification(task)
+    documents = [reader.document(one) for one in asked]
+    outputs = tell_labels(model, [ids for ids, _ in reader.read(documents, tokenizer)])
+    words = in_words(outputs, task)
+    if task.problem == "number":
+        return [[Answer(word)] for word in words]
+    found = []
+    for word, row in zip(words, probabilities_of(outputs, task), strict=True):
+        order = np.argsort(-row, kind="stable").tolist()
+        found.append([Answer(word, {task.labels[place]: float(row[place]) for place in order})])
+    return found
+
+
+ANSWERS: dict[str, Callable[..., list[list[Any]]]] = {
+    "language_modeling": complete_texts,
+    "classification": label_texts,
+}
+"""Kind of a task -> function of (model, tokenizer, task, asked, params); a new task is one function and one row."""

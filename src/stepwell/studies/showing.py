@@ -1,0 +1,46 @@
+"""A few answers of a model on held-out examples, as a person would want to see them: one row for each task.
+
+This file leaves out how answers are made (`inference`) and measured (`evaluation`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stepwell.inference import SamplingParams, answer_many
+from stepwell.models import LanguageModel
+from stepwell.recipes import Recipe
+from stepwell.studies.corpus import Corpus
+from stepwell.studies.speaking import prompts_of, speak
+
+Shown = tuple[list[dict[str, str]], list[float]]
+"""Prompts with answers, and the share of repeated 4-grams of each text that was written."""
+
+SHOWN_EXAMPLES = 6
+SHOWN_CHARACTERS = 120
+
+
+def show(model: LanguageModel, corpus: Corpus, recipe: Recipe) -> Shown:
+    """A few answers, by the task of the recipe."""
+    return SHOWN.get(recipe.task.kind, answers)(model, corpus, recipe)
+
+
+def completions(model: LanguageModel, corpus: Corpus, recipe: Recipe) -> Shown:
+    """What a model of plain text makes of the prompts."""
+    return speak(model, corpus.tokenizer, prompts_of(recipe, corpus), recipe)
+
+
+def answers(model: LanguageModel, corpus: Corpus, recipe: Recipe) -> Shown:
+    """Validation examples, spread evenly, with the answer of the model."""
+    held = corpus.held("validation", SHOWN_EXAMPLES)
+    asked = [{"text": one.text, **one.columns} for one in held.documents]
+    params = SamplingParams(temperature=0.0, max_tokens=recipe.study.sample_tokens)
+    told = answer_many(model, corpus.tokenizer, recipe.task, asked, params)
+    return [
+        {"prompt": " ".join(one.text[:SHOWN_CHARACTERS].split()), "text": some[0].text}
+        for one, some in zip(held.documents, told, strict=True)
+    ], []
+
+
+SHOWN: dict[str, Callable[[LanguageModel, Corpus, Recipe], Shown]] = {"language_modeling": completions}
+"""Kind of a task -> what is shown, where it is not `answers`."""
