@@ -17,9 +17,7 @@ from seqeval.scheme import BILOU, IOB2, IOBES, Tokens
 from stepwell.evaluation import (
     TaggingScores,
     bootstrap,
-    span_f1_of,
-    span_precision_of,
-    span_recall_of,
+    class_table,
     span_types,
     spans_of,
 )
@@ -85,11 +83,13 @@ def test_metrics_are_those_of_seqeval(seed: int, scheme: str | None) -> None:
     accuracy = bootstrap(scores, "token_accuracy", resamples=1).value
     assert accuracy == pytest.approx(reference.accuracy_score(true, chosen))
     each = reference.classification_report(true, chosen, output_dict=True, **asked)
-    totals = scores.totals(scores.columns.sum(0))
-    types = span_types(true, chosen, scheme=scheme or "lenient")
-    for mine, theirs in ((span_precision_of, "precision"), (span_recall_of, "recall"), (span_f1_of, "f1-score")):
-        found = dict(zip(types, mine(totals), strict=True))
-        assert found == pytest.approx({kind: each[kind][theirs] for kind in types})
+    rows = class_table(scores, span_types(true, chosen, scheme=scheme or "lenient"))
+    assert len(rows) > 1
+    for row in rows:
+        expected = each[row.name]
+        found = (row.precision.value, row.recall.value, row.f1.value, row.true_count)
+        assert found == pytest.approx(tuple(expected[name] for name in ("precision", "recall", "f1-score", "support")))
+        assert row.f1.low is not None
 
 
 def test_where_nothing_is_a_span_all_is_0_as_with_seqeval() -> None:

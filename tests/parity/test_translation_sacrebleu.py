@@ -106,6 +106,17 @@ def test_at_the_edges_values_are_those_of_sacrebleu(made: list[str], right: list
     assert values(TranslationScores.of(made, right, "en")) == pytest.approx(expected, abs=1e-9)
 
 
+def test_of_any_text_values_are_those_of_sacrebleu() -> None:
+    signs = [*"ab the A. ,!?-'%3.5 $灯河边，。《》…·ωé가カ😀𠮷_", "\u3000", "\n", "\t"]
+    for seed in range(25):
+        rng = random.Random(seed)
+        right = ["".join(rng.choices(signs, k=rng.randint(0, 25))) for _ in range(3)]
+        made = [text[rng.randint(0, 4) :] for text in right]
+        language = rng.choice(list(TEXTS))
+        expected = {name: metric.corpus_score(made, [right]).score for name, metric in theirs(language).items()}
+        assert values(TranslationScores.of(made, right, language)) == pytest.approx(expected, abs=1e-9), (made, right)
+
+
 def test_a_drawn_corpus_has_the_value_that_sacrebleu_gives_it() -> None:
     rng = random.Random(1)
     right = TEXTS["en"]

@@ -1,19 +1,20 @@
 """How well texts were given classes or numbers: scores of each text, and their metrics as sums over texts.
 
-Precision, recall and F1 are counted class by class from three sums: how often a class was right, was chosen, and was
-both. A macro mean is over the classes that are there or were chosen, as scikit-learn takes it. This file leaves out how
-a class is chosen, and the pages that show confusions.
+Precision, recall and F1 are counted class by class (`decisions.py`), and a macro mean is over the classes that are
+there or were chosen, as scikit-learn takes it. Calibration is counted in bins of confidence. This file leaves out how a
+class is chosen, and the pages that show confusions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from stepwell.evaluation.decisions import f1_of, macro, micro_f1, precision_of, ratio, recall_of
 from stepwell.evaluation.metrics import FloatArray, Metric, Scores
 
 BINS = 15
@@ -118,38 +119,6 @@ def _calibration(confidence: FloatArray, right: NDArray[np.bool_]) -> FloatArray
     return found
 
 
-def _ratio(part: Any, whole: Any) -> Any:
-    """Part / whole, and 0 where there is no whole."""
-    return np.divide(part, whole, out=np.zeros(np.broadcast_shapes(np.shape(part), np.shape(whole))), where=whole > 0)
-
-
-def precision_of(totals: ClassificationScores) -> Any:
-    """(..., K) how often a class was right where it was chosen; 0 where it never was."""
-    return _ratio(totals.both, totals.chosen)
-
-
-def recall_of(totals: ClassificationScores) -> Any:
-    """(..., K) how often a class was chosen where it was right; 0 where it never is."""
-    return _ratio(totals.both, totals.true)
-
-
-def f1_of(totals: ClassificationScores) -> Any:
-    """(..., K) harmonic mean of the two."""
-    return _ratio(2 * totals.both, totals.true + totals.chosen)
-
-
-def _macro(of_class: Callable[[ClassificationScores], Any]) -> Callable[[ClassificationScores], Any]:
-    def mean(totals: ClassificationScores) -> Any:
-        there = (totals.true + totals.chosen) > 0
-        return _ratio((of_class(totals) * there).sum(-1), there.sum(-1))
-
-    return mean
-
-
-def _micro_f1(totals: ClassificationScores) -> Any:
-    return _ratio(2 * totals.both.sum(-1), totals.true.sum(-1) + totals.chosen.sum(-1))
-
-
 def _calibration_error(totals: ClassificationScores) -> Any:
     return np.abs(totals.calibration[..., 1]).sum(-1) / totals.calibration[..., 0].sum(-1)
 
@@ -164,10 +133,10 @@ def _loss(totals: ClassificationScores) -> Any:
 
 CLASSIFICATION_METRICS = {
     "accuracy": Metric(_accuracy, higher_is_better=True, unit="share of texts", per="example"),
-    "macro_f1": Metric(_macro(f1_of), higher_is_better=True, unit="mean over classes", per="example"),
-    "micro_f1": Metric(_micro_f1, higher_is_better=True, unit="over all decisions", per="example"),
-    "macro_precision": Metric(_macro(precision_of), higher_is_better=True, unit="mean over classes", per="example"),
-    "macro_recall": Metric(_macro(recall_of), higher_is_better=True, unit="mean over classes", per="example"),
+    "macro_f1": Metric(macro(f1_of), higher_is_better=True, unit="mean over classes", per="example"),
+    "micro_f1": Metric(micro_f1, higher_is_better=True, unit="over all decisions", per="example"),
+    "macro_precision": Metric(macro(precision_of), higher_is_better=True, unit="mean over classes", per="example"),
+    "macro_recall": Metric(macro(recall_of), higher_is_better=True, unit="mean over classes", per="example"),
     "loss": Metric(_loss, higher_is_better=False, unit="nats per text", per="example"),
     "calibration_error": Metric(
         _calibration_error, higher_is_better=False, unit="mean gap of confidence and accuracy", per="example"
@@ -226,12 +195,12 @@ def _variance(squares: Any, sums: Any, count: Any) -> Any:
 def _pearson(totals: RegressionScores) -> Any:
     together = totals.product / totals.count - totals.guess * totals.true / totals.count**2
     spread = _variance(totals.guess_squared, totals.guess, totals.count)
-    return _ratio(together, np.sqrt(spread * _variance(totals.true_squared, totals.true, totals.count)))
+    return ratio(together, np.sqrt(spread * _variance(totals.true_squared, totals.true, totals.count)))
 
 
 def _explained(totals: RegressionScores) -> Any:
     error, spread = _squared(totals), _variance(totals.true_squared, totals.true, totals.count)
-    return np.where(spread > 0, 1 - _ratio(error, spread), error == 0)  # as scikit-learn where all are the same
+    return np.where(spread > 0, 1 - ratio(error, spread), error == 0)  # as scikit-learn where all are the same
 
 
 REGRESSION_METRICS = {

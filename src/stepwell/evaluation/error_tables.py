@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stepwell.evaluation.intervals import Interval, summarize
+from stepwell.evaluation.classification import ClassificationScores
+from stepwell.evaluation.decisions import f1_of, precision_of, recall_of
+from stepwell.evaluation.intervals import Interval, bootstrap_each, summarize
 from stepwell.evaluation.metrics import FloatArray, Scores
-from stepwell.evaluation.tagging import Scheme, spans_of
+from stepwell.evaluation.tagging import Scheme, TaggingScores, spans_of
 
 MISSED = ""
 """Stands for the type of a span that is not there."""
@@ -137,6 +139,47 @@ def _commonest(pairs: Sequence[tuple[int, str, str]], num: int, num_rows: int) -
         Confusion(*pair, len(rows[pair]), len(rows[pair]) / there[pair[0]], tuple(dict.fromkeys(rows[pair]))[:num_rows])
         for pair in order
     ]
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """How well one class, label or type of spans is told.
+
+    Attributes:
+        name: of the class.
+        true_count: how often it is right.
+        chosen_count: how often it was chosen.
+        precision: share of the choices that are right; 0 without any.
+        recall: share of the right ones that were chosen; 0 without any.
+        f1: harmonic mean of the two.
+    """
+
+    name: str
+    true_count: int
+    chosen_count: int
+    precision: Interval
+    recall: Interval
+    f1: Interval
+
+
+def class_table(scores: ClassificationScores | TaggingScores, names: Sequence[str], *, seed: int = 0) -> list[ClassRow]:
+    """Precision, recall and F1 of each class, with their intervals.
+
+    Args:
+        scores: of N examples and K classes, labels or types of spans.
+        names: (K,) of them, in the order of the columns (of spans: `span_types`).
+        seed: decides the draws.
+
+    Raises:
+        ValueError: when names are not as many as classes, or there is no example.
+    """
+    if scores.true.shape[1] != len(names):
+        raise ValueError(f"a name for each of {scores.true.shape[1]} classes, not {len(names)}")
+    values = (precision_of, recall_of, f1_of)
+    found = bootstrap_each(scores, lambda totals: np.concatenate([of(totals) for of in values], axis=-1), seed=seed)
+    columns = [found[at * len(names) : (at + 1) * len(names)] for at in range(len(values))]
+    counts = [[int(count) for count in table.sum(0)] for table in (scores.true, scores.chosen)]
+    return [ClassRow(*row) for row in zip(names, *counts, *columns, strict=True)]
 
 
 Key = str | int | tuple[int, int]

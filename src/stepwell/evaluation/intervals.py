@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -122,6 +123,32 @@ def paired_means(first: ArrayLike, second: ArrayLike, *, resamples: int = RESAMP
         return Interval(float(differences.mean()), None, None)
     sums = _resampled_sums(differences[:, None], resamples, seed)[:, 0]
     return _percentiles(float(differences.mean()), sums / len(differences))
+
+
+def bootstrap_each(
+    scores: Scores, compute: Callable[[Any], Any], *, resamples: int = RESAMPLES, seed: int = 0
+) -> list[Interval]:
+    """Several values of one kind, such as the F1 of each class, with their percentile intervals.
+
+    Args:
+        scores: from 1 example.
+        compute: from totals, each field of shape (...), to values of shape (..., M).
+        resamples: how many corpora are drawn, from 1.
+        seed: decides the draws.
+
+    Returns:
+        M intervals.
+
+    Raises:
+        ValueError: when there is no example.
+    """
+    columns = scores.columns
+    _check_not_empty(columns)
+    values = np.asarray(compute(scores.totals(columns.sum(0))), np.float64)
+    if len(columns) < 2:
+        return [Interval(float(value), None, None) for value in values]
+    drawn = compute(scores.totals(_resampled_sums(columns, resamples, seed)))
+    return [_percentiles(float(value), drawn[:, at]) for at, value in enumerate(values)]
 
 
 def summarize(scores: Scores, metrics: Collection[str] | None = None, *, seed: int = 0) -> dict[str, Interval]:

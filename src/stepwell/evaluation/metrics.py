@@ -70,7 +70,9 @@ class Scores:
         Args:
             rows: (M,) which of them, or (N,) bool.
         """
-        return type(self)(**{name: array[np.asarray(rows)] for name, array in self.arrays().items()})
+        chosen = np.asarray(rows)
+        at = chosen if chosen.size else chosen.astype(np.int64)
+        return type(self)(**{name: array[at] for name, array in self.arrays().items()})
 
     @property
     def columns(self) -> FloatArray:

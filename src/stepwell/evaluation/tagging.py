@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.errors import DataError
+from stepwell.evaluation.decisions import f1_of, macro, micro_f1, micro_precision, micro_recall
 from stepwell.evaluation.metrics import FloatArray, Metric, Scores, share
 
 Scheme = Literal["lenient", "BIO", "BIOES", "BILOU", "tokens"]
@@ -185,55 +186,11 @@ def _check_lengths(chosen: Sequence[Sequence[str]], true: Sequence[Sequence[str]
             )
 
 
-def _zero_share(part: Any, whole: Any) -> Any:
-    """Part / whole; 0 where there is none, as seqeval counts it."""
-    return np.nan_to_num(share(part, whole))
-
-
-def span_precision_of(totals: TaggingScores) -> Any:
-    """(..., K) share of the predicted spans of a type that are right; 0 where there is none."""
-    return _zero_share(totals.both, totals.chosen)
-
-
-def span_recall_of(totals: TaggingScores) -> Any:
-    """(..., K) share of the right spans of a type that were predicted; 0 where there is none."""
-    return _zero_share(totals.both, totals.true)
-
-
-def span_f1_of(totals: TaggingScores) -> Any:
-    """(..., K) harmonic mean of the two."""
-    return _zero_share(2 * totals.both, totals.true + totals.chosen)
-
-
-def _macro_f1(totals: TaggingScores) -> Any:
-    there = (totals.true + totals.chosen) > 0
-    return _zero_share((span_f1_of(totals) * there).sum(-1), there.sum(-1))
-
-
-def _micro(part: Any, whole: Any) -> Any:
-    return _zero_share(part.sum(-1), whole.sum(-1))
-
-
 TaggingScores.metrics = {
-    "span_f1": Metric(
-        lambda totals: _micro(2 * totals.both, totals.true + totals.chosen),
-        higher_is_better=True,
-        unit="over all spans",
-        per="example",
-    ),
-    "span_precision": Metric(
-        lambda totals: _micro(totals.both, totals.chosen),
-        higher_is_better=True,
-        unit="share of predicted spans",
-        per="example",
-    ),
-    "span_recall": Metric(
-        lambda totals: _micro(totals.both, totals.true),
-        higher_is_better=True,
-        unit="share of right spans",
-        per="example",
-    ),
-    "macro_span_f1": Metric(_macro_f1, higher_is_better=True, unit="mean over types", per="example"),
+    "span_f1": Metric(micro_f1, higher_is_better=True, unit="over all spans", per="example"),
+    "span_precision": Metric(micro_precision, higher_is_better=True, unit="share of predicted spans", per="example"),
+    "span_recall": Metric(micro_recall, higher_is_better=True, unit="share of right spans", per="example"),
+    "macro_span_f1": Metric(macro(f1_of), higher_is_better=True, unit="mean over types", per="example"),
     "token_accuracy": Metric(
         lambda totals: share(totals.correct, totals.tokens),
         higher_is_better=True,

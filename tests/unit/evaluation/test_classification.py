@@ -10,15 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from stepwell.evaluation import bootstrap, paired_bootstrap, summarize
+from stepwell.evaluation import bootstrap, f1_of, paired_bootstrap, precision_of, recall_of, summarize
 from stepwell.evaluation.classification import (
     BINS,
     ClassificationScores,
     RegressionScores,
     confusion,
-    f1_of,
-    precision_of,
-    recall_of,
 )
 
 seeds = st.integers(0, 10**6)

@@ -6,17 +6,22 @@ import itertools
 
 import numpy as np
 import pytest
+from sklearn.metrics import precision_recall_fscore_support
 
 from stepwell.errors import DataError
 from stepwell.evaluation import (
     AnswerScores,
     ClassificationScores,
     LanguageModelingScores,
+    TaggingScores,
     TranslationScores,
     bootstrap,
+    bootstrap_each,
+    class_table,
     confused_classes,
     confused_spans,
     confusion,
+    f1_of,
     length_ranges,
     metric_of_each,
     slices,
@@ -86,6 +91,38 @@ def test_spans_of_another_type_missed_and_made_up() -> None:
     assert confused_spans(true, chosen)[0].true_ratio == pytest.approx(2 / 3)
     with pytest.raises(DataError, match="'x'"):
         confused_spans([["x"]], [["O"]])
+
+
+def test_each_class_has_its_row() -> None:
+    draw = np.random.default_rng(0)
+    true, chances = draw.integers(0, 3, 80), draw.dirichlet(np.ones(4), 80)
+    scores = ClassificationScores.of(chances, true)
+    rows = class_table(scores, ["财经", "体育", "games", "nothing"])
+    chosen = chances.argmax(1)
+    expected = precision_recall_fscore_support(true, chosen, labels=range(4), zero_division=0)
+    for row, *values in zip(rows, *expected, strict=True):
+        assert (row.precision.value, row.recall.value, row.f1.value, row.true_count) == pytest.approx(tuple(values))
+        assert row.f1.low is not None
+        assert row.f1.high is not None
+        assert row.f1.low <= row.f1.value <= row.f1.high
+    assert [row.chosen_count for row in rows] == list(np.bincount(chosen, minlength=4))
+    alone = scores.totals(scores.columns.sum(0))
+    assert [row.f1 for row in rows] == bootstrap_each(scores, f1_of)
+    assert [row.f1.value for row in rows] == list(f1_of(alone))
+    assert class_table(scores.take([0]), list("abcd"))[0].f1.low is None
+    with pytest.raises(ValueError, match="a name for each of 4 classes, not 1"):
+        class_table(scores, ["a"])
+    with pytest.raises(ValueError, match="no examples"):
+        class_table(scores.take([]), list("abcd"))
+
+
+def test_types_of_spans_have_their_rows() -> None:
+    rows = class_table(TaggingScores.of([["B-a", "O"]], [["B-a", "B-b"]]), ["a", "b"])
+    assert [(row.name, row.true_count, row.chosen_count, row.f1.value) for row in rows] == [
+        ("a", 1, 1, 1),
+        ("b", 1, 0, 0),
+    ]
+    assert class_table(TaggingScores.of([["O"]], [["O"]]), []) == []
 
 
 def test_each_part_has_the_metrics_of_its_examples() -> None:

@@ -119,7 +119,7 @@ def test_no_example_and_no_corpus_gives_a_warning(scores: Scores) -> None:
                 assert np.isfinite(one.value)
                 assert one.low is None
     with pytest.raises(ValueError, match="no examples"):
-        summarize(scores.take(np.array([], np.int64)))
+        summarize(scores.take([]))
 
 
 def test_examples_of_other_number_do_not_compare(scores: Scores) -> None:
