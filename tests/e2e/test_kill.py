@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from warm_process import COMMAND, WarmProcess
 
 from stepwell.runs import read_lines
 
@@ -69,21 +70,18 @@ LOOP = {
 """A closed loop that depends on no clock."""
 
 
-def start(text: Path, out: Path, verb: str = "train") -> subprocess.Popen[str]:
-    words, settings = (["--steps", str(STEPS)], SETTINGS) if verb == "train" else ([], LOOP)
-    command = [sys.executable, "-m", "stepwell", verb, "--text", str(text), *words]
-    command += ["--out", str(out), "--json", "--set", *(f"{path}={value}" for path, value in settings.items())]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", env=environment
-    )
+def words_of(text: Path, out: Path, verb: str = "train") -> list[str]:
+    steps, settings = (["--steps", str(STEPS)], SETTINGS) if verb == "train" else ([], LOOP)
+    words = [verb, "--text", str(text), *steps, "--out", str(out), "--json"]
+    return [*words, "--set", *(f"{path}={value}" for path, value in settings.items())]
 
 
 def finish(text: Path, out: Path, verb: str = "train") -> dict[str, object]:
-    process = start(text, out, verb)
-    output, errors = process.communicate()
-    assert process.returncode == 0, errors
-    return json.loads(output)
+    command = [sys.executable, "-m", "stepwell", *words_of(text, out, verb)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def strike(
@@ -94,13 +92,12 @@ def strike(
     Returns:
         Its exit code and what it said on standard error.
     """
-    process = start(text, out, verb)
+    process = WarmProcess(COMMAND, words_of(text, out, verb), out.with_name("said.txt"))
     while process.poll() is None and not moment():
         time.sleep(0.002)
     time.sleep(delay)
     process.send_signal(number)
-    _, errors = process.communicate()
-    return process.returncode, errors
+    return process.wait()
 
 
 def there(out: Path, pattern: str) -> Moment:

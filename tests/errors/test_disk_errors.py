@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from warm_process import COMMAND, WarmProcess
 
 from stepwell.runs import read_lines
 
@@ -24,30 +25,26 @@ TINY = ["tokenizer.vocab_size=300", "model.num_layers=1", "model.d_model=32", "m
         "training.checkpoint_every_seconds=0", "study.validation_bytes=2000", "study.sample_tokens=5"]  # fmt: skip
 
 LIMITED = """
-import resource, sys
-from stepwell.cli import main
-limit = sys.argv.pop(1)
+import resource
 
 def set_limit(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
-if limit.startswith("line "):
+def limit_lines(number):
     from stepwell.training import record
     append_line, count = record.append_line, 0
 
     def limited(path, line):
-        global count
+        nonlocal count
         count += 1
-        if count == int(limit[5:]):
+        if count == number:
             set_limit(path.stat().st_size + 50)
         append_line(path, line)
 
     record.append_line = limited
-else:
-    set_limit(int(limit))
-main()
+
 """
-"""The command, on a disk that has room for files of so many bytes, or up to a line of metrics.jsonl."""
+"""A disk that has room for files of so many bytes, or up to a line of metrics.jsonl."""
 
 
 @pytest.fixture(scope="module")
@@ -58,20 +55,22 @@ def text(small_text, tmp_path_factory) -> Path:
     return path
 
 
-def train(text: Path, out: Path, limit: str) -> subprocess.CompletedProcess[str]:
-    words = ["train", "--text", str(text), "--steps", str(STEPS), "--out", str(out), "--json", "--set", *TINY]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-c", LIMITED, limit, *words],
-        capture_output=True, text=True, encoding="utf-8", env=environment, check=False,
-    )  # fmt: skip
+def words_of(text: Path, out: Path) -> list[str]:
+    return ["train", "--text", str(text), "--steps", str(STEPS), "--out", str(out), "--json", "--set", *TINY]
+
+
+def train(text: Path, out: Path, limit: str = "") -> tuple[int, str]:
+    """Exit code and standard error of the command, after a program that sets its limit."""
+    return WarmProcess(limit + COMMAND, words_of(text, out), out.with_name("said.txt")).wait()
 
 
 @pytest.fixture(scope="module")
 def left_alone(text, tmp_path_factory) -> Path:
-    """A run that had room."""
+    """A run that had room, started as anyone does."""
     out = tmp_path_factory.mktemp("left-alone") / "run"
-    done = train(text, out, str(10**9))
+    command = [sys.executable, "-m", "stepwell", *words_of(text, out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, check=False)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -81,20 +80,22 @@ def weights(out: Path) -> list[bytes]:
     return [file.read_bytes() for file in sorted(best.glob("*.safetensors"))]
 
 
-@pytest.mark.parametrize("limit", ["5000", "30000", "line 6"], ids=["preparing", "checkpoint", "metrics"])
+@pytest.mark.parametrize(
+    "limit", ["set_limit(5000)", "set_limit(30000)", "limit_lines(6)"], ids=["preparing", "checkpoint", "metrics"]
+)
 def test_a_full_disk_is_said_and_the_run_goes_on_where_it_was(text, left_alone, tmp_path, limit):
     out = tmp_path / "run"
-    failed = train(text, out, limit)
-    assert failed.returncode == 1
-    assert "Traceback" not in failed.stderr, failed.stderr
-    assert "free some space" in failed.stderr
+    code, said = train(text, out, LIMITED + limit)
+    assert code == 1
+    assert "Traceback" not in said, said
+    assert "free some space" in said
     assert not list(out.rglob(".*stepwell*")), "nothing half-made is left"
-    if limit.startswith("line"):
-        assert "metrics.jsonl" in failed.stderr
+    if "lines" in limit:
+        assert "metrics.jsonl" in said
         steps = [line["step"] for line in read_lines(out / "rounds" / "01" / "metrics.jsonl")]
         assert len(steps) == 5, "every line that was written whole is still there"
-    again = train(text, out, str(10**9))
-    assert again.returncode == 0, again.stderr
+    code, said = train(text, out)
+    assert code == 0, said
     assert weights(out) == weights(left_alone)
     told = [line["step"] for line in read_lines(out / "rounds" / "01" / "metrics.jsonl") if line["kind"] == "step"]
     assert told == list(range(1, STEPS + 1))
