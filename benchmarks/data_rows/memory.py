@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from planted_corpus import LANGUAGES, edited, jaccard, real_texts, sentences
@@ -40,6 +40,7 @@ ORIGINALS = 2000
 """Documents from all over the corpus that copies are made of."""
 
 FOUND_REACH = 0.95
+PREPARE, TOKENISE = "prepare", "tokenise"
 TOKENIZER_BYTES = 2_000_000
 
 
@@ -99,7 +100,7 @@ def _new(pool: list[str], language: str, rng: random.Random) -> str:
 
 
 def measure(num_bytes: int) -> list[dict[str, object]]:
-    """Print the line of the table; returns that for the ledger.
+    """Print the lines of the table; returns those for the ledger.
 
     Args:
         num_bytes: of text.
@@ -123,27 +124,44 @@ def measure(num_bytes: int) -> list[dict[str, object]]:
         train_tokenizer(sample, ByteBPEConfig(vocab_size=8192)).save(folder / "tokenizer.json")
         began = time.monotonic()
         peaks, found = _watched(folder)
-        seconds = time.monotonic() - began
-    peak = max(peaks.values())
-    kept_copies, lost = found["copies"], truth["documents"] - truth["copies"] - found["documents"] + found["copies"]
-    dropped = truth["copies"] - kept_copies
-    recall, precision = dropped / truth["copies"], dropped / (dropped + lost)
-    ratio = truth["bytes"] / peak
-    met = ratio >= TIMES and min(recall, precision) >= FOUND_REACH
+    seconds = time.monotonic() - began
     print("| memory | corpus, MB | documents | peak, MB | corpus / peak | at least 10 | copies: precision | recall |")
     print("|---|---|---|---|---|---|---|---|")
-    cells = (f"{truth['bytes'] / 1e6:,.0f}", f"{truth['documents']:,}", f"{peak / 1e6:.0f}", f"{ratio:.1f}",
-             "yes" if met else "NO", f"{precision:.4f}", f"{recall:.4f}")  # fmt: skip
-    print(f"| prepare and tokenise | {' | '.join(cells)} |")
-    parts = ", ".join(f"{name} {one / 1e6:.0f}" for name, one in peaks.items())
-    print(f"\npeak of each part, MB: {parts} ({seconds:.0f} s)", flush=True)
-    return [
-        {"benchmark": "data", "row": "memory", "measure": "corpus over the most memory of its own",
-         "median": rounded(ratio), "unit": "times", "reach": TIMES, "met": met, "peak_bytes": peak,
-         "peak_bytes_of": peaks, "seconds": round(seconds),
-         "found": {"precision": rounded(precision), "recall": rounded(recall), "copies": truth["copies"]},
-         "corpus": {"documents": truth["documents"], "bytes": truth["bytes"]}}
-    ]  # fmt: skip
+    parts = {name: {part: one for part, one in peaks.items() if (part == name) == (name == TOKENISE)}
+             for name in (PREPARE, TOKENISE)}  # fmt: skip
+    records = [record_of(name, own, truth, found) for name, own in parts.items()]
+    print("\npeak of each part, MB: " + ", ".join(f"{name} {one / 1e6:.0f}" for name, one in peaks.items())
+          + f" ({seconds:.0f} s)", flush=True)  # fmt: skip
+    return records
+
+
+def record_of(
+    measure: str, peaks: Mapping[str, int], truth: Mapping[str, int], found: Mapping[str, int]
+) -> dict[str, object]:
+    """One line of the table, printed and as one for the ledger.
+
+    Args:
+        measure: which parts of the work it is about.
+        peaks: the most bytes in each of them.
+        truth: `documents`, `copies` among them, and `bytes`, of the corpus.
+        found: `documents` and `copies` that were kept.
+    """
+    lost = truth["documents"] - truth["copies"] - (found["documents"] - found["copies"])
+    dropped = truth["copies"] - found["copies"]
+    recall, precision = dropped / truth["copies"], dropped / (dropped + lost)
+    peak = max(peaks.values())
+    ratio = truth["bytes"] / peak
+    met = ratio >= TIMES and min(recall, precision) >= FOUND_REACH
+    cells = (measure, f"{truth['bytes'] / 1e6:,.0f}", f"{truth['documents']:,}", f"{peak / 1e6:.0f}", f"{ratio:.1f}",
+             "yes" if met else "NO", f"{precision:.5f}", f"{recall:.5f}")  # fmt: skip
+    print(f"| {' | '.join(cells)} |")
+    return {
+        "benchmark": "data", "row": "memory", "measure": f"{measure}: corpus over the most memory of its own",
+        "median": rounded(ratio), "unit": "times", "reach": TIMES, "met": met, "peak_bytes": peak,
+        "peak_bytes_of": dict(peaks),
+        "found": {"precision": rounded(precision), "recall": rounded(recall), "copies": truth["copies"]},
+        "corpus": {"documents": truth["documents"], "bytes": truth["bytes"]},
+    }  # fmt: skip
 
 
 def _watched(folder: Path) -> tuple[dict[str, int], dict[str, int]]:
@@ -205,7 +223,7 @@ def _prepare(folder: Path) -> None:
     )
     say(part="read")
     prepared = prepare_text(config, folder / "work", tell, engine="serial")
-    say(part="tokenise")
+    say(part=TOKENISE)
     tokenize_text(prepared, Tokenizer.load(folder / "tokenizer.json"), folder / "tokens")
     kept: Counter[str] = Counter()
     for split in ("train", "validation", "test"):
