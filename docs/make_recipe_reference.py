@@ -180,6 +180,8 @@ def words_of(annotation: Any, constraints: list[Any]) -> str:
         texts = {"text": "texts", "whole number from 0": "whole numbers from 0"}
         one = words_of(inside[0], [])
         return f"list of {texts.get(one, one)}"
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return "settings (" + ", ".join(f"`{name}`" for name in annotation.model_fields) + ")"
     bounds = [
         wording.format(bound_of(getattr(one, name)))
         for one in constraints

@@ -173,37 +173,11 @@ def plan_run(
         ConfigError: when the user's values do not fit together.
     """
     draft, corpus = open_draft(draft, run, watch)
-    pretrained, task = draft.get("init_from") is not None, draft.task
+    pretrained = draft.get("init_from") is not None
     optimizer = draft.get("training.optimizer.kind") or ("adamw" if pretrained else "muon")
     kind = _kind_of(draft)
     vocab_size = draft.get("model.vocab_size") or corpus.tokenizer.vocab_size
-    unique = corpus.train.num_tokens
-    speedometer: Speedometer | None = None
-    if pretrained:
-        usual = task.tuning_epochs * unique if task.tuning_epochs else PRETRAINED_TOKENS
-        tokens = steps * STEPS_TOKENS if steps else usual
-        plan, reason = Plan(0, tokens, tokens / unique, math.nan), ""
-    elif steps is not None:
-        batch = draft.get("training.global_batch_tokens") or STEPS_TOKENS
-        plan = plan_for_tokens(steps * batch, unique_tokens=unique, vocab_size=vocab_size, kind=kind)
-        reason = f"fits {steps:,} steps"
-    elif task.epochs:
-        plan = Plan(task.depth, task.epochs * unique, task.epochs, math.nan)
-        reason = f"usual for {task.config.kind}"
-    elif MODELS[kind].learns == "counting":
-        plan, steps, reason = Plan(1, unique, 1.0, math.nan), 1, "one look at the text"
-    else:
-        watch(Stage("probe", "training speed by size"))
-        speedometer = Speedometer(kind, corpus, machine, optimizer)
-        useful = USEFUL_SHARE * (seconds or 0.0)
-        known = speedometer
-        plan = choose_plan(
-            lambda depth: useful * known.tokens_per_second(depth),
-            unique_tokens=unique,
-            vocab_size=vocab_size,
-            kind=kind,
-        )
-        reason = f"least predicted loss in {format_duration(useful)} of training"
+    plan, reason, steps = _choose_size(draft, corpus, machine, optimizer, watch, seconds=seconds, steps=steps)
     if not pretrained:
         objective = draft.get("training.objective.kind") or MODELS[kind].objectives[0]
         derived = derive_model(plan, vocab_size=vocab_size, reason=reason, kind=kind, objective=objective)
@@ -233,6 +207,46 @@ def plan_run(
     planned = Planned(recipe, draft.origins, corpus, speed, plan)
     _tell(planned, watch)
     return planned
+
+
+def _choose_size(
+    draft: Draft,
+    corpus: Corpus,
+    machine: Machine,
+    optimizer: str,
+    watch: Watcher,
+    *,
+    seconds: float | None,
+    steps: int | None,
+) -> tuple[Plan, str, int | None]:
+    """How large the model is and how long it is trained: the plan, why, and how many steps, where these are fixed."""
+    kind, task, unique = _kind_of(draft), draft.task, corpus.train.num_tokens
+    vocab_size = draft.get("model.vocab_size") or corpus.tokenizer.vocab_size
+    if draft.get("init_from") is not None:
+        usual = task.tuning_epochs * unique if task.tuning_epochs else PRETRAINED_TOKENS
+        tokens = steps * STEPS_TOKENS if steps else usual
+        plan, reason = Plan(0, tokens, tokens / unique, math.nan), ""
+    elif steps is not None:
+        batch = draft.get("training.global_batch_tokens") or STEPS_TOKENS
+        plan = plan_for_tokens(steps * batch, unique_tokens=unique, vocab_size=vocab_size, kind=kind)
+        reason = f"fits {steps:,} steps"
+    elif task.epochs:
+        plan = Plan(task.depth, task.epochs * unique, task.epochs, math.nan)
+        reason = f"usual for {task.config.kind}"
+    elif MODELS[kind].learns == "counting":
+        plan, steps, reason = Plan(1, unique, 1.0, math.nan), 1, "one look at the text"
+    else:
+        watch(Stage("probe", "training speed by size"))
+        known = Speedometer(kind, corpus, machine, optimizer)
+        useful = USEFUL_SHARE * (seconds or 0.0)
+        plan = choose_plan(
+            lambda depth: useful * known.tokens_per_second(depth),
+            unique_tokens=unique,
+            vocab_size=vocab_size,
+            kind=kind,
+        )
+        reason = f"least predicted loss in {format_duration(useful)} of training"
+    return plan, reason, steps
 
 
 def _kind_of(draft: Draft) -> str:

@@ -189,7 +189,7 @@ def test_prompts_of_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [("none.txt", None), ("empty.txt", b""), ("blank.txt", b"\n \n"), ("bad.txt", b"\xff\xfe"), ("bad.jsonl", b"{"),
-     ("list.jsonl", b"[1]"), ("other.jsonl", b'{"text": "a"}'), ("null.jsonl", b'{"prompt": null}'),
+     ("list.jsonl", b"[1]"), ("text.jsonl", b'"a"'), ("null.jsonl", b'{"prompt": null}'),
      ("number.jsonl", b'{"prompt": 3}')],
 )  # fmt: skip
 def test_a_file_without_prompts_is_bad_usage(tmp_path: Path, name: str, content: bytes | None) -> None:
