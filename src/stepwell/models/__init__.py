@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from stepwell.doors import open_late
-from stepwell.models.adapter_config import AdapterConfig, BottleneckConfig, LoRAConfig
+from stepwell.models.adapter_config import AdapterConfig, BottleneckConfig, LoRAConfig, PrefixTuningConfig
 from stepwell.models.catalog import MODELS, AnyModelConfig, Family, build_model
 from stepwell.models.decoder_config import DecoderConfig, decoder_sized
 from stepwell.models.encoder_config import EncoderConfig, encoder_sized
@@ -55,6 +55,7 @@ __all__ = [
     "NGramConfig",
     "NgramFeaturesConfig",
     "Output",
+    "PrefixTuningConfig",
     "RecurrentConfig",
     "RecurrentEncoderDecoder",
     "RecurrentEncoderDecoderConfig",

@@ -1,8 +1,9 @@
 """What is learned beside a frozen model, without a tensor.
 
-A kind is a tagged union on `kind`: a low-rank change of matrices (LoRA, rsLoRA, DoRA), or small layers put after
-others (bottleneck adapters). How the frozen matrices are held while that is learned is a field of each. This file
-leaves out the layers (`nn`), and how a model gets them (`adapting.py`).
+A kind is a tagged union on `kind`: a low-rank change of matrices (LoRA, rsLoRA, DoRA), small layers put after others
+(bottleneck adapters), or keys and values that all tokens may look at (prefix tuning). How the frozen matrices are held
+while that is learned is a field of each. This file leaves out the layers (`nn`), and how a model gets them
+(`adapting.py`).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class LoRAConfig(Config):
         rank_stabilized: the change is `alpha / sqrt(rank) * B A`, for large ranks (Kalajdzievski, 2023).
         dora: the size of each row of a matrix is learned apart from its direction (Liu et al., 2024, "DoRA").
         base_weights: how the frozen matrices are held: `bfloat16` in half of the memory, `int8` (a scale for each row)
-            in a quarter, `int4` (a scale for each 64 weights) in a seventh (Dettmers et al., 2023, "QLoRA").
+            in a quarter, `int4` (a grid for each 32 weights) in a sixth (Dettmers et al., 2023, "QLoRA").
     """
 
     kind: Literal["lora"] = "lora"
@@ -62,4 +63,19 @@ class BottleneckConfig(Config):
     base_weights: BaseWeights = "float32"
 
 
-AdapterConfig = Annotated[LoRAConfig | BottleneckConfig, Field(discriminator="kind")]
+class PrefixTuningConfig(Config):
+    """Learned keys and values in every self-attention (Li and Liang, 2021), behind a gate (Zhang et al., 2023).
+
+    It cannot be merged, like a bottleneck.
+
+    Attributes:
+        num_tokens: keys of each attention.
+        base_weights: as LoRA's.
+    """
+
+    kind: Literal["prefix"] = "prefix"
+    num_tokens: Annotated[int, Field(ge=1)] = 16
+    base_weights: BaseWeights = "float32"
+
+
+AdapterConfig = Annotated[LoRAConfig | BottleneckConfig | PrefixTuningConfig, Field(discriminator="kind")]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stepwell.models.adapter_config import AdapterConfig
 from stepwell.models.language_model import LanguageModel
-from stepwell.nn import add_bottlenecks, add_lora, load_adapter, quantize_linears, remove_adapters
+from stepwell.nn import add_bottlenecks, add_lora, add_prefixes, load_adapter, quantize_linears, remove_adapters
 
 
 def add_adapter(
@@ -28,8 +28,8 @@ def add_adapter(
         tensors: what the adapter has learned already (`nn.adapter_tensors`); None begins.
 
     Raises:
-        ValueError: when a target names no linear layer of the model, there is an adapter already, or the tensors are
-            of another one.
+        ValueError: when a target names no linear layer of the model, a prefix finds no attention, there is an adapter
+            already, or the tensors are of another one.
     """
     if model.adapter is not None:
         raise ValueError("the model has an adapter already")
@@ -42,6 +42,8 @@ def add_adapter(
     settings = config.model_dump(exclude={"kind", "base_weights"})
     if config.kind == "lora":
         add_lora(model, **settings, seed=seed, besides=besides, ranks=_ranks(tensors))
+    elif config.kind == "prefix":
+        add_prefixes(model, **settings, seed=seed)
     else:
         add_bottlenecks(model, **settings, seed=seed, besides=besides)
     if config.base_weights != "float32":

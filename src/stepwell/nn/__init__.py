@@ -5,6 +5,7 @@ from stepwell.nn.adapters import (
     adapter_tensors,
     add_bottlenecks,
     add_lora,
+    add_prefixes,
     load_adapter,
     merge_adapters,
     merged_tensors,
@@ -31,6 +32,7 @@ from stepwell.nn.positions import (
     document_positions,
     sinusoidal_positions,
 )
+from stepwell.nn.prefix import Prefix
 from stepwell.nn.quantized_linear import QuantizedLinear, dequantize, quantize
 from stepwell.nn.recurrent import Memory, Recurrent, RecurrentState
 from stepwell.nn.rotary import Rotary
@@ -65,6 +67,7 @@ __all__ = [
     "Memory",
     "MixtureOfExperts",
     "Pieces",
+    "Prefix",
     "QuantizedLinear",
     "RMSNorm",
     "Recurrent",
@@ -80,6 +83,7 @@ __all__ = [
     "adapter_tensors",
     "add_bottlenecks",
     "add_lora",
+    "add_prefixes",
     "alibi_bias",
     "alibi_slopes",
     "attend",

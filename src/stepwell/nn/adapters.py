@@ -2,7 +2,8 @@
 
 Everything of the tree is frozen, and layers that learn something beside their frozen one take its place. Names of the
 plain tree stay what they were: what stands in an adapted layer (`qkv.base.weight`) is told by its old name
-(`qkv.weight`). This file leaves out what the layers compute (`lora.py`, `bottleneck.py`, `quantized_linear.py`).
+(`qkv.weight`). This file leaves out what the layers compute (`lora.py`, `bottleneck.py`, `prefix.py`,
+`quantized_linear.py`).
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 from torch import Tensor, nn
 
+from stepwell.nn.attention import Attention
 from stepwell.nn.bottleneck import BottleneckLinear
 from stepwell.nn.lora import FrozenLinear, LoRALinear, frozen_matrix
+from stepwell.nn.prefix import Prefix
 from stepwell.nn.quantized_linear import QuantizedLinear, WeightFormat
 
 ADAPTER_PARAMETERS = (
@@ -25,6 +28,9 @@ ADAPTER_PARAMETERS = (
     "adapter_down_bias",
     "adapter_up",
     "adapter_up_bias",
+    "prefix_keys",
+    "prefix_values",
+    "prefix_gate",
 )
 """Last part of the names of what is learned."""
 
@@ -103,6 +109,38 @@ def add_bottlenecks(
     """
     generator = torch.Generator(device="cpu").manual_seed(seed)
     return _replace(module, targets, lambda name, layer: BottleneckLinear(layer, width, generator=generator), besides)
+
+
+def add_prefixes(module: nn.Module, *, num_tokens: int, seed: int = 0) -> list[str]:
+    """Freeze a module tree and give a `Prefix` to every self-attention in it.
+
+    Args:
+        module: changed in place.
+        num_tokens: see `Prefix`.
+        seed: decides all keys and values.
+
+    Returns:
+        The names of the attentions.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    found = {name: part for name, part in module.named_modules() if isinstance(part, Attention)}
+    if not found:
+        raise ValueError("there is no self-attention, and so no place for a prefix")
+    module.requires_grad_(False)
+    for part in found.values():
+        device = next(part.out.parameters(), None)
+        part.prefix = Prefix(
+            part.num_heads,
+            part.num_kv_heads,
+            part.head_dim,
+            num_tokens,
+            generator=generator,
+            device=None if device is None else device.device,
+        ).train(part.training)
+    return list(found)
 
 
 def _replace(
@@ -206,6 +244,8 @@ def remove_adapters(module: nn.Module) -> None:
     for name, part in list(module.named_modules()):
         if isinstance(part, AdaptedLinear):
             _put(module, name, part.base)
+        elif isinstance(part, Attention):
+            part.prefix = None
 
 
 @torch.no_grad()
@@ -216,8 +256,8 @@ def merge_adapters(module: nn.Module) -> None:
         ValueError: when there is an adapter that cannot be merged.
     """
     for name, part in list(module.named_modules()):
-        if isinstance(part, BottleneckLinear):
-            raise ValueError(f"{name}: a bottleneck adapter cannot be merged into a matrix")
+        if isinstance(part, (BottleneckLinear, Prefix)):
+            raise ValueError(f"{name}: a {type(part).__name__} cannot be merged into a matrix")
     for name, part in list(module.named_modules()):
         if isinstance(part, LoRALinear) or (isinstance(part, QuantizedLinear) and not name.endswith(".base")):
             matrix = part.merged_weight() if isinstance(part, LoRALinear) else frozen_matrix(part)

@@ -17,6 +17,7 @@ from stepwell.nn.block_attention import block_attention
 from stepwell.nn.decoding import KeyValueCache
 from stepwell.nn.masks import KeyRange, key_range
 from stepwell.nn.norms import RMSNorm
+from stepwell.nn.prefix import Prefix
 from stepwell.nn.rotary import Rotary
 
 SHORTEST = 16
@@ -136,6 +137,9 @@ class Attention(nn.Module):
         dropout: probability of dropping an attention weight while training, in [0, 1).
         norm_eps: epsilon of the QK-norm.
         unit_offset: of the QK-norm (see `RMSNorm`).
+
+    Attributes:
+        prefix: learned keys and values that every token may look at (`adapters.add_prefixes`); None for none.
     """
 
     def __init__(
@@ -168,6 +172,7 @@ class Attention(nn.Module):
             self.query_norm = RMSNorm(widths[0] * head_dim, norm_eps, unit_offset=unit_offset)
             self.key_norm = RMSNorm(widths[1] * head_dim, norm_eps, unit_offset=unit_offset)
         self.sinks = nn.Parameter(torch.zeros(num_heads)) if sinks else None
+        self.prefix: Prefix | None = None
 
     def forward(
         self,
@@ -189,7 +194,11 @@ class Attention(nn.Module):
         Returns:
             (B, T, D).
         """
-        queries, keys, values = self._project(x, start=cache.length if cache is not None else 0)
+        asked, keys, values = self._project(x)
+        queries = asked
+        if self.rotary is not None:
+            start = cache.length if cache is not None else 0
+            queries, keys = self.rotary(queries, start), self.rotary(keys, start)
         if cache is not None:
             keys, values = cache.append(layer, keys, values)
             if mask is None:
@@ -206,10 +215,12 @@ class Attention(nn.Module):
             sinks=self.sinks,
             dropout_ratio=self.dropout if self.training else 0.0,
         )
+        if self.prefix is not None:
+            attended = attended + self.prefix(asked).to(attended.dtype)
         return self.out(attended.transpose(1, 2).flatten(2))
 
-    def _project(self, x: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (B, H, T, E), keys and values (B, K, T, E), normalised and turned."""
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, H, T, E), keys and values (B, K, T, E), normalised and not turned."""
         heads = self.qkv(x).unflatten(-1, (-1, self.head_dim))
         queries, keys, values = heads.split((self.num_heads, self.num_kv_heads, self.num_kv_heads), dim=2)
         if self.qk_norm == "projection":
@@ -217,10 +228,7 @@ class Attention(nn.Module):
             keys = self.key_norm(keys.flatten(2)).view(keys.shape)
         elif self.qk_norm == "head":
             queries, keys = self.query_norm(queries), self.key_norm(keys)
-        queries, keys, values = queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
-        if self.rotary is not None:
-            queries, keys = self.rotary(queries, start), self.rotary(keys, start)
-        return queries, keys, values
+        return queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
 
 
 class CrossAttention(nn.Module):

@@ -1,8 +1,9 @@
 """Frozen linear layers whose matrix is held in fewer bits.
 
-`int8` keeps one scale for each row, `int4` one for each group of 64 neighbours in a row, two weights to a byte; both
-round to the nearest level of an even grid around zero. A product turns the matrix back into numbers first, backward
-does so again, and nothing keeps them in between. This file leaves out how anything is learned through them (`lora.py`).
+`int8` keeps one scale for each row and rounds to a grid around zero; `int4` has sixteen levels from the lowest to the
+highest weight of each group of 32 neighbours in a row, two weights to a byte (the grid of GGUF's Q4_1, whose files it
+holds without loss). A product turns the matrix back into numbers first, backward does so again, and nothing keeps them
+in between. This file leaves out how anything is learned through them (`lora.py`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
 WeightFormat = Literal["bfloat16", "int8", "int4"]
-GROUP = 64
-"""Weights of a row that share a scale in `int4`."""
+GROUP = 32
+"""Weights of a row that share a grid in `int4`."""
 
 
 class QuantizedLinear(nn.Module):
@@ -27,7 +28,8 @@ class QuantizedLinear(nn.Module):
 
     Attributes:
         codes: (out, in) bfloat16 or int8, or (out, groups * GROUP / 2) uint8 with two weights in each byte.
-        scales: (out, 1) or (out, groups) float32, what a level stands for; (0,) for bfloat16.
+        scales: (out, 1) float32, what a level of `int8` stands for; (out, groups, 2) float16, step and lowest level of
+            `int4`; (0,) for bfloat16.
     """
 
     codes: Tensor
@@ -81,20 +83,21 @@ def quantize(weight: Tensor, weights: WeightFormat) -> tuple[Tensor, Tensor]:
         weights: the format.
 
     Returns:
-        Codes and scales, as in `QuantizedLinear`. Levels go from -127 to 127, or from -7 to 7: the largest weight of a
-        row or group is kept as it is, and none is off by more than half a scale.
+        Codes and scales, as in `QuantizedLinear`. No weight is off by more than half a step (and, in `int4`, what
+        float16 rounds of step and lowest level).
     """
     if weights == "bfloat16":
         return weight.bfloat16(), weight.new_empty(0)
-    rows, levels = weight.float(), 127
-    if weights == "int4":
-        rows, levels = pad(rows, (0, -rows.shape[1] % GROUP)).unflatten(1, (-1, GROUP)), 7
-    scales = rows.abs().amax(-1, keepdim=True) / levels
-    codes = torch.where(scales > 0, rows / scales, 0.0).round().to(torch.int8)
     if weights == "int8":
-        return codes, scales
-    halves = (codes + 8).to(torch.uint8).flatten(1)
-    return halves[:, ::2] | (halves[:, 1::2] << 4), scales.squeeze(-1)
+        rows = weight.float()
+        scales = rows.abs().amax(1, keepdim=True) / 127
+        return torch.where(scales > 0, rows / scales, 0.0).round().to(torch.int8), scales
+    groups = pad(weight.float(), (0, -weight.shape[1] % GROUP)).unflatten(1, (-1, GROUP))
+    lowest, highest = groups.aminmax(dim=-1, keepdim=True)
+    grid = torch.cat(((highest - lowest) / 15, lowest), -1).half()
+    step, low = grid.float().split(1, -1)
+    codes = torch.where(step > 0, (groups - low) / step, 0.0).round().clamp(0, 15).to(torch.uint8).flatten(1)
+    return codes[:, ::2] | (codes[:, 1::2] << 4), grid
 
 
 def dequantize(codes: Tensor, scales: Tensor, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -113,5 +116,6 @@ def dequantize(codes: Tensor, scales: Tensor, width: int, dtype: torch.dtype = t
         return codes.to(dtype)
     if codes.dtype == torch.int8:
         return codes.to(dtype) * scales.to(dtype)
-    halves = torch.stack((codes & 15, codes >> 4), dim=-1).view(len(codes), -1, GROUP)
-    return ((halves.to(dtype) - 8) * scales.to(dtype)[..., None]).flatten(1)[:, :width]
+    step, low = scales.to(dtype).split(1, -1)
+    levels = torch.stack((codes & 15, codes >> 4), dim=-1).view(len(codes), -1, GROUP).to(dtype)
+    return levels.mul_(step).add_(low).flatten(1)[:, :width]

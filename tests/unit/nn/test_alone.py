@@ -50,6 +50,13 @@ def bottleneck() -> nn.Module:
     return layer
 
 
+def prefix() -> nn.Module:
+    """One whose gate is open, so that keys and values learn too."""
+    layer = layers.Prefix(4, 2, 8, 3)
+    nn.init.normal_(layer.prefix_gate)
+    return layer
+
+
 # module -> how it is built, and how it is used
 MODULES: dict[str, tuple[Callable[[], nn.Module], Callable[..., Tensor]]] = {
     "MLP": (lambda: layers.MLP(8, 16, "silu", gated=True), lambda mlp: mlp(x())),
@@ -68,6 +75,7 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], Callable[..., Tensor]]] = {
         lambda: layers.RelativeBias(4, 8, 4, bidirectional=False),
         lambda bias: bias(torch.arange(20), torch.arange(20)),
     ),
+    "Prefix": (prefix, lambda layer: layer(heads())),
     "BottleneckLinear": (bottleneck, lambda layer: layer(x())),
     "QuantizedLinear": (lambda: layers.QuantizedLinear(nn.Linear(8, 8, bias=False), "int8"), lambda layer: layer(x())),
     "MixtureOfExperts": (lambda: layers.MixtureOfExperts(8, 16, 2, 2, "silu"), lambda experts: experts(x())),
@@ -102,11 +110,25 @@ VALUES: dict[str, tuple[Callable[[], object], tuple[int, ...]]] = {
 }
 FILLS_IN_PLACE = {"initialize", "initialize_cells"}  # test_initialization.py says what they do
 CHANGES_A_TREE = {
-    *("add_lora", "add_bottlenecks", "merge_adapters", "load_adapter", "adapter_tensors", "merged_tensors"),
+    *(
+        "add_lora",
+        "add_bottlenecks",
+        "add_prefixes",
+        "merge_adapters",
+        "load_adapter",
+        "adapter_tensors",
+        "merged_tensors",
+    ),
     *("quantize_linears", "remove_adapters"),
 }  # test_lora.py and test_adapters.py do
 DESCRIBES = {"DecodingState", "RotaryScaling"}  # protocols and bases
-SHAPES = {"Rotary": (2, 4, 6, 8), "LearnedPositions": (6, 8), "RelativeBias": (1, 4, 20, 20), "Recurrent": (2, 6, 5)}
+SHAPES = {
+    "Rotary": (2, 4, 6, 8),
+    "Prefix": (2, 4, 6, 8),
+    "LearnedPositions": (6, 8),
+    "RelativeBias": (1, 4, 20, 20),
+    "Recurrent": (2, 6, 5),
+}
 
 
 def test_everything_at_the_door_is_here():

@@ -11,7 +11,15 @@ import torch
 
 from stepwell.checkpoints import load_checkpoint
 from stepwell.errors import CheckpointError, ConfigError, RunError, Stopped
-from stepwell.models import Decoder, DecoderConfig, LoRAConfig, add_adapter, build_model, encoder_sized
+from stepwell.models import (
+    Decoder,
+    DecoderConfig,
+    LoRAConfig,
+    PrefixTuningConfig,
+    add_adapter,
+    build_model,
+    encoder_sized,
+)
 from stepwell.nn import QuantizedLinear, adapter_tensors
 from stepwell.runs import read_lines
 from stepwell.training.adapting import fits, freeze
@@ -21,6 +29,7 @@ ADAPTERS = {
     "dora": "{kind: lora, rank: 2, dora: true}",
     "qlora": "{kind: lora, rank: 2, base_weights: int4}",
     "bottleneck": "{kind: bottleneck, width: 4}",
+    "prefix": "{kind: prefix, num_tokens: 3}",
     "bottleneck over int8": "{kind: bottleneck, width: 4, base_weights: int8}",
 }
 SLOW = pytest.mark.slow
@@ -119,7 +128,8 @@ def test_a_run_with_frozen_parts_ends_with_the_same_bits_after_a_stop(make, tmp_
 
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_an_adapter_learns_and_its_checkpoint_computes_what_was_trained(make, tmp_path, kind):
-    trainer = make(training={"adapter": ADAPTERS[kind]})
+    faster = {"optimizer.learning_rate": 0.2} if kind == "prefix" else {}  # its gate is closed at first
+    trainer = make(training={"adapter": ADAPTERS[kind], **faster})
     before = {name: tensor.clone() for name, tensor in trainer.model.named_parameters()}
     trainer.run()
     changed = {name for name, tensor in trainer.model.named_parameters() if not torch.equal(tensor, before[name])}
@@ -183,3 +193,21 @@ def test_an_encoder_takes_one_too():
     assert model(torch.arange(8)[None]).isfinite().all()
     with pytest.raises(ValueError, match="already"):
         add_adapter(model, LoRAConfig(rank=2))
+
+
+def test_packed_rows_and_a_cache_see_a_prefix_as_a_text_alone_does():
+    model = trained_before()
+    add_adapter(model, PrefixTuningConfig(num_tokens=3))
+    with torch.no_grad():
+        for tensor in adapter_tensors(model).values():
+            tensor += torch.randn(tensor.shape, generator=torch.Generator().manual_seed(tensor.numel()))
+        model.eval()
+        first, second = torch.arange(7)[None], torch.arange(50, 59)[None]
+        packed = model(torch.cat((first, second), 1), torch.tensor([[0] * 7 + [1] * 9]))
+        torch.testing.assert_close(packed[:, 7:], model(second), rtol=1e-4, atol=1e-5)
+        state, _ = model.begin(second[:, :4], 16)
+        torch.testing.assert_close(model.extend(state, second[:, 4:]), model(second)[:, -1], rtol=1e-4, atol=1e-5)
+        padded = model.start(1, left_padding=torch.tensor([3]))
+        told = model.extend(padded, torch.cat((torch.zeros(1, 3, dtype=torch.long), second), 1))
+        torch.testing.assert_close(told, model(second)[:, -1], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(model(second), trained_before()(second), atol=1e-2)
