@@ -67,7 +67,7 @@ class ChatScores(Scores):
         if len(lengths) and not lengths.sum():
             raise ValueError("no token of an answer counts, so there is no loss to take")
         flags = [
-            np.array([test(one) for one in given or [None] * len(lengths)], np.bool_)
+            np.array([test(one) for one in ([None] * len(lengths) if given is None else given)], np.bool_)
             for given in (stopped, well_formed)
             for test in (lambda one: one is not None, bool)
         ]

@@ -101,18 +101,18 @@ def _difference(first: Statistic, second: Statistic) -> Statistic:
     return lambda counts: first(counts) - second(counts)
 
 
-def _shared_ranks(values: FloatArray) -> Statistic:
-    """From how often each example counts, (R, N), to the rank of each, (R, N), from 1; equal ones share the mean."""
+def _shared_ranks(values: FloatArray) -> Callable[[FloatArray, NDArray[np.int64]], FloatArray]:
+    """From how often each example counts, (R, N), and M rows to their ranks, (R, M), from 1; equal ones share a rank."""
     order = np.argsort(values, kind="stable")
     steps = np.diff(values[order], prepend=np.nan) != 0
     starts = np.flatnonzero(steps)
     group: NDArray[np.int64] = np.empty(len(values), np.int64)
     group[order] = np.cumsum(steps) - 1
 
-    def ranks(counts: FloatArray) -> FloatArray:
+    def ranks(counts: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
         together = np.add.reduceat(counts[:, order], starts, axis=1)
         up_to = np.cumsum(together, axis=1)
-        return np.asarray((up_to - (together - 1) / 2)[:, group])
+        return np.asarray((up_to - (together - 1) / 2)[:, group[rows]])
 
     return ranks
 
@@ -128,16 +128,15 @@ def _auc_of(probabilities: ArrayLike, true: ArrayLike) -> Statistic:
         if not np.isin(right, classes).all():
             raise ValueError(f"classes in [0, {len(classes)}), not {right.min()} to {right.max()}")
         right = right[:, None] == classes
-    given = right.astype(np.float64)
-    each = [(_shared_ranks(chances[:, at]), given[:, at]) for at in classes]
+    each = [(_shared_ranks(chances[:, at]), np.flatnonzero(right[:, at])) for at in classes]
 
     def area(counts: FloatArray) -> FloatArray:
         total, measured = np.zeros(len(counts)), np.zeros(len(counts))
-        for ranks, is_right in each:
-            positive = counts @ is_right
-            negative = counts.sum(1) - positive
-            above = (ranks(counts) * counts) @ is_right - positive * (positive + 1) / 2  # Mann and Whitney's U
-            one = share(above, positive * negative)
+        for ranks, rows in each:
+            drawn = counts[:, rows]
+            positive = drawn.sum(1)
+            above = (ranks(counts, rows) * drawn).sum(1) - positive * (positive + 1) / 2  # Mann and Whitney's U
+            one = share(above, positive * (counts.sum(1) - positive))
             total += np.nan_to_num(one)
             measured += ~np.isnan(one)
         return np.asarray(share(total, measured))
@@ -151,11 +150,11 @@ def _spearman_of(guess: ArrayLike, true: ArrayLike) -> Statistic:
         raise ValueError(f"as many numbers as right ones, not {found.shape} and {right.shape}")
     if np.isnan(found).any() or np.isnan(right).any():
         raise ValueError("a number is NaN, so nothing can be ranked by it")
-    orders = [_shared_ranks(values) for values in (found, right)]
+    orders, rows = [_shared_ranks(values) for values in (found, right)], np.arange(len(right))
 
     def correlation(counts: FloatArray) -> FloatArray:
         middle = (counts.sum(1, keepdims=True) + 1) / 2
-        x, y = (ranks(counts) - middle for ranks in orders)
+        x, y = (ranks(counts, rows) - middle for ranks in orders)
         spread = np.sqrt((counts * x**2).sum(1) * (counts * y**2).sum(1))
         return np.asarray(np.nan_to_num(share((counts * x * y).sum(1), spread)))
 

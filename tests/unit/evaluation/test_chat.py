@@ -15,6 +15,11 @@ def test_by_hand() -> None:
     assert found == pytest.approx({"loss": 2, "perplexity": np.exp(2), "stop_rate": 0.5, "format_rate": 1})
 
 
+def test_flags_may_be_arrays() -> None:
+    scores = ChatScores.of([1.0, 1.0], [1, 2], stopped=np.array([True, False]))
+    assert (list(scores.answered), list(scores.stopped)) == ([True, True], [True, False])
+
+
 def test_what_was_not_looked_at_is_not_told() -> None:
     assert set(summarize(ChatScores.of([1.0, 1.0], [1, 2]))) == {"loss", "perplexity"}
     nobody = ChatScores.of([1.0, 1.0], [1, 2], stopped=[None, None])
@@ -34,6 +39,7 @@ def test_losses_compare_for_one_tokenizer_only() -> None:
     [
         (lambda: ChatScores.of([1.0], [1, 2]), "equal length"),
         (lambda: ChatScores.of([1.0], [1], stopped=[True, False]), "equal length"),
+        (lambda: ChatScores.of([1.0], [1], stopped=[]), "equal length"),
         (lambda: ChatScores.of([1.0], [0]), "no token of an answer counts"),
     ],
 )
