@@ -127,7 +127,7 @@ def measure(num_bytes: int) -> list[dict[str, object]]:
     seconds = time.monotonic() - began
     print("| memory | corpus, MB | documents | peak, MB | corpus / peak | at least 10 | copies: precision | recall |")
     print("|---|---|---|---|---|---|---|---|")
-    parts = {name: {part: one for part, one in peaks.items() if (part == name) == (name == TOKENISE)}
+    parts = {name: {part: one for part, one in peaks.items() if (part == TOKENISE) == (name == TOKENISE)}
              for name in (PREPARE, TOKENISE)}  # fmt: skip
     records = [record_of(name, own, truth, found) for name, own in parts.items()]
     print("\npeak of each part, MB: " + ", ".join(f"{name} {one / 1e6:.0f}" for name, one in peaks.items())
