@@ -102,9 +102,10 @@ def _difference(first: Statistic, second: Statistic) -> Statistic:
 
 
 def _shared_ranks(values: FloatArray) -> Callable[[FloatArray, NDArray[np.int64]], FloatArray]:
-    """From how often each example counts, (R, N), and M rows to their ranks, (R, M), from 1; equal ones share a rank."""
+    """From how often each example counts, (R, N), and M rows to their ranks, (R, M), from 1; ties are shared."""
     order = np.argsort(values, kind="stable")
-    steps = np.diff(values[order], prepend=np.nan) != 0
+    steps = np.ones(len(values), np.bool_)
+    steps[1:] = values[order][1:] != values[order][:-1]
     starts = np.flatnonzero(steps)
     group: NDArray[np.int64] = np.empty(len(values), np.int64)
     group[order] = np.cumsum(steps) - 1

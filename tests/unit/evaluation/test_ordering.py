@@ -73,6 +73,11 @@ def test_the_correlation_is_that_of_scipy(seed: int, pairs: int) -> None:
         assert spearman(guess, gold, resamples=1).value == pytest.approx(spearmanr(guess, gold).statistic)
 
 
+def test_what_is_without_bounds_has_its_place_too() -> None:
+    guess, gold = [-np.inf, -np.inf, 0.5, np.inf, np.inf], [1, 2, 3, 4, 5]
+    assert spearman(guess, gold).value == pytest.approx(spearmanr([0, 0, 1, 2, 2], gold).statistic)
+
+
 def test_what_has_no_order_says_nothing() -> None:
     assert spearman([1, 1, 1], [1, 2, 3]).value == 0
     assert spearman([1.0], [2.0]).value == 0
