@@ -60,7 +60,7 @@ MODELS: dict[str, Family] = {
         EncoderDecoderConfig,
         encoder_decoder_sized,
         opens="encoder_decoder:EncoderDecoder",
-        objectives=("causal", "span_corruption", "denoising", "sequence_to_sequence"),
+        objectives=("causal", "span_corruption", "denoising", "sequence_to_sequence", "pairs"),
     ),
     "lstm": Family(
         RecurrentConfig,
@@ -78,7 +78,7 @@ MODELS: dict[str, Family] = {
         RecurrentEncoderDecoderConfig,
         recurrent_encoder_decoder_sized,
         opens="recurrent_encoder_decoder:RecurrentEncoderDecoder",
-        objectives=("causal", "span_corruption", "denoising", "sequence_to_sequence"),
+        objectives=("causal", "span_corruption", "denoising", "sequence_to_sequence", "pairs"),
     ),
     "feed_forward": Family(
         FeedForwardConfig, feed_forward_sized, opens="feed_forward:FeedForward", objectives=("causal", "distillation")

@@ -14,6 +14,7 @@ from stepwell.objectives.config import (
     MaskedConfig,
     MeanSquaredErrorConfig,
     ObjectiveConfig,
+    PairsConfig,
     PrefixConfig,
     SequenceToSequenceConfig,
     SpanCorruptionConfig,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from stepwell.objectives.labels import LabelledExamples, LabelsObjective, label_losses
     from stepwell.objectives.losses import summed_loss, token_losses
     from stepwell.objectives.objective import Examples, Objective
+    from stepwell.objectives.pairs import Pair, Pairs, PairsObjective, pack_pairs, pairs_loss, split_pair
 
 __all__ = [
     "OBJECTIVES",
@@ -41,12 +43,19 @@ __all__ = [
     "MeanSquaredErrorConfig",
     "Objective",
     "ObjectiveConfig",
+    "Pair",
+    "Pairs",
+    "PairsConfig",
+    "PairsObjective",
     "PrefixConfig",
     "SequenceToSequenceConfig",
     "SpanCorruptionConfig",
     "build_objective",
     "causal_loss",
     "label_losses",
+    "pack_pairs",
+    "pairs_loss",
+    "split_pair",
     "summed_loss",
     "token_losses",
 ]
@@ -62,6 +71,12 @@ __getattr__ = open_late(
         "LabelledExamples": "labels",
         "LabelsObjective": "labels",
         "label_losses": "labels",
+        "Pair": "pairs",
+        "Pairs": "pairs",
+        "PairsObjective": "pairs",
+        "pack_pairs": "pairs",
+        "pairs_loss": "pairs",
+        "split_pair": "pairs",
         "summed_loss": "losses",
         "token_losses": "losses",
     },

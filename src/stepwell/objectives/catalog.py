@@ -21,6 +21,7 @@ from stepwell.objectives.labels import LabelsObjective
 from stepwell.objectives.losses import summed_loss
 from stepwell.objectives.masking import MaskedObjective
 from stepwell.objectives.objective import Objective
+from stepwell.objectives.pairs import PairsObjective
 from stepwell.objectives.prefix import PrefixObjective
 from stepwell.objectives.sequence_to_sequence import SequenceToSequenceObjective
 from stepwell.tokenizers import Tokenizer
@@ -73,6 +74,7 @@ OBJECTIVES: dict[str, Callable[[Any, Tokenizer], Objective[Any]]] = {
     "denoising": DenoisingObjective,
     "prefix": PrefixObjective,
     "sequence_to_sequence": SequenceToSequenceObjective,
+    "pairs": PairsObjective,
     "distillation": DistillationObjective,
     "labels": lambda config, tokenizer: LabelsObjective(config),
 }

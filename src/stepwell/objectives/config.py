@@ -172,6 +172,17 @@ class SequenceToSequenceConfig(Config):
     loss: LossConfig = CrossEntropyConfig()
 
 
+class PairsConfig(Config):
+    """The target of each example is written for its source, by an encoder-decoder.
+
+    Attributes:
+        loss: of a prediction.
+    """
+
+    kind: Literal["pairs"] = "pairs"
+    loss: LossConfig = CrossEntropyConfig()
+
+
 class LabelsConfig(Config):
     """The labels of a text, or of each of its tokens, are told by the model's task head.
 
@@ -193,6 +204,7 @@ ObjectiveConfig = Annotated[
     | DenoisingConfig
     | PrefixConfig
     | SequenceToSequenceConfig
+    | PairsConfig
     | LabelsConfig
     | DistillationConfig,
     Field(discriminator="kind"),

@@ -8,8 +8,7 @@ What is cut is a pure function of the batch and a seed, made with NumPy alone. T
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -17,18 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stepwell.data import Batch, pack_best_fit
+from stepwell.data import Batch
 from stepwell.errors import TokenizerError
-from stepwell.models import EncoderDecoder, LanguageModel, RecurrentEncoderDecoder
+from stepwell.models import LanguageModel
 from stepwell.objectives.config import DenoisingConfig, LossConfig, SpanCorruptionConfig
-from stepwell.objectives.losses import summed_loss
 from stepwell.objectives.objective import Objective
+from stepwell.objectives.pairs import Ints, Pairs, pack_pairs, pairs_loss
 from stepwell.tokenizers import Tokenizer
-
-Ints = NDArray[np.int64]
-
-SOURCE_PADDING, TARGET_PADDING = -1, -2
-"""Numbers of padding; they differ, so that padding sees no padding of the other side."""
 
 
 class Spans(NamedTuple):
@@ -68,28 +62,6 @@ def spans_with_marks(text: Ints, spans: Spans, marks: Ints) -> Ints:
     return np.insert(text[spans.mask(len(text))], np.cumsum(spans.lengths) - spans.lengths, marks)
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Sources and targets in R packed rows; a target and its source have the same number within their row.
-
-    Attributes:
-        source_ids: (R, S) int64.
-        source_numbers: (R, S) int64, `SOURCE_PADDING` where there is none.
-        targets: (R, T) int64, what is to be written, the end token included.
-        target_numbers: (R, T) int64, `TARGET_PADDING` where there is none.
-    """
-
-    source_ids: Ints
-    source_numbers: Ints
-    targets: Ints
-    target_numbers: Ints
-
-    @property
-    def num_targets(self) -> int:
-        """How many tokens are to be written."""
-        return int((self.target_numbers >= 0).sum())
-
-
 class CorruptionObjective(Objective[Pairs]):
     """Write a target for a corrupted source.
 
@@ -118,11 +90,7 @@ class CorruptionObjective(Objective[Pairs]):
             source, target = self.corrupt(text, random)
             sources.append(self.tokenizer.frame(source))
             targets.append(self.tokenizer.frame(target))
-        longer = np.maximum([len(source) for source in sources], [len(target) for target in targets])
-        rows = pack_best_fit(longer, max(row_tokens, int(longer.max())))
-        source_ids, source_numbers = _fill_rows(sources, rows, SOURCE_PADDING)
-        target_ids, target_numbers = _fill_rows(targets, rows, TARGET_PADDING)
-        return Pairs(source_ids, source_numbers, target_ids, target_numbers)
+        return pack_pairs(sources, targets, row_tokens)
 
     def loss(self, model: LanguageModel, examples: Pairs, device: torch.device) -> Tensor:
         """Of the tokens of the targets.
@@ -130,18 +98,7 @@ class CorruptionObjective(Objective[Pairs]):
         Raises:
             TypeError: when the model is no encoder-decoder.
         """
-        if not isinstance(model, EncoderDecoder | RecurrentEncoderDecoder):
-            raise TypeError(f"an encoder-decoder writes a target for a source, a {type(model).__name__} does not")
-        source_ids, source_numbers, targets, numbers = (
-            torch.from_numpy(one).to(device)
-            for one in (examples.source_ids, examples.source_numbers, examples.targets, examples.target_numbers)
-        )
-        begins = torch.ones_like(numbers, dtype=torch.bool)
-        begins[:, 1:] = numbers[:, 1:] != numbers[:, :-1]
-        written = targets.roll(1, dims=1).masked_fill(begins, model.config.start_ids[0])
-        hidden = model.pairs(source_ids, source_numbers, written, numbers)
-        counted = numbers >= 0
-        return summed_loss(model, hidden, targets, self.loss_config, counted)
+        return pairs_loss(model, examples, device, self.loss_config)
 
     def _texts(self, batch: Batch, longest: int, random: np.random.Generator) -> Iterator[Ints]:
         """The tokens of each piece without those that begin and end a document; of a longer one, some stretch."""
@@ -248,17 +205,3 @@ def _random_parts(total: int, count: int, random: np.random.Generator) -> Ints:
     """A number as a sum of so many, each from 1; every such sum is as likely as another."""
     cuts = np.sort(random.choice(total - 1, count - 1, replace=False)) + 1
     return np.diff(cuts, prepend=0, append=total)
-
-
-def _fill_rows(texts: Sequence[Ints], rows: Ints, padding: int) -> tuple[Ints, Ints]:
-    """Texts one after another in the rows they were given, and their numbers; as long as the fullest row."""
-    lengths = np.array([len(text) for text in texts])
-    filled = np.bincount(rows, weights=lengths).astype(np.int64)
-    ids = np.zeros((len(filled), int(filled.max())), dtype=np.int64)
-    numbers = np.full(ids.shape, padding, dtype=np.int64)
-    at = np.zeros(len(filled), dtype=np.int64)
-    for number, (text, row) in enumerate(zip(texts, rows.tolist(), strict=True)):
-        ids[row, at[row] : at[row] + len(text)] = text
-        numbers[row, at[row] : at[row] + len(text)] = number
-        at[row] += len(text)
-    return ids, numbers

@@ -31,7 +31,7 @@ SPECIAL_TOKENS = {
 SMALLEST_OF_PIECES = 1024
 """Vocabulary of a kind whose bytes and characters alone may take up 512 ids."""
 
-PROMPTS = {"prefix": "prefix", "sequence_to_sequence": "source"}
+PROMPTS = {"prefix": "prefix", "sequence_to_sequence": "source", "pairs": "source"}
 """What a prompt is for a model that an objective trained, where that is not a text to continue from left to right."""
 
 MAX_SEQ_LEN = 256
