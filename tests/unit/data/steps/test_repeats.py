@@ -181,6 +181,27 @@ def test_a_join_holds_some_records_and_not_the_corpus(monkeypatch, name: str) ->
     assert peaks[20][0] - peaks[10][0] <= (bytes_each + 1) * 10 * size
 
 
+@pytest.mark.slow
+def test_near_duplicates_are_the_same_however_many_are_compared_at_once(monkeypatch) -> None:
+    looks = Looks(3, sketched)
+    step = NearDuplicates(NearDuplicatesConfig(), Surroundings())
+    sizes = [len(look["ranks"]) for look in looks]
+    alike = np.concatenate([look["bands"][:, 0] for look in looks])
+    _, firsts = np.unique(alike, return_index=True)
+    expected = np.ones(len(alike), bool)
+    expected[firsts] = False
+    whole = step.join(looks)
+    for module in (buckets, clusters, near_duplicates):
+        monkeypatch.setattr(module, "RECORDS_TOGETHER", 100)
+    parts = step.join(looks)
+    told = [[one["again"] for one in joined.known] for joined in (whole, parts)]
+    assert [len(one) for one in told[0]] == sizes
+    np.testing.assert_array_equal(np.concatenate(told[0]), expected)
+    np.testing.assert_array_equal(np.concatenate(told[1]), expected)
+    assert parts.findings == whole.findings
+    assert whole.findings["clusters"] == 100
+
+
 @pytest.mark.parametrize("name", JOINS)
 def test_no_room_for_what_is_compared(monkeypatch, name: str) -> None:
     def full(*told: object) -> None:
