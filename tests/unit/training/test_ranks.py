@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import socket
-import subprocess
-import sys
+import signal
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed import TCPStore
+from warm_process import WarmProcess
 
 from stepwell.checkpoints import load_checkpoint, read_optimizer, verify
 from stepwell.errors import ConfigError, Stopped
@@ -40,39 +40,51 @@ def scenarios() -> list[str]:
 SCENARIOS = scenarios()
 
 
-def launch(script: str, *words: object, size: int = 2, timeout_seconds: int = 60) -> list[tuple[int, str]]:
-    """Run a file as several ranks; returns exit code and standard error of each."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+RANK = """
+import os, runpy
+os.environ.update({environment!r})
+runpy.run_path({path!r}, run_name="__main__")
+"""
+
+
+def launch(
+    script: str, *words: object, size: int = 2, timeout_seconds: int = 60, others_seconds: float = 8
+) -> list[tuple[int, str]]:
+    """Run a file as several ranks; returns exit code and standard error of each.
+
+    Args:
+        script: beside this file.
+        words: after its name.
+        size: how many ranks.
+        timeout_seconds: after which a rank that does not answer is told of.
+        others_seconds: as with torchrun, the others have so long to end too, when one has ended by a fault.
+    """
+    meeting_point = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun holds it
     common = {
-        **os.environ,
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(meeting_point.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
         "WORLD_SIZE": str(size),
         "LOCAL_WORLD_SIZE": str(size),
-        "OMP_NUM_THREADS": "1",
         "STEPWELL_RANK_TIMEOUT_SECONDS": str(timeout_seconds),
     }
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(HERE / script), *map(str, words)],
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-    try:
-        while all(process.poll() in (None, 0) for process in started) and None in [each.poll() for each in started]:
-            time.sleep(0.05)
-        end = time.monotonic() + 8
-        while None in [process.poll() for process in started] and time.monotonic() < end:
-            time.sleep(0.05)  # as torchrun: when one has ended by a fault, the others have a while to end too
-    finally:
-        for process in started:
-            process.kill()
-    return [(process.wait(), process.communicate()[1]) for process in started]
+    with tempfile.TemporaryDirectory() as folder:
+        started = []
+        for rank in range(size):
+            environment = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            program = RANK.format(environment=environment, path=str(HERE / script))
+            started.append(WarmProcess(program, [*map(str, words)], Path(folder) / f"{rank}.txt"))
+        try:
+            while all(process.poll() in (None, 0) for process in started) and None in [each.poll() for each in started]:
+                time.sleep(0.05)
+            end = time.monotonic() + others_seconds
+            while None in [process.poll() for process in started] and time.monotonic() < end:
+                time.sleep(0.05)
+        finally:
+            for process in started:
+                process.send_signal(signal.SIGKILL)
+        return [process.wait() for process in started]
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +182,7 @@ def test_a_fault_of_one_rank_ends_all_and_is_told_by_it(tmp_path):
 
 @pytest.mark.slow
 def test_a_rank_that_hangs_is_named(tmp_path):
-    ended = launch("trainer_ranks.py", tmp_path, "ddp", 0, "hangs", timeout_seconds=3)
+    ended = launch("trainer_ranks.py", tmp_path, "ddp", 0, "hangs", timeout_seconds=3, others_seconds=0)
     (said,) = words_of(ended, 0)
     assert said.startswith("1|TrainingError|rank 1 of 2: hangs"), said
     assert "no answer for 3 s" in said
