@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import importlib
 import os
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 import grimp
 import importlinter.cli
 import pytest
+
+from stepwell.doors import open_late
 
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGE = PROJECT / "src" / "stepwell"
@@ -116,3 +119,16 @@ def _loaded_by(statement: str, *arguments: str) -> list[str]:
     )
     assert done.returncode == 0, done.stderr
     return list(ast.literal_eval(done.stderr.strip().splitlines()[-1]))
+
+
+@pytest.mark.parametrize("was", [True, False])
+def test_the_garbage_collector_rests_only_while_a_room_loads(was: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rested: list[bool] = []
+    monkeypatch.setattr(importlib, "import_module", lambda _: rested.append(gc.isenabled()) or sys)
+    before = gc.isenabled()
+    (gc.enable if was else gc.disable)()
+    try:
+        assert open_late("room", {"path": "file"})("path") is sys.path
+        assert (rested, gc.isenabled()) == ([False], was)
+    finally:
+        (gc.enable if before else gc.disable)()
