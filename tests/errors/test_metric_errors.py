@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from stepwell.errors import DataError, UsageError
-from stepwell.evaluation import AnswerScores, SummaryScores, TaggingScores, TranslationScores, signatures, spans_of
+from stepwell.evaluation import AnswerScores, SummaryScores, TaggingScores, TranslationScores, signatures
+from stepwell.tasks import spans_of
 
 
 @pytest.mark.parametrize(

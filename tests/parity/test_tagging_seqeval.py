@@ -18,9 +18,8 @@ from stepwell.evaluation import (
     TaggingScores,
     bootstrap,
     class_table,
-    span_types,
-    spans_of,
 )
+from stepwell.tasks import span_types, spans_of
 
 STRICT = {"BIO": IOB2, "BIOES": IOBES, "BILOU": BILOU}
 

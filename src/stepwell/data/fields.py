@@ -50,6 +50,12 @@ def _said(value: Any) -> str:
     if isinstance(value, Mapping):
         return next((_said(value[key]) for key in SPOKEN if key in value), "")
     if isinstance(value, list | tuple):
-        between = "\n" if any(isinstance(one, Mapping) for one in value) else " "
+        between = "\n" if any(isinstance(one, Mapping) for one in value) else _between_words(value)
         return between.join(said for one in value if (said := _said(one)))
     return ""
+
+
+def _between_words(words: Sequence[Any]) -> str:
+    """What stands between the words of a list: nothing where each is a character, as Chinese text is often cut."""
+    single = all(isinstance(one, str) and len(one) <= 1 for one in words)
+    return "" if single and any("\u3400" <= one <= "\u9fff" for one in words) else " "

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from stepwell.evaluation.repetition import GenerationScores, distinct_ratio, distinct_ratios, repeated_ngram_ratio
     from stepwell.evaluation.retrieval import RetrievalScores, ranks_of
     from stepwell.evaluation.summarization import SummaryScores
-    from stepwell.evaluation.tagging import Scheme, Span, TaggingScores, span_types, spans_of
+    from stepwell.evaluation.tagging import TaggingScores
+    from stepwell.evaluation.telling_tags import evaluate_tagging
     from stepwell.evaluation.translation import TranslationScores, signatures
     from stepwell.evaluation.words import words_of
 
@@ -64,10 +65,8 @@ __all__ = [
     "PreferenceScores",
     "RegressionScores",
     "RetrievalScores",
-    "Scheme",
     "Scores",
     "Slice",
-    "Span",
     "SummaryScores",
     "TaggingScores",
     "TranslationScores",
@@ -83,6 +82,7 @@ __all__ = [
     "evaluate_classification",
     "evaluate_kneser_ney",
     "evaluate_language_modeling",
+    "evaluate_tagging",
     "f1_of",
     "judged",
     "kneser_ney_bits_per_byte",
@@ -102,8 +102,6 @@ __all__ = [
     "score_labels",
     "signatures",
     "slices",
-    "span_types",
-    "spans_of",
     "spearman",
     "summarize",
     "values_of",
@@ -170,11 +168,8 @@ __getattr__ = open_late(
         "RetrievalScores": "retrieval",
         "ranks_of": "retrieval",
         "SummaryScores": "summarization",
-        "Scheme": "tagging",
-        "Span": "tagging",
         "TaggingScores": "tagging",
-        "span_types": "tagging",
-        "spans_of": "tagging",
+        "evaluate_tagging": "telling_tags",
         "TranslationScores": "translation",
         "signatures": "translation",
         "words_of": "words",

@@ -16,6 +16,8 @@ from stepwell.evaluation.classifying import evaluate_classification, label_score
 from stepwell.evaluation.intervals import bootstrap
 from stepwell.evaluation.language_modeling import evaluate_language_modeling
 from stepwell.evaluation.metrics import LanguageModelingScores, Metric, Scores
+from stepwell.evaluation.tagging import TaggingScores
+from stepwell.evaluation.telling_tags import evaluate_tagging
 from stepwell.hardware import Precision
 from stepwell.inference import SamplingParams
 from stepwell.models import LanguageModel
@@ -77,6 +79,15 @@ def _labels_on_the_way(model: LanguageModel, held: Held, task: Any, precision: P
     return values_of(scores, "loss", *(["accuracy"] if task.problem == "single" else []))
 
 
+def _tags(model: LanguageModel, held: Held, task: Any, params: SamplingParams, precision: Precision) -> Scores:
+    return evaluate_tagging(model, held.documents, held.tokenizer, task, precision)
+
+
+def _tags_on_the_way(model: LanguageModel, held: Held, task: Any, precision: Precision) -> dict[str, float]:
+    scores = evaluate_tagging(model, held.documents, held.tokenizer, task, precision)
+    return values_of(scores, "loss", "token_accuracy" if task.scheme == "plain" else "span_f1")
+
+
 MEASURES: dict[str, Measure] = {
     "language_modeling": Measure(
         _text, lambda task: LanguageModelingScores, LanguageModelingScores.metrics, _text_on_the_way
@@ -84,6 +95,7 @@ MEASURES: dict[str, Measure] = {
     "classification": Measure(
         _labels, label_scores, {**RegressionScores.metrics, **ClassificationScores.metrics}, _labels_on_the_way
     ),
+    "tagging": Measure(_tags, lambda task: TaggingScores, TaggingScores.metrics, _tags_on_the_way),
 }
 """Kind of a task -> how models are measured by it."""
 

@@ -18,7 +18,8 @@ from stepwell.evaluation.classification import ClassificationScores
 from stepwell.evaluation.decisions import f1_of, precision_of, recall_of
 from stepwell.evaluation.intervals import Interval, bootstrap_each, summarize
 from stepwell.evaluation.metrics import FloatArray, Scores
-from stepwell.evaluation.tagging import Scheme, TaggingScores, spans_of
+from stepwell.evaluation.tagging import TaggingScores
+from stepwell.tasks import Scheme, spans_of
 
 MISSED = ""
 """Stands for the type of a span that is not there."""

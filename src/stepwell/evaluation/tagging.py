@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,90 +17,7 @@ from numpy.typing import NDArray
 from stepwell.errors import DataError
 from stepwell.evaluation.decisions import f1_of, macro, micro_f1, micro_precision, micro_recall
 from stepwell.evaluation.metrics import FloatArray, Metric, Scores, share
-
-Scheme = Literal["lenient", "BIO", "BIOES", "BILOU", "tokens"]
-"""How tags are read.
-
-`lenient`: any of B I E S O, or B I L U O; a span begins at B, at S, and wherever nothing of its type goes on (seqeval's
-default, CoNLL's script). `BIO`, `BIOES`, `BILOU`: a span begins with B (or S, U), goes on with its own type, and of the
-last two must be closed (seqeval's strict mode). `tokens`: each token is a span of its whole tag (parts of speech).
-"""
-
-Span = tuple[str, int, int]
-"""Type, first token, token after the last."""
-
-_LETTERS = {"lenient": "BIESLUO", "BIO": "BIO", "BIOES": "BIESO", "BILOU": "BILUO"}
-_AS_BIOES = {"L": "E", "U": "S"}
-
-
-def spans_of(tags: Sequence[str], scheme: Scheme = "lenient") -> list[Span]:
-    """The spans of a sentence, in order.
-
-    Args:
-        tags: such as `B-place`; a letter without a type is one of the type `_`.
-        scheme: how they are read.
-
-    Raises:
-        DataError: when a tag does not begin with a letter of the scheme.
-    """
-    if scheme == "tokens":
-        return [(tag, at, at + 1) for at, tag in enumerate(tags)]
-    parts = [_letter_and_type(tag, scheme) for tag in tags]
-    return _lenient(parts) if scheme == "lenient" else _strict(parts, closed=scheme != "BIO")
-
-
-def _letter_and_type(tag: str, scheme: Scheme) -> tuple[str, str]:
-    letter, dash, kind = tag[:1], tag[1:2], tag[2:]
-    if not letter or letter not in _LETTERS[scheme] or dash not in ("", "-"):
-        raise DataError(
-            f"tag {tag!r}: cannot be read",
-            wanted=f"one of {' '.join(_LETTERS[scheme])}, and a type after a dash, such as B-place",
-            do="name the scheme of the tags; tags that are no spans, such as parts of speech, are scheme='tokens'",
-        )
-    return _AS_BIOES.get(letter, letter), "" if letter == "O" else kind or "_"
-
-
-def _lenient(parts: Sequence[tuple[str, str]]) -> list[Span]:
-    spans: list[Span] = []
-    begin, last, last_type = 0, "O", ""
-    for at, (letter, kind) in enumerate([*parts, ("O", "")]):
-        goes_on = letter in "IE" and last in "BI" and kind == last_type
-        if last != "O" and not goes_on:
-            spans.append((last_type, begin, at))
-        if not goes_on:
-            begin = at
-        last, last_type = letter, kind
-    return spans
-
-
-def _strict(parts: Sequence[tuple[str, str]], *, closed: bool) -> list[Span]:
-    """Args: closed, whether a span must end with E or S."""
-    spans: list[Span] = []
-    at = 0
-    while at < len(parts):
-        letter, kind = parts[at]
-        end = at + 1
-        if letter == "B":
-            while end < len(parts) and parts[end] == ("I", kind):
-                end += 1
-            is_span = not closed
-            if closed and end < len(parts) and parts[end] == ("E", kind):
-                end, is_span = end + 1, True
-        else:
-            is_span = letter == "S"
-        if is_span:
-            spans.append((kind, at, end))
-        at = end
-    return spans
-
-
-def span_types(*corpora: Sequence[Sequence[str]], scheme: Scheme = "lenient") -> tuple[str, ...]:
-    """Types of all spans of some tagged corpora, sorted; they name the columns of `TaggingScores`.
-
-    Raises:
-        DataError: when a tag cannot be read.
-    """
-    return tuple(sorted({kind for corpus in corpora for tags in corpus for kind, _, _ in spans_of(tags, scheme)}))
+from stepwell.tasks import Scheme, span_types, spans_of
 
 
 @dataclass(frozen=True)
@@ -115,6 +32,7 @@ class TaggingScores(Scores):
         true: (N, K) right spans of a type.
         chosen: (N, K) predicted ones.
         both: (N, K) those predicted rightly.
+        nats: (N,) negative log-likelihood of the right tags; NaN where that is not known.
     """
 
     count: FloatArray
@@ -124,6 +42,7 @@ class TaggingScores(Scores):
     true: NDArray[np.int64]
     chosen: NDArray[np.int64]
     both: NDArray[np.int64]
+    nats: FloatArray
 
     @classmethod
     def of(
@@ -133,6 +52,7 @@ class TaggingScores(Scores):
         *,
         types: Sequence[str] | None = None,
         scheme: Scheme = "lenient",
+        nats: FloatArray | None = None,
     ) -> TaggingScores:
         """Scores of predicted tags.
 
@@ -141,6 +61,7 @@ class TaggingScores(Scores):
             true: (N,) the right ones, as many in each sentence.
             types: K of them, the order of the columns; default those of both, sorted (`span_types`).
             scheme: how tags are read.
+            nats: (N,) negative log-likelihood of the right tags; default not known.
 
         Raises:
             DataError: when sentences or tags are not as many, a tag cannot be read, or a span has another type.
@@ -160,7 +81,8 @@ class TaggingScores(Scores):
                     table[row, column[kind]] += 1
         tokens = np.array([len(tags) for tags in true], np.int64)
         correct = np.array([sum(map(str.__eq__, *pair)) for pair in zip(chosen, true, strict=True)], np.int64)
-        return cls(np.ones(len(true)), tokens, correct, tokens == correct, *counts)
+        told = np.full(len(true), np.nan) if nats is None else nats
+        return cls(np.ones(len(true)), tokens, correct, tokens == correct, *counts, told)
 
     def check_pair(self, other: Scores, metric: str) -> None:
         """See `Scores.check_pair`.
@@ -199,5 +121,8 @@ TaggingScores.metrics = {
     ),
     "sentence_accuracy": Metric(
         lambda totals: totals.exact / totals.count, higher_is_better=True, unit="share of sentences", per="example"
+    ),
+    "loss": Metric(
+        lambda totals: totals.nats / totals.tokens, higher_is_better=False, unit="nats per token", per="example"
     ),
 }

@@ -7,13 +7,16 @@ from stepwell.inference.params import SamplingParams
 from stepwell.inference.window import Window, split_windows, window_start
 
 if TYPE_CHECKING:
-    from stepwell.inference.answering import Answer, Asked, answer_many
+    from stepwell.inference.answer import Answer
+    from stepwell.inference.answering import Asked, answer_many
+    from stepwell.inference.conversing import Said, answer_conversations, stream_answer
     from stepwell.inference.embedding import embed_texts
     from stepwell.inference.generation import Completion, FinishReason, Piece, Prompt, generate, generate_many, stream
     from stepwell.inference.labelling import tell_labels, tell_token_labels
     from stepwell.inference.masked import Candidate, Filled, complete_many, fill_masks, has_mask
     from stepwell.inference.sampling import Sampler
     from stepwell.inference.scoring import TokenScores, score_documents, score_tokens
+    from stepwell.inference.tagging import ToldTags, tag_texts, tell_tags
 
 __all__ = [
     "Answer",
@@ -24,10 +27,13 @@ __all__ = [
     "FinishReason",
     "Piece",
     "Prompt",
+    "Said",
     "Sampler",
     "SamplingParams",
     "TokenScores",
+    "ToldTags",
     "Window",
+    "answer_conversations",
     "answer_many",
     "complete_many",
     "embed_texts",
@@ -39,7 +45,10 @@ __all__ = [
     "score_tokens",
     "split_windows",
     "stream",
+    "stream_answer",
+    "tag_texts",
     "tell_labels",
+    "tell_tags",
     "tell_token_labels",
     "window_start",
 ]
@@ -47,9 +56,12 @@ __all__ = [
 __getattr__ = open_late(
     __name__,
     {
-        "Answer": "answering",
+        "Answer": "answer",
         "Asked": "answering",
         "answer_many": "answering",
+        "Said": "conversing",
+        "answer_conversations": "conversing",
+        "stream_answer": "conversing",
         "embed_texts": "embedding",
         "Completion": "generation",
         "FinishReason": "generation",
@@ -69,5 +81,8 @@ __getattr__ = open_late(
         "TokenScores": "scoring",
         "score_documents": "scoring",
         "score_tokens": "scoring",
+        "ToldTags": "tagging",
+        "tag_texts": "tagging",
+        "tell_tags": "tagging",
     },
 )

@@ -7,36 +7,23 @@ task, and what it says is read back as the task's answer. One row of a table for
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from stepwell.errors import UsageError
+from stepwell.inference.answer import Answer
+from stepwell.inference.conversing import answer_conversations
 from stepwell.inference.labelling import tell_labels
 from stepwell.inference.masked import complete_many
 from stepwell.inference.params import SamplingParams
+from stepwell.inference.tagging import tag_texts
 from stepwell.models import LanguageModel
 from stepwell.tasks import Classification, ClassificationConfig, TaskConfig, in_words, probabilities_of
 from stepwell.tokenizers import Tokenizer
 
 Asked = str | Mapping[str, Any]
 """A text, or an example by the names of its fields."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model says of an example.
-
-    Attributes:
-        text: as a person reads it.
-        probabilities: of each label, the likeliest first; empty where there are none.
-        found: parts of the text that the answer is about, each with what it is.
-    """
-
-    text: str
-    probabilities: Mapping[str, float] = field(default_factory=dict)
-    found: Sequence[Mapping[str, Any]] = ()
 
 
 def answer_many(
@@ -90,6 +77,9 @@ def label_texts(
 
 ANSWERS: dict[str, Callable[..., list[list[Any]]]] = {
     "language_modeling": complete_texts,
+    "generation": complete_texts,
+    "chat": answer_conversations,
     "classification": label_texts,
+    "tagging": lambda model, tokenizer, task, asked, params: tag_texts(model, tokenizer, task, asked),
 }
 """Kind of a task -> function of (model, tokenizer, task, asked, params); a new task is one function and one row."""

@@ -23,7 +23,7 @@ from stepwell.inference.params import SamplingParams
 from stepwell.inference.sampling import Sampler
 from stepwell.inference.stopping import StopGate
 from stepwell.inference.window import window_start
-from stepwell.models import LanguageModel
+from stepwell.models import Decoder, LanguageModel
 from stepwell.nn import DecodingState
 from stepwell.tokenizers import StreamDecoder, Tokenizer
 
@@ -105,7 +105,12 @@ def generate(
 
 
 def generate_many(
-    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[Prompt], params: SamplingParams | None = None
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Prompt],
+    params: SamplingParams | None = None,
+    *,
+    pad: bool = False,
 ) -> list[list[Completion]]:
     """Complete many prompts; those of equal length in tokens share a batch, which changes nothing but the speed.
 
@@ -114,6 +119,8 @@ def generate_many(
         tokenizer: the one it was trained with.
         prompts: texts or conversations. Each draws from the same seed as it would alone.
         params: how to draw; default `SamplingParams()`.
+        pad: prompts of different lengths share a batch too where the model is a decoder and all fits into its window.
+            They are padded on the left, which is many times faster and may change the last bits of a probability.
 
     Returns:
         For each prompt its params.n completions.
@@ -125,8 +132,11 @@ def generate_many(
     params = params or SamplingParams()
     encoded = [_encode(model, tokenizer, prompt) for prompt in prompts]
     by_length: defaultdict[int, list[int]] = defaultdict(list)
-    for number, read in enumerate(encoded):
-        by_length[len(read.token_ids)].append(number)
+    longest = max((len(read.token_ids) for read in encoded), default=0)
+    pad = pad and isinstance(model, Decoder) and model.config.prompt == "continue"
+    pad = pad and longest + params.max_tokens <= model.config.max_seq_len
+    for number, read in sorted(enumerate(encoded), key=lambda one: len(one[1].token_ids)):
+        by_length[0 if pad else len(read.token_ids)].append(number)
     at_once = max(1, MAX_ROWS // params.n)
     completions: list[list[Completion]] = [[] for _ in prompts]
     for numbers in by_length.values():
@@ -269,7 +279,7 @@ class _RollingWindow:
 
     Args:
         model: in evaluation mode.
-        prompts: P sequences of equal length, from 1 token.
+        prompts: P sequences, from 1 token; of different lengths where a decoder's window takes all of them to the end.
         params: says how long the sequences may become.
 
     Attributes:
@@ -280,7 +290,7 @@ class _RollingWindow:
     def __init__(self, model: LanguageModel, prompts: Sequence[Sequence[int]], params: SamplingParams) -> None:
         self.model = model
         self.max_seq_len = model.config.max_seq_len
-        self.capacity = min(self.max_seq_len, len(prompts[0]) + params.max_tokens)
+        self.capacity = min(self.max_seq_len, max(map(len, prompts)) + params.max_tokens)
         self.device = model.device
         self.logits = self._read(prompts)
         room = self.max_seq_len - self.state.length + 1  # the last token is drawn, and not read
@@ -303,6 +313,13 @@ class _RollingWindow:
         """Prefill a new state with all that the model may see."""
         self.start = self._begins(sequences)
         self.state: DecodingState
+        longest = max(map(len, sequences))
+        padding = [longest - len(sequence) for sequence in sequences]
+        if any(padding):
+            assert isinstance(self.model, Decoder)
+            self.state = self.model.start(len(sequences), self.capacity, self._tensor(padding))
+            padded = [[0] * before + list(one) for before, one in zip(padding, sequences, strict=True)]
+            return self.model.extend(self.state, self._tensor(padded))
         self.state, logits = self.model.begin(
             self._tensor([sequence[self.start :] for sequence in sequences]), self.capacity
         )
@@ -312,7 +329,7 @@ class _RollingWindow:
         """The first position that is seen."""
         return 0 if self.model.reads_source else window_start(len(sequences[0]), self.max_seq_len)
 
-    def _tensor(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
+    def _tensor(self, token_ids: Sequence[Sequence[int]] | Sequence[int]) -> Tensor:
         return torch.tensor(token_ids, dtype=torch.int64, device=self.device)
 
 

@@ -7,6 +7,8 @@ learns with the network. This file leaves out loss, and what the numbers mean.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, embedding_bag
@@ -23,6 +25,10 @@ class TaskHead(nn.Module):
         config: its shape.
         width: D of the hidden states.
         seed: decides its initial weights.
+
+    Attributes:
+        transitions: (K + 1, K + 1) score of each label after each, where it is learned; the last row is the beginning
+            of a text, the last column its end.
     """
 
     def __init__(self, config: TaskHeadConfig, width: int, seed: int = 0) -> None:
@@ -36,6 +42,8 @@ class TaskHead(nn.Module):
         self.table = None if ngrams is None else nn.Embedding(ngrams.num_buckets, config.num_outputs)
         if self.table is not None:
             nn.init.zeros_(self.table.weight)
+        size = config.num_outputs + 1
+        self.transitions = nn.Parameter(torch.zeros(size, size)) if config.transitions else None
 
     def forward(self, hidden: Tensor, token_ids: Tensor, pieces: Tensor, num_pieces: int) -> Tensor:
         """Numbers of each text, or of each token.
@@ -51,7 +59,8 @@ class TaskHead(nn.Module):
             (P, K) float32; of `each` (B, T, K).
         """
         if self.config.pooling == "each":
-            return self._mapped(hidden)
+            told = self._mapped(hidden)
+            return told if self.config.ngrams is None else told + self._around(token_ids, pieces, self.config.ngrams)
         logits = self._mapped(pooled(hidden, pieces, num_pieces, self.config.pooling))
         if self.table is not None and self.config.ngrams is not None:
             logits = logits + self._of_ngrams(token_ids, pieces, num_pieces, self.config.ngrams)
@@ -73,6 +82,18 @@ class TaskHead(nn.Module):
         share = counts.clamp(min=1).float().rsqrt().repeat_interleave(counts)
         order = torch.argsort(owners, stable=True)
         return embedding_bag(buckets[order], self.table.weight.float(), offsets, mode="sum", per_sample_weights=share)
+
+    def _around(self, token_ids: Tensor, pieces: Tensor, config: NgramFeaturesConfig) -> Tensor:
+        """(B, T, K): the weights of the n-grams around each token, summed."""
+        assert self.table is not None
+        buckets = ngrams_around(token_ids, pieces, config)
+        if self.training and config.dropout:
+            left_out = torch.rand(buckets.shape, device=buckets.device) < config.dropout
+            buckets = torch.where(left_out, config.num_buckets, buckets)
+        counted = (buckets < config.num_buckets).float().flatten(0, 1)
+        at = buckets.clamp(max=config.num_buckets - 1).flatten(0, 1)
+        summed = embedding_bag(at, self.table.weight.float(), mode="sum", per_sample_weights=counted)
+        return summed.unflatten(0, token_ids.shape)
 
 
 def pooled(hidden: Tensor, pieces: Tensor, num_pieces: int, pooling: str) -> Tensor:
@@ -113,14 +134,47 @@ def hashed_ngrams(
         (M,) which text an n-gram is of, and (M,) its bucket.
     """
     owners, buckets = [], []
+    for n, code, inside in _codes(token_ids, pieces, max_n):
+        kept = inside & (pieces[:, : code.shape[1]] < num_pieces)
+        owners.append(pieces[:, : code.shape[1]][kept])
+        buckets.append(_bucket(code[kept], n, num_buckets))
+    return torch.cat(owners), torch.cat(buckets)
+
+
+def ngrams_around(token_ids: Tensor, pieces: Tensor, config: NgramFeaturesConfig) -> Tensor:
+    """The n-grams around each token, as buckets: all that lie within its reach, each told apart by where it stands.
+
+    Args:
+        token_ids: (B, T) int64.
+        pieces: (B, T) int64; an n-gram lies in one piece, and it is the token's.
+        config: lengths, reach and buckets.
+
+    Returns:
+        (B, T, M) int64 in [0, num_buckets], which itself stands for an n-gram that is not there.
+    """
+    length, reach, found = token_ids.shape[1], config.reach, []
+    for n, code, inside in _codes(token_ids, pieces, config.max_n):
+        for shift in range(-reach, reach - n + 2):  # of the n-gram's beginning, seen from the token
+            first, last = max(0, -shift), min(length, code.shape[1] - shift)
+            buckets = torch.full_like(token_ids, config.num_buckets)
+            if last > first:
+                begins = slice(first + shift, last + shift)
+                mine = inside[:, begins] & (pieces[:, begins] == pieces[:, first:last])
+                here = _bucket(code[:, begins], n * 31 + shift, config.num_buckets)
+                buckets[:, first:last] = torch.where(mine, here, config.num_buckets)
+            found.append(buckets)
+    return torch.stack(found, dim=-1)
+
+
+def _codes(token_ids: Tensor, pieces: Tensor, max_n: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """For each n: (B, T - n + 1) a number for the n-gram that begins there, and whether it lies in one piece."""
     code = torch.zeros_like(token_ids)
     for n in range(1, max_n + 1):
         if token_ids.shape[1] < n:
-            break
+            return
         code = (code[:, : token_ids.shape[1] - n + 1] * _MULTIPLIER + token_ids[:, n - 1 :] + 1) & _MASK
-        first, last = pieces[:, : code.shape[1]], pieces[:, n - 1 :]
-        inside = (first == last) & (first < num_pieces)
-        mixed = (code[inside] ^ (code[inside] >> 29)) * 0x1B873593 + n
-        owners.append(first[inside])
-        buckets.append(mixed.remainder(num_buckets))
-    return torch.cat(owners), torch.cat(buckets)
+        yield n, code, pieces[:, : code.shape[1]] == pieces[:, n - 1 :]
+
+
+def _bucket(code: Tensor, salt: int, num_buckets: int) -> Tensor:
+    return ((code ^ (code >> 29)) * 0x1B873593 + salt).remainder(num_buckets)

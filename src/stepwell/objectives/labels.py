@@ -17,6 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from stepwell.data import Batch
 from stepwell.models import LanguageModel
+from stepwell.objectives.chain import chain_losses
 from stepwell.objectives.config import LabelsConfig
 from stepwell.objectives.objective import Objective
 
@@ -90,6 +91,9 @@ class LabelsObjective(Objective[LabelledExamples]):
         if examples.of_tokens:
             marked = labels > 0
             owners = pieces[marked]
+            if model.task_head.transitions is not None:
+                chain = model.task_head.transitions.float()
+                return (chain_losses(logits[marked], labels[marked] - 1, owners, len(weights), chain) * weights).sum()
             shares = weights[owners] if len(weights) else torch.ones_like(owners, dtype=torch.float32)
             return (label_losses(logits[marked], labels[marked] - 1, self.config) * shares).sum()
         return (label_losses(logits, labels, self.config) * weights).sum()

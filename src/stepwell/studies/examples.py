@@ -13,7 +13,8 @@ import numpy as np
 
 from stepwell.checkpoints import read_config, resolve_checkpoint
 from stepwell.data import ExampleFacts, PreparedText, examples_of
-from stepwell.errors import DataError
+from stepwell.errors import ConfigError, DataError
+from stepwell.models import MODELS
 from stepwell.progress import Fact, Watcher
 from stepwell.recipes import MAX_SEQ_LEN, Draft
 from stepwell.studies.corpus import Corpus
@@ -53,9 +54,35 @@ def with_findings(draft: Draft, text: PreparedText) -> Draft:
     """
     found = draft.task.find(text)
     draft = draft.with_derived({f"task.{path}": value for path, value in found.items()})
-    return draft.with_derived(
-        {"metric": (draft.task.metric, f"usual for {draft.task.config.kind}"), **draft.task.needs()}
-    )
+    draft = draft.with_derived(_objective_of(draft))
+    needs = {"metric": (draft.task.metric, f"usual for {draft.task.config.kind}"), **draft.task.needs()}
+    if draft.get("init_from"):  # whose tokenizer it is
+        needs = {path: value for path, value in needs.items() if not path.startswith("tokenizer.")}
+    return draft.with_derived(needs)
+
+
+def _objective_of(draft: Draft) -> dict[str, tuple[Any, str]]:
+    """What the task is learned by, as far as the model's family decides it.
+
+    Raises:
+        ConfigError: when the family can learn the task by none.
+    """
+    task = draft.task
+    if not task.objectives:
+        return {}
+    given = draft.get("init_from")
+    kind = draft.get("model.kind") or task.family
+    kind = read_config(resolve_checkpoint(Path(given))).kind if given else kind
+    family = MODELS.get(str(kind))
+    known = () if family is None else family.objectives
+    chosen = next((one for one in task.objectives if one in known), None)
+    if chosen is None:
+        raise ConfigError(
+            f"model.kind: learns no {task.config.kind}",
+            got=str(kind),
+            wanted=f"one of {', '.join(n for n, one in MODELS.items() if set(one.objectives) & set(task.objectives))}",
+        )
+    return {"training.objective.kind": (chosen, f"what {task.config.kind} with this family learns from")}
 
 
 def with_lengths(draft: Draft, text: PreparedText, tokenizer: Tokenizer) -> Draft:
@@ -67,14 +94,15 @@ def with_lengths(draft: Draft, text: PreparedText, tokenizer: Tokenizer) -> Draf
     if draft.get("init_from"):
         window = read_config(resolve_checkpoint(Path(draft.get("init_from")))).max_seq_len
     most = min(LONGEST_TOKENS, window or LONGEST_TOKENS)
+    stride = max(1, len(text.texts("train")) // LOOKED_AT)
+    some = [one for number, one in enumerate(text.documents("train")) if number % stride == 0]
     if task.config.max_tokens is None:
         longest = build_task(task.config.model_copy(update={"max_tokens": 1 << 30}))
-        stride = max(1, len(text.texts("train")) // LOOKED_AT)
-        some = [one for number, one in enumerate(text.documents("train")) if number % stride == 0]
         lengths = np.concatenate([made.lengths for made in examples_of(some, longest, tokenizer, ExampleFacts())])
         wanted = int(np.quantile(lengths - 1, WHOLE_RATIO)) if len(lengths) else STEP_TOKENS
         fitting = min(most, max(STEP_TOKENS, -(-wanted // STEP_TOKENS) * STEP_TOKENS))
         draft = draft.with_derived({"task.max_tokens": (fitting, f"takes {WHOLE_RATIO:.1%} of the examples whole")})
+    draft = draft.with_derived({f"task.{path}": value for path, value in task.measure(some, tokenizer).items()})
     max_tokens = int(draft.task.config.max_tokens or most)
     row = max(MAX_SEQ_LEN, max_tokens)
     derived: dict[str, Any] = {"training.row_tokens": (min(row, window or row), "rows take the longest example")}

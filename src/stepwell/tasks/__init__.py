@@ -1,28 +1,68 @@
 """What a model is asked to do: what examples hold, how they become tokens, and how an answer is read back."""
 
 from stepwell.tasks.catalog import TASKS, AnyTaskConfig, TaskRow, build_task, maker_of, read_task
+from stepwell.tasks.chat import Chat, ChatConfig, ChatDecisionConfig, ExchangeConfig
 from stepwell.tasks.classification import Classification, ClassificationConfig, DecisionConfig
 from stepwell.tasks.decisions import chosen_labels, in_words, numbers_told, probabilities_of
+from stepwell.tasks.generation import GenerationConfig, WritingDecisionConfig
 from stepwell.tasks.language_modeling import LanguageModelingConfig
+from stepwell.tasks.messages import Messages, conversation_of
+from stepwell.tasks.pairs import Prompt, SearchConfig, Writing, WritingConfig
+from stepwell.tasks.summarization import SummarizationConfig, first_sentence
+from stepwell.tasks.tag_decoding import Chain, Floats, best_tags, log_partitions
+from stepwell.tasks.tag_schemes import Scheme, Span, reading_of, span_types, spans_of
+from stepwell.tasks.tagging import TaggedRead, Tagging, TaggingConfig
 from stepwell.tasks.task import LONGEST_TOKENS, WHOLE_TEXT_BYTES, Task, TaskConfig
+from stepwell.tasks.translation import TranslationConfig, copied, language_of
+from stepwell.tasks.word_cutting import Word
 
 __all__ = [
     "LONGEST_TOKENS",
     "TASKS",
     "WHOLE_TEXT_BYTES",
     "AnyTaskConfig",
+    "Chain",
+    "Chat",
+    "ChatConfig",
+    "ChatDecisionConfig",
     "Classification",
     "ClassificationConfig",
     "DecisionConfig",
+    "ExchangeConfig",
+    "Floats",
+    "GenerationConfig",
     "LanguageModelingConfig",
+    "Messages",
+    "Prompt",
+    "Scheme",
+    "SearchConfig",
+    "Span",
+    "SummarizationConfig",
+    "TaggedRead",
+    "Tagging",
+    "TaggingConfig",
     "Task",
     "TaskConfig",
     "TaskRow",
+    "TranslationConfig",
+    "Word",
+    "Writing",
+    "WritingConfig",
+    "WritingDecisionConfig",
+    "best_tags",
     "build_task",
     "chosen_labels",
+    "conversation_of",
+    "copied",
+    "first_sentence",
     "in_words",
+    "language_of",
+    "log_partitions",
     "maker_of",
     "numbers_told",
     "probabilities_of",
     "read_task",
+    "reading_of",
+    "span_types",
+    "spans_of",
 ]

@@ -13,12 +13,18 @@ from pydantic import BeforeValidator, Field
 
 from stepwell.config import Config, build
 from stepwell.data import ExampleMaker
+from stepwell.tasks.chat import Chat, ChatConfig
 from stepwell.tasks.classification import Classification, ClassificationConfig
+from stepwell.tasks.generation import Generation, GenerationConfig
 from stepwell.tasks.language_modeling import LanguageModeling, LanguageModelingConfig
+from stepwell.tasks.summarization import Summarization, SummarizationConfig
+from stepwell.tasks.tagging import Tagging, TaggingConfig
 from stepwell.tasks.task import Task, TaskConfig
+from stepwell.tasks.translation import Translation, TranslationConfig
 
 Range = tuple[float, float]
 SHARE: Range = (0.0, 1.0)
+PERCENT: Range = (0.0, 100.0)
 POSITIVE: Range = (0.0, float("inf"))
 
 
@@ -39,6 +45,13 @@ TASKS: dict[str, TaskRow] = {
     "language_modeling": TaskRow(
         LanguageModeling, {"bits_per_byte": (0.0, 8.0), "perplexity": (1.0, float("inf")), "accuracy": SHARE}
     ),
+    "generation": TaskRow(
+        Generation,
+        {"bits_per_byte": (0.0, 8.0), "perplexity": (1.0, float("inf")), "accuracy": SHARE, "variety_gap": SHARE},
+    ),
+    "chat": TaskRow(
+        Chat, {"loss": POSITIVE, "perplexity": (1.0, float("inf")), "stop_rate": SHARE, "format_rate": SHARE}
+    ),
     "classification": TaskRow(
         Classification,
         {
@@ -53,6 +66,21 @@ TASKS: dict[str, TaskRow] = {
             "r_squared": SHARE,
         },
     ),
+    "tagging": TaskRow(
+        Tagging,
+        {
+            "span_f1": SHARE,
+            "span_precision": SHARE,
+            "span_recall": SHARE,
+            "macro_span_f1": SHARE,
+            "token_accuracy": SHARE,
+            "sentence_accuracy": SHARE,
+        },
+    ),
+    "translation": TaskRow(
+        Translation, {"bleu": PERCENT, "chrf": PERCENT, "chrf_plus_plus": PERCENT, "ter": POSITIVE, "loss": POSITIVE}
+    ),
+    "summarization": TaskRow(Summarization, {"rouge_1": SHARE, "rouge_2": SHARE, "rouge_l": SHARE, "loss": POSITIVE}),
 }
 
 
@@ -62,7 +90,10 @@ def _as_section(value: object) -> object:
 
 
 AnyTaskConfig = Annotated[
-    Annotated[LanguageModelingConfig | ClassificationConfig, Field(discriminator="kind")],
+    Annotated[
+        LanguageModelingConfig | GenerationConfig | ChatConfig | ClassificationConfig | TaggingConfig | TranslationConfig | SummarizationConfig,
+        Field(discriminator="kind"),
+    ],
     BeforeValidator(_as_section),
 ]
 """Settings of any row, told apart by `kind`; a kind alone will do."""
@@ -86,7 +117,8 @@ class _Section(Config):
 
 def maker_of(config: TaskConfig) -> ExampleMaker | None:
     """What makes examples of documents for a task; None for plain text."""
-    return None if config.kind == "language_modeling" else build_task(config)
+    task = build_task(config)
+    return task if task.fields() else None
 
 
 def build_task(config: TaskConfig) -> Task[Any]:

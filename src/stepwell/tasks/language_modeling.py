@@ -6,7 +6,7 @@ Documents are what they are; there is nothing to make of them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 from stepwell.data import Document, Example, FieldConfig
 from stepwell.tasks.task import Found, Task, TaskConfig
@@ -19,8 +19,11 @@ class LanguageModelingConfig(TaskConfig):
     kind: Literal["language_modeling"] = "language_modeling"
 
 
-class LanguageModeling(Task[LanguageModelingConfig]):
-    """See `LanguageModelingConfig`."""
+ConfigT = TypeVar("ConfigT", bound=TaskConfig)
+
+
+class PlainText(Task[ConfigT]):
+    """A task whose documents are the text itself."""
 
     @property
     def metric(self) -> str:
@@ -34,3 +37,7 @@ class LanguageModeling(Task[LanguageModelingConfig]):
 
     def needs(self) -> Found:
         return {}
+
+
+class LanguageModeling(PlainText[LanguageModelingConfig]):
+    """See `LanguageModelingConfig`."""

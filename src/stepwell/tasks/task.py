@@ -53,6 +53,10 @@ class Task(ABC, Generic[ConfigT]):
     family: ClassVar[str] = "decoder"
     """Kind of the model that suits it."""
 
+    objectives: ClassVar[tuple[str, ...]] = ()
+    """Kinds of objectives that it can be learned by; of those that the model's family knows, the first is taken. Empty
+    where `needs` says it."""
+
     depth: ClassVar[int] = 1
     """Of a fresh model for it, on its family's dial, where `epochs` are known."""
 
@@ -61,6 +65,9 @@ class Task(ABC, Generic[ConfigT]):
 
     tuning_epochs: ClassVar[float] = 0.0
     """Likewise for weights that are trained already."""
+
+    special_tokens: ClassVar[tuple[str, ...]] = ()
+    """That a tokenizer which is trained for it gets."""
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config
@@ -86,6 +93,23 @@ class Task(ABC, Generic[ConfigT]):
             DataError: when the text cannot be learned from.
         """
         return {}
+
+    def measure(self, documents: Sequence[Document], tokenizer: Tokenizer) -> Found:
+        """What the user left out and tokens tell.
+
+        Args:
+            documents: some of the training text, spread evenly over it.
+            tokenizer: of the tokens.
+        """
+        return {}
+
+    def tokenizer(self, tokenizer: Tokenizer) -> Tokenizer:
+        """A tokenizer as the task needs it.
+
+        Raises:
+            TokenizerError: when it cannot be had so.
+        """
+        return tokenizer
 
     def document(self, asked: str | Mapping[str, Any]) -> Document:
         """What somebody asks about, as a document without an answer.

@@ -1,0 +1,113 @@
+"""Tags of words: what a task head says of each token, and the best sequence that the scheme allows.
+
+A span is as probable as all sequences together that have it there. This file leaves out words and schemes (`tasks`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stepwell.hardware import Precision
+from stepwell.inference.answer import Answer
+from stepwell.inference.labelling import tell_token_labels
+from stepwell.models import LanguageModel
+from stepwell.tasks import Chain, Floats, TaggedRead, Tagging, TaggingConfig, Word, best_tags, reading_of, spans_of
+from stepwell.tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class ToldTags:
+    """What a model says of some sentences.
+
+    Attributes:
+        scores: (W, K) of each sentence, one row for each word.
+        transitions: (K + 1, K + 1) with what the scheme forbids.
+        tags: the best sequence of each sentence, as numbers.
+        learned: (K + 1, K + 1) as the model has them; zeros where it has none.
+    """
+
+    scores: Sequence[Floats]
+    transitions: Floats
+    tags: Sequence[Sequence[int]]
+    learned: Floats
+
+
+def tell_tags(
+    model: LanguageModel, task: TaggingConfig, reads: Sequence[TaggedRead], *, precision: Precision = "float32"
+) -> ToldTags:
+    """Tags of sentences.
+
+    Args:
+        model: trained for the task.
+        task: its settings.
+        reads: N sentences as `Tagging.read` gives them.
+        precision: of the matrix products.
+
+    Raises:
+        CheckpointError: when the model has no task head.
+    """
+    outputs = tell_token_labels(model, [one.token_ids for one in reads], precision=precision)
+    scores = [read.of_words(told) for read, told in zip(reads, outputs, strict=True)]
+    head = model.task_head
+    learned = None if head is None or head.transitions is None else head.transitions.detach().float().cpu().numpy()
+    transitions = Tagging(task).transitions(learned)
+    tags = [row.tolist() for row in best_tags(scores, transitions)]
+    return ToldTags(scores, transitions, tags, 0 * transitions if learned is None else learned.astype(float))
+
+
+def tag_texts(
+    model: LanguageModel, tokenizer: Tokenizer, task: TaggingConfig, asked: Sequence[str | Mapping[str, Any]]
+) -> list[list[Answer]]:
+    """The spans of texts, or the tag of each word.
+
+    Args:
+        model: trained for the task.
+        tokenizer: the one it was trained with.
+        task: its settings.
+        asked: texts, or examples with their words.
+
+    Returns:
+        One `Answer` each; in `found` each span's `type`, `text`, `start` and `end` in characters of the text, and
+        `probability`.
+    """
+    reader = Tagging(task)
+    documents = [reader.document(one) for one in asked]
+    told = tell_tags(model, task, reader.read(documents, tokenizer))
+    answers = []
+    for document, scores, tags in zip(documents, told.scores, told.tags, strict=True):
+        text, words = reader.placed(document)
+        found = _found(text, words, tags, scores, told.transitions, task) if words else []
+        answers.append([Answer(marked_text(text, found, task), found=found)])
+    return answers
+
+
+def _found(
+    text: str, words: Sequence[Word], tags: Sequence[int], scores: Floats, transitions: Floats, task: TaggingConfig
+) -> list[dict[str, Any]]:
+    names, chain = [task.tags[tag] for tag in tags], Chain(scores, transitions)
+    found = []
+    for kind, first, last in spans_of(names, reading_of(task.scheme or "plain")):
+        start, end = words[first].start, words[last - 1].end
+        probability = math.exp(min(0.0, chain.log_probability(tags[first:last], first)))
+        found.append({"type": kind, "text": text[start:end], "start": start, "end": end, "probability": probability})
+    return found
+
+
+def marked_text(text: str, found: Sequence[Mapping[str, Any]], task: TaggingConfig) -> str:
+    """A text with what was found in it, as a person reads it: `[Paris place] is ...`, or `is/VERB`.
+
+    Args:
+        text: that the places are of.
+        found: in order, none inside another.
+        task: spans, or tags of single words.
+    """
+    if task.scheme == "plain":
+        return " ".join(f"{one['text']}/{one['type']}" for one in found)
+    parts, at = [], 0
+    for one in found:
+        parts += [text[at : one["start"]], f"[{one['text']} {one['type']}]"]
+        at = one["end"]
+    return "".join(parts) + text[at:]

@@ -1,0 +1,228 @@
+"""Tasks that read some fields of an example and write one: a translation, a summary, an answer in words.
+
+What is read becomes a prompt, which an encoder reads as a source, or a decoder goes on with; what is written ends with
+the end token, which is learned and predicted like any other. Where the prompt ends stands beside each example, so one
+set of examples serves both families. This file leaves out how a target is searched for (`inference`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from stepwell.config import Config
+from stepwell.data import Document, Example, FieldConfig
+from stepwell.errors import DataError
+from stepwell.tasks.task import LONGEST_TOKENS, Found, Task, TaskConfig, one_of
+from stepwell.tokenizers import Tokenizer
+
+HERE = "{source}"
+"""Where the source stands in a template."""
+
+SHORTEST_SOURCE_TOKENS = 4
+"""Of a source that is shortened at least so much stays; where the target leaves no room for it, there is no example."""
+
+
+class SearchConfig(Config):
+    """How a target is searched for; chosen on validation text, without training again.
+
+    Attributes:
+        beam_size: unfinished targets that are kept at each step; 1 takes the likeliest token each time.
+        length_penalty: the sum of log-probabilities is divided by the length in tokens to this power: 0 favours short
+            targets, above 1 long ones.
+    """
+
+    beam_size: Annotated[int, Field(ge=1, le=64)] = 4
+    length_penalty: Annotated[float, Field(ge=-4, le=4)] = 1.0
+
+
+class WritingConfig(TaskConfig):
+    r"""A text that is written for another.
+
+    Attributes:
+        source: column of what is read; found by name.
+        target: column of what is written; found by name.
+        template: how the source is put to the model, `{source}` standing for it, such as `Translate: {source}\n`; None
+            for the source alone, with an end token after it.
+        max_target_tokens: longest target that is written, its end token included; found in training text.
+        decision: how a target is searched for.
+    """
+
+    source: str | None = None
+    target: str | None = None
+    template: str | None = None
+    max_target_tokens: Annotated[int, Field(ge=2)] | None = None
+    decision: SearchConfig = SearchConfig()
+
+    @field_validator("template")
+    @classmethod
+    def _says_where(cls, template: str | None) -> str | None:
+        if template is not None and template.count(HERE) != 1:
+            raise ValueError(f"a template with {HERE} in it once")
+        return template
+
+
+class Prompt(NamedTuple):
+    """What a model reads of an example, in words.
+
+    Attributes:
+        before: stands before the source.
+        source: may be shortened where there is no room, at its end.
+        after: stands after the source.
+        ends: whether an end token comes after it all.
+    """
+
+    before: str
+    source: str
+    after: str
+    ends: bool
+
+
+ConfigT = TypeVar("ConfigT", bound=WritingConfig)
+
+
+class Writing(Task[ConfigT]):
+    """A task that reads some fields and writes one; see `WritingConfig`.
+
+    Another such task says which fields it reads (`reads`) and how they are put (`prompt`).
+    """
+
+    family = "encoder_decoder"
+    objectives = ("pairs", "causal")
+
+    usual_sources: ClassVar[tuple[str, ...]] = ("source", "src", "text", "document", "input")
+    """Columns that may hold the source."""
+
+    usual_targets: ClassVar[tuple[str, ...]] = ("target", "tgt", "output")
+    """Columns that may hold the target."""
+
+    def fields(self) -> Mapping[str, FieldConfig]:
+        return {
+            "source": FieldConfig(columns=one_of(self.config.source, *self.usual_sources), is_text=True),
+            "target": FieldConfig(
+                columns=one_of(self.config.target, *self.usual_targets), is_text=True, is_answer=True
+            ),
+        }
+
+    def prompt(self, document: Document) -> Prompt:
+        """What the model reads of an example."""
+        source = _said(document.columns.get("source"))
+        if self.config.template is None:
+            return Prompt("", source, "", ends=True)
+        before, after = self.config.template.split(HERE)
+        return Prompt(before, source, after, ends=False)
+
+    def references(self, document: Document) -> list[str]:
+        """What a model should write of an example: one text, or any of several, of which the first is learned."""
+        value = document.columns.get("target")
+        several = value if isinstance(value, list) else [value]
+        return [text for one in several if (text := _said(one))]
+
+    def needs(self) -> Found:
+        return {"training.objective.loss.kind": ("cross_entropy", "targets are told token by token")}
+
+    def measure(self, documents: Sequence[Document], tokenizer: Tokenizer) -> Found:
+        lengths = [len(ids) + 1 for ids in tokenizer.encode_many([self._target(one) for one in documents])]
+        longest = max(lengths, default=0)
+        return {"max_target_tokens": (max(2, longest), "the longest target of the training text")} if longest else {}
+
+    def make(self, documents: Sequence[Document], tokenizer: Tokenizer) -> Sequence[Example | str]:
+        targets = tokenizer.encode_many([self._target(one) for one in documents])
+        most = (self.config.max_tokens or LONGEST_TOKENS) + 1
+        made: list[Example | str] = []
+        for document, parts, target in zip(documents, self._parts(documents, tokenizer), targets, strict=True):
+            if reason := self._fault(document):
+                made.append(reason)
+                continue
+            read, left_out = parts.within(most - len(target) - 1)
+            if len(target) and read is None:
+                made.append("the target alone is too long")
+                continue
+            assert read is not None
+            ids = np.concatenate([read, target, [tokenizer.eos_id]])
+            weight = np.zeros(len(ids), np.float32)
+            weight[len(read) - 1 : -1] = 1  # where the next token is one of the target
+            made.append(
+                Example(
+                    ids,
+                    aligned={"weight": weight},
+                    of_document={"source_tokens": np.int64(len(read))},
+                    left_out_tokens=left_out,
+                )
+            )
+        return made
+
+    def read(
+        self, documents: Sequence[Document], tokenizer: Tokenizer, max_tokens: int
+    ) -> list[tuple[NDArray[np.int64], int]]:
+        """What the model reads of each example, its begin token included, and how many tokens do not fit.
+
+        Args:
+            documents: with or without a target.
+            tokenizer: of the tokens.
+            max_tokens: room for a prompt.
+
+        Raises:
+            DataError: when what stands around the source takes all the room.
+        """
+        found = []
+        for parts in self._parts(documents, tokenizer):
+            read, left_out = parts.within(max_tokens)
+            if read is None:
+                raise DataError("task.template: leaves no room for a source", wanted=f"fewer than {max_tokens} tokens")
+            found.append((read, left_out))
+        return found
+
+    def _target(self, document: Document) -> str:
+        return next(iter(self.references(document)), "")
+
+    def _fault(self, document: Document) -> str | None:
+        """Why there is no example."""
+        if not self.prompt(document).source:
+            return "no source" if document.columns.get("source") is None else "empty source"
+        if not self._target(document):
+            return "no target" if document.columns.get("target") is None else "empty target"
+        return None
+
+    def _parts(self, documents: Sequence[Document], tokenizer: Tokenizer) -> list[_Parts]:
+        prompts = [self.prompt(one) for one in documents]
+        encoded = zip(
+            tokenizer.encode_many([one.before for one in prompts]),
+            tokenizer.encode_many([one.source for one in prompts]),
+            tokenizer.encode_many([one.after for one in prompts]),
+            strict=True,
+        )
+        return [
+            _Parts(
+                np.concatenate([[tokenizer.bos_id], before]),
+                source,
+                np.concatenate([after, [tokenizer.eos_id] if prompt.ends else []]),
+            )
+            for prompt, (before, source, after) in zip(prompts, encoded, strict=True)
+        ]
+
+
+class _Parts(NamedTuple):
+    """A prompt in tokens."""
+
+    before: NDArray[Any]
+    source: NDArray[Any]
+    after: NDArray[Any]
+
+    def within(self, max_tokens: int) -> tuple[NDArray[np.int64] | None, int]:
+        """The prompt in at most so many tokens, and how many of the source are left out; None where none would stay."""
+        room = max_tokens - len(self.before) - len(self.after)
+        if room < min(SHORTEST_SOURCE_TOKENS, len(self.source)):
+            return None, 0
+        left_out = max(0, len(self.source) - room)
+        kept = self.source[: len(self.source) - left_out]
+        return np.concatenate([self.before, kept, self.after]).astype(np.int64), left_out
+
+
+def _said(value: Any) -> str:
+    """A value as text; nothing where it is none."""
+    return value.strip() if isinstance(value, str) else "" if value is None else str(value)

@@ -1,0 +1,62 @@
+"""Translation: a sentence in one language is written in another.
+
+The language that is translated into decides how words are counted when a translation is measured, and is found in the
+targets. This file leaves out how a translation is searched for (`inference`) and measured (`evaluation`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from typing import Literal
+
+from stepwell.data import PreparedText, language_scores
+from stepwell.tasks.pairs import Writing, WritingConfig
+from stepwell.tasks.task import Found
+
+LOOKED_AT = 500
+"""Targets whose language is looked at."""
+
+
+class TranslationConfig(WritingConfig):
+    """Sentences and their translations.
+
+    Attributes:
+        target_language: code of ISO 639 (`en`, `zh`); words of Chinese and Japanese are counted by character. Found in
+            the targets.
+    """
+
+    kind: Literal["translation"] = "translation"
+    target_language: str | None = None
+
+
+class Translation(Writing[TranslationConfig]):
+    """See `TranslationConfig`."""
+
+    depth, epochs, tuning_epochs = 4, 12.0, 3.0
+    usual_sources = ("source", "src", "en", "english", "text", "input")
+    usual_targets = ("target", "tgt", "translation", "fr", "zh", "de", "es", "ja", "ru", "chinese", "french", "output")
+
+    @property
+    def metric(self) -> str:
+        return "bleu"
+
+    def find(self, text: PreparedText) -> Found:
+        """The language of the targets."""
+        targets = [str(columns.get("target") or "") for columns in islice(text.each_columns("train"), LOOKED_AT)]
+        return {"target_language": (language_of(targets), "most targets are in it")}
+
+
+def language_of(texts: Sequence[str]) -> str:
+    """The language that most of some texts are in, by their letters; English where nothing tells."""
+    sizes: Counter[str] = Counter()
+    for text in texts:
+        sizes[next(iter(language_scores(text)), "")] += len(text)
+    del sizes[""]
+    return max(sizes, key=lambda one: sizes[one], default="en")
+
+
+def copied(source: str) -> str:
+    """The baseline of a translation: the source as it is."""
+    return source
