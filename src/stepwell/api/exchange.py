@@ -49,7 +49,8 @@ def merge(base: PathLike, out: PathLike, *, adapters: Sequence[str]) -> dict[str
         adapters: runs that trained one, or folders that peft wrote; each may end in `=WEIGHT`, default 1.
 
     Returns:
-        `out`, and `adapters`: of each `path`, `kind`, `weight`, `parameters` and `sha256`.
+        `out`, and `adapters`: of each `path`, `kind`, `weight`, `parameters`, `sha256`, and where it was learned over
+        weights in fewer bits `base_weights` and `rounded_ratio`.
 
     Raises:
         CheckpointError: when one cannot be read, or is that of another model.

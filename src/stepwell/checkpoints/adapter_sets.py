@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from stepwell.checkpoints.adapter_files import ADAPTER_WEIGHTS, MERGED, Adapter, put_in, read_adapter
 from stepwell.checkpoints.peft import PEFT_CONFIG, PEFT_WEIGHTS, read_peft
 from stepwell.checkpoints.store import load_checkpoint, resolve_checkpoint, save_checkpoint
 from stepwell.errors import CheckpointError, UsageError
 from stepwell.models import LanguageModel, remove_adapter
+from stepwell.nn import WeightFormat, dequantize, quantize
 from stepwell.runs import file_checksum
 
 
@@ -104,6 +106,13 @@ class AdapterSet:
         return total
 
 
+def rounded_ratio(model: LanguageModel, weights: WeightFormat) -> float:
+    """How far the matrices of linear layers are from what fewer bits hold of them: the mean of |W' - W| / |W|."""
+    matrices = [part.weight.detach() for part in model.modules() if isinstance(part, nn.Linear) and part.weight.any()]
+    held = (dequantize(*quantize(matrix, weights), matrix.shape[1]) for matrix in matrices)
+    return float(torch.stack([(h - w).norm() / w.norm() for h, w in zip(held, matrices, strict=True)]).mean())
+
+
 def merge(base: Path, out: Path, adapters: Sequence[tuple[Path, float]]) -> dict[str, Any]:
     """Make a checkpoint of a base and adapters: one, or a weighted sum of several.
 
@@ -113,7 +122,8 @@ def merge(base: Path, out: Path, adapters: Sequence[tuple[Path, float]]) -> dict
         adapters: where each is (see `find_adapter`), and its weight.
 
     Returns:
-        `out`, and `adapters`: of each `path`, `kind`, `weight` and `parameters`.
+        `out`, and `adapters`: of each `path`, `kind`, `weight`, `parameters` and `sha256`; where it was learned over
+        weights in fewer bits also `base_weights`, and `rounded_ratio`, how far those are from the ones it is put into.
 
     Raises:
         UsageError: when `out` is not empty, or the adapters cannot be added up.
@@ -131,11 +141,13 @@ def merge(base: Path, out: Path, adapters: Sequence[tuple[Path, float]]) -> dict
     told = []
     for number, (path, weight) in enumerate(adapters):
         together.add(str(number), path)
-        _, file = find_adapter(path, together.use(None))
-        adapter = together.adapters[str(number)]
+        adapter, file = find_adapter(path, together.use(None))
         learned = sum(tensor.numel() for tensor in adapter.tensors.values())
         told.append({"path": str(path), "kind": adapter.config.kind, "weight": weight, "parameters": learned})
         told[-1]["sha256"] = file_checksum(file)
+        if adapter.config.base_weights != "float32":
+            told[-1]["base_weights"] = adapter.config.base_weights
+            told[-1]["rounded_ratio"] = rounded_ratio(loaded.model, adapter.config.base_weights)
     provenance = {**loaded.provenance, "base": str(loaded.path), "adapters": told}
     if len(adapters) == 1 and adapters[0][1] == 1:  # it stays beside the weights, and may be one that is not merged
         save_checkpoint(out, together.use("0"), loaded.tokenizer, provenance=provenance)

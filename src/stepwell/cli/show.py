@@ -378,6 +378,12 @@ def merged(result: dict[str, Any], *, json: bool) -> None:
             f"adapter    {plain(adapter['path'])} ({adapter['kind']}, {_millions(adapter['parameters'])}{weight})",
             soft_wrap=True,
         )
+        if "rounded_ratio" in adapter:
+            console.print(
+                f"note       it was learned over weights in {adapter['base_weights']}, which are "
+                f"{adapter['rounded_ratio']:.1%} off those of the base; it fits them best",
+                soft_wrap=True,
+            )
     console.print(f"checkpoint {plain(result['out'])}", soft_wrap=True)
 
 

@@ -33,7 +33,7 @@ from stepwell.nn.positions import (
     sinusoidal_positions,
 )
 from stepwell.nn.prefix import Prefix
-from stepwell.nn.quantized_linear import QuantizedLinear, dequantize, quantize
+from stepwell.nn.quantized_linear import QuantizedLinear, WeightFormat, dequantize, quantize
 from stepwell.nn.recurrent import Memory, Recurrent, RecurrentState
 from stepwell.nn.rotary import Rotary
 from stepwell.nn.rotary_scaling import (
@@ -79,6 +79,7 @@ __all__ = [
     "RotaryScalingKind",
     "Scheme",
     "SinusoidalLayout",
+    "WeightFormat",
     "YarnScaling",
     "adapter_tensors",
     "add_bottlenecks",

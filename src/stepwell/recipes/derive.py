@@ -38,8 +38,9 @@ MAX_SEQ_LEN = 256
 LONGEST_ROW = 512
 PRETRAINED_RATE = 0.03
 """Of the rates for fresh weights: what weights that are trained already can bear."""
-ADAPTER_RATE = 10.0
-"""Of the rates for all weights: what a low-rank change wants (Schulman et al., 2025, "LoRA Without Regret")."""
+WANTS = {"lora": "LoRA wants ten", "bottleneck": "an adapter wants ten", "prefix": "a prefix wants a hundred"}
+ADAPTER_RATES = {"lora": 10.0, "bottleneck": 10.0, "prefix": 100.0}
+"""Of the rates for all weights: what an adapter wants; LoRA's is that of Schulman et al., 2025, "LoRA Without Regret"."""
 TOKENS_PER_PARAMETER = 4
 MEASUREMENTS = 10
 """How often a run is measured on held-out text while it trains."""
@@ -291,9 +292,8 @@ def derive_training(
     rows = max(1, batch // row)
     rates = derive_rates(model.kind, optimizer, batch)
     if pretrained:
-        share = PRETRAINED_RATE * (1.0 if adapter is None else ADAPTER_RATE)
-        name = "LoRA" if adapter == "lora" else "an adapter"
-        small = "the weights are trained already" + ("" if adapter is None else f", and {name} wants ten times as much")
+        share = PRETRAINED_RATE * ADAPTER_RATES.get(adapter or "", 1.0)
+        small = "the weights are trained already" + ("" if adapter is None else f", and {WANTS[adapter]} times as much")
         rates = {path: (float(f"{value * share:.3g}"), small) for path, (value, _) in rates.items()}
     return {
         "training.objective.kind": (objective or MODELS[model.kind].objectives[0], "what this family learns from"),

@@ -84,7 +84,9 @@ def test_one_alone_is_the_model_that_was_trained(folder, name):
 
 
 def test_what_was_learned_over_few_bits_goes_onto_the_whole_weights(folder):
-    api.merge(folder / "base", folder / "one", adapters=[str(folder / "qlora")])
+    told = api.merge(folder / "base", folder / "one", adapters=[str(folder / "qlora")])
+    assert told["adapters"][0]["base_weights"] == "int8"
+    assert 0.001 < told["adapters"][0]["rounded_ratio"] < 0.02
     whole, rounded, base = (logits(load_checkpoint(folder / name).model) for name in ("one", "qlora", "base"))
     assert not torch.equal(whole, rounded)
     assert (whole - rounded).abs().max() < 0.2 * (base - rounded).abs().max()
