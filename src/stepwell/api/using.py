@@ -15,7 +15,7 @@ from stepwell.api.requests import PathLike
 from stepwell.config import build
 from stepwell.errors import UsageError
 from stepwell.inference import SamplingParams
-from stepwell.tasks import TaskConfig, read_task
+from stepwell.tasks import ChatConfig, TaskConfig, read_task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,7 @@ def predict(
 
     Args:
         run: a run directory or a checkpoint directory.
-        prompts: one or many texts, or examples by the names of their fields. A masked model fills the masks of a
+        prompts: one or many texts, or examples by the names of their fields; of a chat model also messages. A masked model fills the masks of a
             prompt, as its tokenizer spells them.
         params: fields of `SamplingParams`; the others are as the run found best.
         chat: each prompt is what a person says, and the model answers, by its chat template.
@@ -55,12 +55,20 @@ def predict(
 
     asked = sampling_of(params, {})
     loaded = load(run)
-    many: list[Asked] = [prompts] if isinstance(prompts, str | Mapping) else list(prompts)
+    many = _several(prompts)
     sampling = sampling_of(asked, loaded.provenance)
     if chat:
         said = [_said(str(prompt)) for prompt in many]
         return [list(some) for some in complete_many(loaded.model, loaded.tokenizer, said, sampling)]
     return answer_many(loaded.model, loaded.tokenizer, task_of(loaded.provenance), many, sampling)
+
+
+def _several(prompts: Sequence[Asked] | Asked) -> list[Asked]:
+    """One or many prompts as a list; messages that stand alone are one conversation."""
+    if isinstance(prompts, str | Mapping):
+        return [prompts]
+    is_conversation = bool(prompts) and all(isinstance(one, Mapping) and {"role", "from"} & set(one) for one in prompts)
+    return [{"messages": list(prompts)}] if is_conversation else list(prompts)
 
 
 def task_of(provenance: Mapping[str, Any]) -> TaskConfig:
@@ -69,13 +77,17 @@ def task_of(provenance: Mapping[str, Any]) -> TaskConfig:
 
 
 def stream(
-    run: PathLike, prompt: str, params: Mapping[str, Any] | None = None, *, chat: bool = False
+    run: PathLike,
+    prompt: Sequence[Asked] | Asked,
+    params: Mapping[str, Any] | None = None,
+    *,
+    chat: bool = False,
 ) -> Iterator[Piece | Answer]:
     """Complete one prompt, or answer it, token by token; of a task with labels, the whole answer at once.
 
     Args:
         run: a run directory or a checkpoint directory.
-        prompt: any text.
+        prompt: any text; a model of the task `chat` answers messages too.
         params: as in `predict`.
         chat: as in `predict`.
 
@@ -84,13 +96,18 @@ def stream(
         ConfigError: when a parameter is out of its range.
         TokenizerError: when there is no chat template.
     """
-    from stepwell.inference import answer_many
+    from stepwell.inference import answer_many, stream_answer
     from stepwell.inference import stream as stream_pieces
 
     asked = sampling_of(params, {})
     loaded = load(run)
     task = task_of(loaded.provenance)
-    if not chat and task.kind != "language_modeling":
+    if isinstance(task, ChatConfig):
+        sampling = sampling_of(asked, loaded.provenance)
+        return stream_answer(loaded.model, loaded.tokenizer, task, _several(prompt)[0], sampling)
+    if not isinstance(prompt, str):
+        raise UsageError("prompt: is no text", got=repr(prompt)[:80], wanted="text, for a model that is no chat model")
+    if not chat and task.kind not in ("language_modeling", "generation"):
         (answers,) = answer_many(loaded.model, loaded.tokenizer, task, [prompt], sampling_of(asked, loaded.provenance))
         return iter(answers[:1])
     said = _said(prompt) if chat else prompt

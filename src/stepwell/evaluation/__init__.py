@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from stepwell.evaluation.baselines import evaluate_kneser_ney, kneser_ney_bits_per_byte
     from stepwell.evaluation.catalog import MEASURES, Held, Measure, measure_of, values_of
     from stepwell.evaluation.chat import ChatScores, Judge, JudgedScores, judged
+    from stepwell.evaluation.chatting import answers_to, evaluate_chat, is_well_formed
     from stepwell.evaluation.classification import ClassificationScores, RegressionScores, confusion
     from stepwell.evaluation.classifying import evaluate_classification, label_scores, score_labels
     from stepwell.evaluation.decisions import f1_of, precision_of, recall_of
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from stepwell.evaluation.tagging import TaggingScores
     from stepwell.evaluation.telling_tags import evaluate_tagging
     from stepwell.evaluation.translation import TranslationScores, signatures
+    from stepwell.evaluation.variety import WrittenScores, choose_decoding, evaluate_generation
     from stepwell.evaluation.words import words_of
 
 __all__ = [
@@ -70,20 +72,26 @@ __all__ = [
     "SummaryScores",
     "TaggingScores",
     "TranslationScores",
+    "WrittenScores",
+    "answers_to",
     "bootstrap",
     "bootstrap_counts",
     "bootstrap_each",
+    "choose_decoding",
     "class_table",
     "confused_classes",
     "confused_spans",
     "confusion",
     "distinct_ratio",
     "distinct_ratios",
+    "evaluate_chat",
     "evaluate_classification",
+    "evaluate_generation",
     "evaluate_kneser_ney",
     "evaluate_language_modeling",
     "evaluate_tagging",
     "f1_of",
+    "is_well_formed",
     "judged",
     "kneser_ney_bits_per_byte",
     "label_scores",
@@ -112,6 +120,12 @@ __all__ = [
 __getattr__ = open_late(
     __name__,
     {
+        "WrittenScores": "variety",
+        "choose_decoding": "variety",
+        "evaluate_generation": "variety",
+        "answers_to": "chatting",
+        "evaluate_chat": "chatting",
+        "is_well_formed": "chatting",
         "AnswerScores": "answers",
         "evaluate_kneser_ney": "baselines",
         "kneser_ney_bits_per_byte": "baselines",

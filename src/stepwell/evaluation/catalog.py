@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepwell.data import Document, TokenSplit
+from stepwell.evaluation.chat import ChatScores
+from stepwell.evaluation.chatting import evaluate_chat
 from stepwell.evaluation.classification import ClassificationScores, RegressionScores
 from stepwell.evaluation.classifying import evaluate_classification, label_scores
 from stepwell.evaluation.intervals import bootstrap
@@ -18,6 +20,7 @@ from stepwell.evaluation.language_modeling import evaluate_language_modeling
 from stepwell.evaluation.metrics import LanguageModelingScores, Metric, Scores
 from stepwell.evaluation.tagging import TaggingScores
 from stepwell.evaluation.telling_tags import evaluate_tagging
+from stepwell.evaluation.variety import WrittenScores, evaluate_generation
 from stepwell.hardware import Precision
 from stepwell.inference import SamplingParams
 from stepwell.models import LanguageModel
@@ -88,10 +91,26 @@ def _tags_on_the_way(model: LanguageModel, held: Held, task: Any, precision: Pre
     return values_of(scores, "loss", "token_accuracy" if task.scheme == "plain" else "span_f1")
 
 
+def _variety(model: LanguageModel, held: Held, task: Any, params: SamplingParams, precision: Precision) -> Scores:
+    return evaluate_generation(model, held.split, held.tokenizer, task, params, precision)
+
+
+def _chat(model: LanguageModel, held: Held, task: Any, params: SamplingParams, precision: Precision) -> Scores:
+    return evaluate_chat(model, held.split, held.documents, held.tokenizer, task, params, precision)
+
+
+def _chat_on_the_way(model: LanguageModel, held: Held, task: Any, precision: Precision) -> dict[str, float]:
+    params = SamplingParams()
+    scores = evaluate_chat(model, held.split, held.documents, held.tokenizer, task, params, precision, answered=0)
+    return values_of(scores, "loss", "perplexity")
+
+
 MEASURES: dict[str, Measure] = {
     "language_modeling": Measure(
         _text, lambda task: LanguageModelingScores, LanguageModelingScores.metrics, _text_on_the_way
     ),
+    "generation": Measure(_variety, lambda task: WrittenScores, WrittenScores.metrics, _text_on_the_way),
+    "chat": Measure(_chat, lambda task: ChatScores, ChatScores.metrics, _chat_on_the_way),
     "classification": Measure(
         _labels, label_scores, {**RegressionScores.metrics, **ClassificationScores.metrics}, _labels_on_the_way
     ),

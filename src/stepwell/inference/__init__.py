@@ -9,6 +9,7 @@ from stepwell.inference.window import Window, split_windows, window_start
 if TYPE_CHECKING:
     from stepwell.inference.answer import Answer
     from stepwell.inference.answering import Asked, answer_many
+    from stepwell.inference.beams import Beams, Written, search_targets
     from stepwell.inference.conversing import Said, answer_conversations, stream_answer
     from stepwell.inference.embedding import embed_texts
     from stepwell.inference.generation import Completion, FinishReason, Piece, Prompt, generate, generate_many, stream
@@ -17,14 +18,17 @@ if TYPE_CHECKING:
     from stepwell.inference.sampling import Sampler
     from stepwell.inference.scoring import TokenScores, score_documents, score_tokens
     from stepwell.inference.tagging import ToldTags, tag_texts, tell_tags
+    from stepwell.inference.writing import Marked, prompt_room, score_targets, write_texts
 
 __all__ = [
     "Answer",
     "Asked",
+    "Beams",
     "Candidate",
     "Completion",
     "Filled",
     "FinishReason",
+    "Marked",
     "Piece",
     "Prompt",
     "Said",
@@ -33,6 +37,7 @@ __all__ = [
     "TokenScores",
     "ToldTags",
     "Window",
+    "Written",
     "answer_conversations",
     "answer_many",
     "complete_many",
@@ -41,8 +46,11 @@ __all__ = [
     "generate",
     "generate_many",
     "has_mask",
+    "prompt_room",
     "score_documents",
+    "score_targets",
     "score_tokens",
+    "search_targets",
     "split_windows",
     "stream",
     "stream_answer",
@@ -51,6 +59,7 @@ __all__ = [
     "tell_tags",
     "tell_token_labels",
     "window_start",
+    "write_texts",
 ]
 
 __getattr__ = open_late(
@@ -62,6 +71,9 @@ __getattr__ = open_late(
         "Said": "conversing",
         "answer_conversations": "conversing",
         "stream_answer": "conversing",
+        "Beams": "beams",
+        "Written": "beams",
+        "search_targets": "beams",
         "embed_texts": "embedding",
         "Completion": "generation",
         "FinishReason": "generation",
@@ -81,6 +93,10 @@ __getattr__ = open_late(
         "TokenScores": "scoring",
         "score_documents": "scoring",
         "score_tokens": "scoring",
+        "Marked": "writing",
+        "prompt_room": "writing",
+        "score_targets": "writing",
+        "write_texts": "writing",
         "ToldTags": "tagging",
         "tag_texts": "tagging",
         "tell_tags": "tagging",

@@ -7,6 +7,7 @@ This file leaves out what an objective is (`objective.py`), and batches.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -59,8 +60,9 @@ class CausalObjective(Objective[Batch]):
         self.config = config
 
     def prepare(self, batch: Batch, seed: int) -> Batch:
-        """The batch as it is."""
-        return batch
+        """The batch, in which nothing counts that weighs nothing."""
+        weights = batch.aligned.get("weight")
+        return batch if weights is None else replace(batch, loss_mask=batch.loss_mask & (weights > 0))
 
     def loss(self, model: LanguageModel, examples: Batch, device: torch.device) -> Tensor:
         """See `causal_loss`."""

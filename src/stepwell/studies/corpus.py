@@ -34,7 +34,7 @@ from stepwell.progress import Fact, Stage, Watcher
 from stepwell.recipes import Recipe
 from stepwell.runs import RunDirectory, to_json
 from stepwell.studies.making import open_embedder, open_text_maker
-from stepwell.tasks import TaskConfig, maker_of
+from stepwell.tasks import TaskConfig, build_task, maker_of
 from stepwell.tokenizers import PretrainedTokenizerConfig, Tokenizer, TokenizerConfig, extend_tokenizer, train_tokenizer
 
 TOKENIZER_BYTES = 20_000_000
@@ -201,6 +201,7 @@ def tokenize_corpus(
     text: PreparedText, tokenizer: Tokenizer, task: TaskConfig, run: RunDirectory, watch: Watcher
 ) -> Corpus:
     """Turn the text into tokens, as plain text or as examples of a task."""
+    tokenizer = build_task(task).tokenizer(tokenizer)
     return Corpus(tokenizer, tokenize_text(text, tokenizer, run.data, watch, maker_of(task)), text)
 
 

@@ -112,6 +112,9 @@ def open_draft(draft: Draft, run: RunDirectory, watch: Watcher, workers: Workers
             kind=draft.get("tokenizer.kind") or "byte_bpe",
             objective=draft.get("training.objective.kind") or MODELS[_kind_of(draft)].objectives[0],
         )
+        if draft.task.special_tokens:
+            why = f"what {draft.task.config.kind} is written with"
+            derived = {"tokenizer.special_tokens": (draft.task.special_tokens, why), **derived}
         draft = draft.with_derived(derived)
     config = tokenizer_section(draft)
     tokenizer = find_tokenizer(text, config, run, watch)

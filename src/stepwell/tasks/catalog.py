@@ -91,7 +91,13 @@ def _as_section(value: object) -> object:
 
 AnyTaskConfig = Annotated[
     Annotated[
-        LanguageModelingConfig | GenerationConfig | ChatConfig | ClassificationConfig | TaggingConfig | TranslationConfig | SummarizationConfig,
+        LanguageModelingConfig
+        | GenerationConfig
+        | ChatConfig
+        | ClassificationConfig
+        | TaggingConfig
+        | TranslationConfig
+        | SummarizationConfig,
         Field(discriminator="kind"),
     ],
     BeforeValidator(_as_section),

@@ -26,6 +26,7 @@ from stepwell.tokenizers.config import (
 
 if TYPE_CHECKING:
     from stepwell.tokenizers.chat import render_chat
+    from stepwell.tokenizers.conversations import ROLE_TOKENS, Conversation, conversational, encode_conversation
     from stepwell.tokenizers.extending import extend_tokenizer, parts_of_new
     from stepwell.tokenizers.foreign import read_tokenizer
     from stepwell.tokenizers.gguf import gguf_tokenizer
@@ -37,10 +38,14 @@ else:
     __getattr__ = open_late(
         __name__,
         {
+            "Conversation": "conversations",
+            "ROLE_TOKENS": "conversations",
             "Roles": "roles",
             "StreamDecoder": "streaming",
             "TokenIds": "tokenizer",
             "Tokenizer": "tokenizer",
+            "conversational": "conversations",
+            "encode_conversation": "conversations",
             "extend_tokenizer": "extending",
             "gguf_tokenizer": "gguf",
             "parts_of_new": "extending",
@@ -52,8 +57,10 @@ else:
 
 __all__ = [
     "MASKS",
+    "ROLE_TOKENS",
     "ByteBPEConfig",
     "CharacterConfig",
+    "Conversation",
     "PretrainedTokenizerConfig",
     "Roles",
     "StreamDecoder",
@@ -64,7 +71,9 @@ __all__ = [
     "UnigramConfig",
     "WordLevelConfig",
     "WordPieceConfig",
+    "conversational",
     "derive_vocab_size",
+    "encode_conversation",
     "extend_tokenizer",
     "gguf_tokenizer",
     "parts_of_new",

@@ -188,21 +188,55 @@ class Tokenizer:
         Raises:
             TokenizerError: when there is no template, it is faulty, or it refuses these messages.
         """
+        return self.encode_rendered(self.render(messages, add_generation_prompt=add_generation_prompt, tools=tools))
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> str:
+        """A conversation as text, by the chat template; what spells a special token in a message is quoted.
+
+        Args:
+            messages: as in `chat`.
+            add_generation_prompt: as in `chat`.
+            tools: as in `chat`.
+
+        Raises:
+            TokenizerError: as in `chat`.
+        """
         if self.chat_template is None:
             raise TokenizerError(
                 "tokenizer: has no chat template",
                 do="give the prompt as plain text, or take an instruction-tuned model",
             )
-        literal = {self.token(n) for n in self.special_ids}
-        rendered = render_chat(
+        return render_chat(
             self.chat_template,
-            quote_tokens(messages, literal),
+            quote_tokens(messages, self._literals),
             add_generation_prompt=add_generation_prompt,
             tools=tools,
             tokens=self.roles.chat_tokens,
         )
+
+    def quoted(self, text: str) -> str:
+        """What a message says, as it stands in a rendered conversation."""
+        return str(quote_tokens([{"content": text}], self._literals)[0]["content"])
+
+    def encode_rendered(self, rendered: str) -> TokenIds:
+        """The ids of a part of what `render` gave, (T,)."""
         parts = [self.encode(text, special=not quoted) for text, quoted in split_quoted(rendered)]
         return np.concatenate([np.zeros(0, dtype=np.int32), *parts])
+
+    def with_roles(self, roles: Roles) -> Tokenizer:
+        """The same tokenizer, with other parts for its tokens to play."""
+        return Tokenizer(self._backend, roles, target=None if self.target is self else self.target)
+
+    @cached_property
+    def _literals(self) -> frozenset[str]:
+        """The special tokens as text."""
+        return frozenset(self.token(n) for n in self.special_ids)
 
     def decode_bytes(self, ids: Iterable[int], *, continues: bool = False) -> bytes:
         """The bytes behind token ids; special tokens have none. Exact for vocabularies made of bytes.

@@ -32,12 +32,14 @@ class Example:
         aligned: (T,) values that go with the tokens, by name.
         of_document: values that go with the whole, by name; numbers or arrays of one shape.
         left_out_tokens: how many tokens of the text did not fit.
+        remark: what a person should know of it, in a few words; those alike are counted together.
     """
 
     token_ids: NDArray[np.integer]
     aligned: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     of_document: Mapping[str, Any] = field(default_factory=dict)
     left_out_tokens: int = 0
+    remark: str = ""
 
 
 class ExampleMaker(Protocol):
@@ -61,6 +63,7 @@ class ExampleFacts:
         shortened: examples of which a part did not fit.
         left_out_tokens: that did not fit, of all.
         longest: the beginnings of those of which most did not fit, each with that number of tokens.
+        remarks: what was said of examples -> how many.
     """
 
     examples: int = 0
@@ -68,6 +71,7 @@ class ExampleFacts:
     shortened: int = 0
     left_out_tokens: int = 0
     longest: list[tuple[int, str]] = field(default_factory=list)
+    remarks: Counter[str] = field(default_factory=Counter)
 
     def note(self, document: Document, made: Example | str) -> None:
         """Count one."""
@@ -75,6 +79,8 @@ class ExampleFacts:
             self.left_out[made] += 1
             return
         self.examples += 1
+        if made.remark:
+            self.remarks[made.remark] += 1
         if made.left_out_tokens:
             self.shortened += 1
             self.left_out_tokens += made.left_out_tokens
@@ -94,11 +100,12 @@ class ExampleFacts:
                 f"{self.shortened:,} of {self.examples:,} examples are too long; {self.left_out_tokens:,} tokens are "
                 f"left out, most of {text[:40]!r} ({tokens:,})"
             )
-        return told
+        return told + [f"{count:,} of {self.examples:,} examples: {remark}" for remark, count in self.remarks.items()]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {**vars(self), "left_out": dict(self.left_out), "longest": sorted(self.longest, reverse=True)}
+        counted = {"left_out": dict(self.left_out), "remarks": dict(self.remarks)}
+        return {**vars(self), **counted, "longest": sorted(self.longest, reverse=True)}
 
 
 @dataclass(frozen=True)
