@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from stepwell.data.engines import Engine
     from stepwell.data.facts import CorpusFacts, StepFacts
     from stepwell.data.labels import LABEL_COLUMNS, LabelNoise, confident_learning
+    from stepwell.data.languages import language_scores
     from stepwell.data.prepare import prepare_text, read_documents
-    from stepwell.data.steps.step import Surroundings, TextEmbedder, TextMaker
+    from stepwell.data.steps.step import Surroundings, TextEmbedder, TextMaker, needed
     from stepwell.data.text_package import PreparedText
     from stepwell.data.tokens.comparing import (
         TokenizerFigures,
@@ -51,6 +52,8 @@ else:
             "StepFacts": "facts",
             "Surroundings": "steps.step",
             "TextEmbedder": "steps.step",
+            "language_scores": "languages",
+            "needed": "steps.step",
             "TextMaker": "steps.step",
             "TokenShards": "tokens.shards",
             "TokenSplit": "tokens.shards",
@@ -97,6 +100,8 @@ __all__ = [
     "comparison_table",
     "confident_learning",
     "examples_of",
+    "language_scores",
+    "needed",
     "pack_best_fit",
     "prepare_text",
     "read_documents",

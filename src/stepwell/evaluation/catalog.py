@@ -21,6 +21,13 @@ from stepwell.evaluation.metrics import LanguageModelingScores, Metric, Scores
 from stepwell.evaluation.tagging import TaggingScores
 from stepwell.evaluation.telling_tags import evaluate_tagging
 from stepwell.evaluation.variety import WrittenScores, evaluate_generation
+from stepwell.evaluation.writing import (
+    SummarizedScores,
+    TranslatedScores,
+    evaluate_summarization,
+    evaluate_translation,
+    loss_on_the_way,
+)
 from stepwell.hardware import Precision
 from stepwell.inference import SamplingParams
 from stepwell.models import LanguageModel
@@ -105,6 +112,18 @@ def _chat_on_the_way(model: LanguageModel, held: Held, task: Any, precision: Pre
     return values_of(scores, "loss", "perplexity")
 
 
+def _translations(model: LanguageModel, held: Held, task: Any, params: SamplingParams, precision: Precision) -> Scores:
+    return evaluate_translation(model, held.split, held.documents, held.tokenizer, task, precision)
+
+
+def _summaries(model: LanguageModel, held: Held, task: Any, params: SamplingParams, precision: Precision) -> Scores:
+    return evaluate_summarization(model, held.split, held.documents, held.tokenizer, task, precision)
+
+
+def _writing_on_the_way(model: LanguageModel, held: Held, task: Any, precision: Precision) -> dict[str, float]:
+    return loss_on_the_way(model, held.split, held.tokenizer, precision)
+
+
 MEASURES: dict[str, Measure] = {
     "language_modeling": Measure(
         _text, lambda task: LanguageModelingScores, LanguageModelingScores.metrics, _text_on_the_way
@@ -115,6 +134,8 @@ MEASURES: dict[str, Measure] = {
         _labels, label_scores, {**RegressionScores.metrics, **ClassificationScores.metrics}, _labels_on_the_way
     ),
     "tagging": Measure(_tags, lambda task: TaggingScores, TaggingScores.metrics, _tags_on_the_way),
+    "translation": Measure(_translations, lambda task: TranslatedScores, TranslatedScores.metrics, _writing_on_the_way),
+    "summarization": Measure(_summaries, lambda task: SummarizedScores, SummarizedScores.metrics, _writing_on_the_way),
 }
 """Kind of a task -> how models are measured by it."""
 

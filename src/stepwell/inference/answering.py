@@ -18,6 +18,7 @@ from stepwell.inference.labelling import tell_labels
 from stepwell.inference.masked import complete_many
 from stepwell.inference.params import SamplingParams
 from stepwell.inference.tagging import tag_texts
+from stepwell.inference.writing import write_answers
 from stepwell.models import LanguageModel
 from stepwell.tasks import Classification, ClassificationConfig, TaskConfig, in_words, probabilities_of
 from stepwell.tokenizers import Tokenizer
@@ -80,6 +81,8 @@ ANSWERS: dict[str, Callable[..., list[list[Any]]]] = {
     "generation": complete_texts,
     "chat": answer_conversations,
     "classification": label_texts,
+    "translation": write_answers,
+    "summarization": write_answers,
     "tagging": lambda model, tokenizer, task, asked, params: tag_texts(model, tokenizer, task, asked),
 }
 """Kind of a task -> function of (model, tokenizer, task, asked, params); a new task is one function and one row."""

@@ -66,12 +66,20 @@ class Decoder(LanguageModel):
             raise TypeError(f"a decoder extends a KeyValueCache, not a {type(state).__name__}")
         return self.body(self.embedding(token_ids), document_ids=document_ids, cache=state, prefix=prefix)
 
-    def begin(self, prompt_ids: Tensor, max_len: int) -> tuple[DecodingState, Tensor]:
+    @property
+    def takes_padding(self) -> bool:
+        """See `LanguageModel.takes_padding`."""
+        return True
+
+    def begin(
+        self, prompt_ids: Tensor, max_len: int, prompt_mask: Tensor | None = None
+    ) -> tuple[DecodingState, Tensor]:
         """Read prompts, from left to right or both ways (see `LanguageModel.begin`)."""
+        state = self.start(len(prompt_ids), max_len, None if prompt_mask is None else (~prompt_mask).sum(1))
         if self.config.prompt == "continue":
-            return super().begin(prompt_ids, max_len)
-        state = self.start(len(prompt_ids), max_len)
-        hidden = self.hidden(prompt_ids, state=state, prefix=torch.ones_like(prompt_ids, dtype=torch.bool))
+            return state, self.extend(state, prompt_ids)
+        prefix = torch.ones_like(prompt_ids, dtype=torch.bool) if prompt_mask is None else prompt_mask
+        hidden = self.hidden(prompt_ids, state=state, prefix=prefix)
         return state, self.unembed(hidden[:, -1])
 
     def output(self) -> Output:

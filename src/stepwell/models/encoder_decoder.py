@@ -233,13 +233,15 @@ class EncoderDecoder(LanguageModel):
         memory = Memory([(keys, values) for keys, values in nothing], torch.zeros_like(tokens, dtype=torch.bool))
         return ChunkState(tokens, self._target(memory, batch_size, room))
 
-    def begin(self, prompt_ids: Tensor, max_len: int) -> tuple[DecodingState, Tensor]:
+    def begin(
+        self, prompt_ids: Tensor, max_len: int, prompt_mask: Tensor | None = None
+    ) -> tuple[DecodingState, Tensor]:
         """Read prompts, as running text or as sources (see `LanguageModel.begin`)."""
         if not self.reads_source:
-            return super().begin(prompt_ids, max_len)
+            return super().begin(prompt_ids, max_len, prompt_mask)
         start = torch.tensor([self.config.start_ids], device=prompt_ids.device).expand(len(prompt_ids), -1)
         room = min(max_len + start.shape[1], self.config.max_seq_len)
-        state = self._target(self.encode(prompt_ids), len(prompt_ids), room)
+        state = self._target(self.encode(prompt_ids, prompt_mask), len(prompt_ids), room)
         return state, self.extend(state, start)
 
     def extend(self, state: DecodingState, token_ids: Tensor) -> Tensor:

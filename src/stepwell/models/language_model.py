@@ -67,6 +67,11 @@ class LanguageModel(nn.Module, ABC):
         """Whether a prompt is a source to turn into a target; otherwise it is a text to go on with."""
         return False
 
+    @property
+    def takes_padding(self) -> bool:
+        """Whether `begin` reads prompts of different lengths together."""
+        return self.reads_source
+
     @abstractmethod
     def hidden(
         self, token_ids: Tensor, document_ids: Tensor | None = None, state: DecodingState | None = None
@@ -178,12 +183,16 @@ class LanguageModel(nn.Module, ABC):
         """
         return self.unembed(self.hidden(token_ids, state=state)[:, -1])
 
-    def begin(self, prompt_ids: Tensor, max_len: int) -> tuple[DecodingState, Tensor]:
+    def begin(
+        self, prompt_ids: Tensor, max_len: int, prompt_mask: Tensor | None = None
+    ) -> tuple[DecodingState, Tensor]:
         """Read prompts.
 
         Args:
-            prompt_ids: (B, T) int64, of equal length.
+            prompt_ids: (B, T) int64.
             max_len: tokens that the state must hold: what will be written, and the prompt where it is gone on with.
+            prompt_mask: (B, T) bool, False at padding, which stands on the left; None where nothing is padded. Only
+                where the model `takes_padding`.
 
         Returns:
             A state that `extend` takes, and logits (B, V) of the first token to write.
@@ -191,5 +200,7 @@ class LanguageModel(nn.Module, ABC):
         Raises:
             UsageError: when there are more than max_seq_len tokens.
         """
+        if prompt_mask is not None:
+            raise TypeError(f"a {type(self).__name__} reads prompts of equal length")
         state = self.start(len(prompt_ids), max_len)
         return state, self.extend(state, prompt_ids)

@@ -234,11 +234,13 @@ class RecurrentEncoderDecoder(LanguageModel):
         values = self.embedding.weight.new_zeros(batch_size, chunk_len, self.config.d_model)
         return ChunkState(Source(values, None, self.decoder.nothing(batch_size)), chunk_len)
 
-    def begin(self, prompt_ids: Tensor, max_len: int) -> tuple[DecodingState, Tensor]:
+    def begin(
+        self, prompt_ids: Tensor, max_len: int, prompt_mask: Tensor | None = None
+    ) -> tuple[DecodingState, Tensor]:
         """Read prompts, as running text or as sources (see `LanguageModel.begin`)."""
         if not self.reads_source:
-            return super().begin(prompt_ids, max_len)
-        state = TargetState(self.encode(prompt_ids))
+            return super().begin(prompt_ids, max_len, prompt_mask)
+        state = TargetState(self.encode(prompt_ids, prompt_mask))
         start = torch.tensor([self.config.start_ids], device=prompt_ids.device).expand(len(prompt_ids), -1)
         return state, self.extend(state, start)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from stepwell.objectives.config import SequenceToSequenceConfig
-from stepwell.objectives.corruption import CorruptionObjective, Ints
+from stepwell.objectives.corruption import CorruptionObjective
+from stepwell.objectives.pairs import Ints
 from stepwell.tokenizers import Tokenizer
 
 

@@ -40,7 +40,7 @@ PRETRAINED_RATE = 0.03
 """Of the rates for fresh weights: what weights that are trained already can bear."""
 WANTS = {"lora": "LoRA wants ten", "bottleneck": "an adapter wants ten", "prefix": "a prefix wants a hundred"}
 ADAPTER_RATES = {"lora": 10.0, "bottleneck": 10.0, "prefix": 100.0}
-"""Of the rates for all weights: what an adapter wants; LoRA's is that of Schulman et al., 2025, "LoRA Without Regret"."""
+"""Of the rates for all weights: what an adapter wants (Schulman et al., 2025, "LoRA Without Regret", for LoRA)."""
 TOKENS_PER_PARAMETER = 4
 MEASUREMENTS = 10
 """How often a run is measured on held-out text while it trains."""
