@@ -36,8 +36,8 @@ def predict(
 
     Args:
         run: a run directory or a checkpoint directory.
-        prompts: one or many texts, or examples by the names of their fields; of a chat model also messages. A masked model fills the masks of a
-            prompt, as its tokenizer spells them.
+        prompts: one or many texts, or examples by the names of their fields; of a chat model also messages. A masked
+            model fills the masks of a prompt, as its tokenizer spells them.
         params: fields of `SamplingParams`; the others are as the run found best.
         chat: each prompt is what a person says, and the model answers, by its chat template.
 
