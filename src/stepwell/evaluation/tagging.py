@@ -82,7 +82,7 @@ class TaggingScores(Scores):
         tokens = np.array([len(tags) for tags in true], np.int64)
         correct = np.array([sum(map(str.__eq__, *pair)) for pair in zip(chosen, true, strict=True)], np.int64)
         told = np.full(len(true), np.nan) if nats is None else nats
-        return cls(np.ones(len(true)), tokens, correct, tokens == correct, *counts, told)
+        return cls(np.ones(len(true)), tokens, correct, tokens == correct, counts[0], counts[1], counts[2], told)
 
     def check_pair(self, other: Scores, metric: str) -> None:
         """See `Scores.check_pair`.

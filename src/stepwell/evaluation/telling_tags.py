@@ -12,11 +12,11 @@ import numpy as np
 
 from stepwell.data import Document
 from stepwell.evaluation.metrics import FloatArray
-from stepwell.evaluation.tagging import TaggingScores, span_types
+from stepwell.evaluation.tagging import TaggingScores
 from stepwell.hardware import Precision
 from stepwell.inference import ToldTags, tell_tags
 from stepwell.models import LanguageModel
-from stepwell.tasks import Tagging, TaggingConfig, log_partitions, reading_of
+from stepwell.tasks import Tagging, TaggingConfig, log_partitions, reading_of, span_types
 from stepwell.tokenizers import Tokenizer
 
 
