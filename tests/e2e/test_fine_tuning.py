@@ -13,7 +13,7 @@ import yaml
 
 from stepwell import api
 from stepwell.checkpoints import load_checkpoint
-from stepwell.errors import ConfigError
+from stepwell.errors import CheckpointError, ConfigError
 
 SHAPE = ["num_layers=1", "d_model=16", "num_heads=2", "num_kv_heads=2", "head_dim=8", "d_ff=32", "max_seq_len=32"]
 # what a class of transformers has too
@@ -63,6 +63,8 @@ def test_what_cannot_be_merged_predicts_from_its_run(base: Any, tmp_path: Path, 
     assert api.predict(tmp_path / "tuned", "the ", {"max_tokens": 5})[0][0].text
     recipe = yaml.safe_load((tmp_path / "tuned" / "recipe.yaml").read_text(encoding="utf-8"))
     assert recipe["training"]["adapter"]["kind"] == kind
+    with pytest.raises(CheckpointError, match="only a part of it"):
+        api.train(text=text, steps=2, out=tmp_path / "x", set=[f"init_from={tmp_path / 'tuned'}"])
 
 
 def test_a_student_of_another_size_learns_from_its_teacher(base: Any, tmp_path: Path) -> None:

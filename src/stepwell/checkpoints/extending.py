@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from stepwell.checkpoints.store import load_checkpoint, save_checkpoint
+from stepwell.checkpoints.store import load_checkpoint, refuse_adapter, save_checkpoint
 from stepwell.errors import UsageError
 from stepwell.models import build_model, load_extended
 from stepwell.tokenizers import extend_tokenizer, parts_of_new
@@ -39,6 +39,7 @@ def extend_checkpoint(source: Path, texts: Iterable[str], num_tokens: int, out: 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out}: is not empty", do="name another directory")
     loaded, texts = load_checkpoint(source), list(texts)
+    refuse_adapter(loaded)
     old, new = loaded.tokenizer, extend_tokenizer(loaded.tokenizer, texts, num_tokens)
     config = loaded.model.config
     rows = max(config.vocab_size, new.vocab_size)

@@ -253,6 +253,21 @@ def load_checkpoint(path: Path) -> Loaded:
         ) from error
 
 
+def refuse_adapter(loaded: Loaded) -> None:
+    """Refuse a model whose weights are not all that it computes with, where only they are taken over.
+
+    Raises:
+        CheckpointError: when it has an adapter that cannot be merged.
+    """
+    if loaded.model.adapter is not None:
+        raise CheckpointError(
+            f"{loaded.path}: its weights are only a part of it",
+            got=f"an adapter of kind {loaded.model.adapter.kind} beside them",
+            wanted="a plain model, or one with a LoRA, which is merged",
+            do="begin from the model that its training began from",
+        )
+
+
 def read_config(folder: Path) -> ModelConfig:
     """The config of a checkpoint folder's model.
 

@@ -103,6 +103,13 @@ def export_hf(
         raise UsageError("--dtype: unknown precision", got=dtype, wanted=", ".join(DTYPES))
     watch(Stage("read", str(checkpoint)))
     loaded = load_checkpoint(checkpoint)
+    if loaded.model.adapter is not None:
+        raise CheckpointError(
+            f"{loaded.path}: cannot be written for transformers",
+            got=f"an adapter of kind {loaded.model.adapter.kind}, which cannot be merged into the weights",
+            wanted="a plain model, or one with a LoRA",
+            do="export the model that training began from, or train with training.adapter.kind=lora",
+        )
     model, spelled = loaded.model, spell(loaded)
     chosen = dtype or _precision(spelled.tensors)
     theirs = {**spelled.theirs, "dtype": chosen}

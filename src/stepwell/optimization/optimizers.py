@@ -87,19 +87,14 @@ def build_muon(model: LanguageModel, config: MuonConfig) -> list[Optimizer]:
     """Muon over the hidden matrices, fused AdamW over the rest."""
     split, rate = split_parameters(model), config.adamw_learning_rate
     others = [_group(split.stacks, rate, config.weight_decay), _group(split.others, rate, 0.0)]
-    return [
-        Muon(
-            [_group(split.matrices, config.learning_rate, config.weight_decay)],
-            momentum=config.momentum,
-            ns_steps=config.newton_schulz_steps,
-        ),
-        AdamW(
-            [group for group in others if group["params"]],
-            betas=(config.beta1, config.beta2),
-            eps=config.eps,
-            fused=True,
-        ),
-    ]
+    others = [group for group in others if group["params"]]
+    built: list[Optimizer] = []
+    if split.matrices:
+        groups = [_group(split.matrices, config.learning_rate, config.weight_decay)]
+        built.append(Muon(groups, momentum=config.momentum, ns_steps=config.newton_schulz_steps))
+    if others:  # of a LoRA there are none
+        built.append(AdamW(others, betas=(config.beta1, config.beta2), eps=config.eps, fused=True))
+    return built
 
 
 def build_adafactor(model: LanguageModel, config: AdafactorConfig) -> list[Optimizer]:

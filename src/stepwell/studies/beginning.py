@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepwell.checkpoints import load_checkpoint, read_provenance, resolve_checkpoint, save_checkpoint
+from stepwell.checkpoints import load_checkpoint, read_provenance, refuse_adapter, resolve_checkpoint, save_checkpoint
 from stepwell.errors import CheckpointError
 from stepwell.models import LanguageModel, NGram, build_model, fill_embeddings, load_extended
 from stepwell.progress import Evaluated, Fact, StepDone, Watcher
@@ -35,6 +35,7 @@ def begin_model(recipe: Recipe, corpus: Tokens, watch: Watcher) -> LanguageModel
     """
     if recipe.init_from is not None:
         model, loaded = build_model(recipe.model), load_checkpoint(Path(recipe.init_from))
+        refuse_adapter(loaded)
         new = parts_of_new(loaded.tokenizer, corpus.tokenizer)
         try:
             if new:

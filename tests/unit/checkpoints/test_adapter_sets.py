@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from stepwell import api
-from stepwell.checkpoints import AdapterSet, load_checkpoint, read_adapter, save_checkpoint
+from stepwell.checkpoints import AdapterSet, extend_checkpoint, load_checkpoint, read_adapter, save_checkpoint
 from stepwell.errors import CheckpointError, UsageError
+from stepwell.export import export_hf, export_peft
 from stepwell.models import BottleneckConfig, Decoder, DecoderConfig, LoRAConfig, PrefixTuningConfig, add_adapter
 from stepwell.nn import adapter_tensors
 from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
@@ -107,6 +108,16 @@ def test_what_cannot_be_done_is_named(folder):
         api.merge(folder / "base", folder / "x", adapters=[])
     with pytest.raises(UsageError, match="is not empty"):
         api.merge(folder / "base", folder / "base", adapters=[str(folder / "lora")])
+    assert not (folder / "x").exists()
+
+
+def test_where_only_weights_are_taken_over_an_adapter_beside_them_is_refused(folder):
+    with pytest.raises(CheckpointError, match="only a part of it"):
+        extend_checkpoint(folder / "bottleneck", ["a text"], 2, folder / "x")
+    with pytest.raises(CheckpointError, match="cannot be merged into the weights"):
+        export_hf(folder / "prefix", folder / "x", parity=False)
+    with pytest.raises(CheckpointError, match="no counterpart in peft"):
+        export_peft(folder / "bottleneck", folder / "x")
     assert not (folder / "x").exists()
 
 

@@ -10,7 +10,15 @@ import torch
 
 from stepwell.config import build
 from stepwell.errors import ConfigError
-from stepwell.models import Decoder, DecoderConfig, build_model, encoder_decoder_sized, recurrent_sized
+from stepwell.models import (
+    Decoder,
+    DecoderConfig,
+    LoRAConfig,
+    add_adapter,
+    build_model,
+    encoder_decoder_sized,
+    recurrent_sized,
+)
 from stepwell.optimization import OPTIMIZERS, build_optimizers, layer_factors
 from stepwell.training import TrainingConfig
 
@@ -101,6 +109,13 @@ def test_a_step_is_that_of_an_optimizer_of_the_layer_alone(kind):
         moved, wanted = dict(whole.named_parameters())[name], dict(alone.named_parameters())[name]
         assert not torch.equal(moved, dict(built.named_parameters())[name])
         torch.testing.assert_close(moved, wanted, rtol=1e-6, atol=1e-8)
+
+
+def test_muon_has_no_adamw_where_only_matrices_learn():
+    built = model()
+    add_adapter(built, LoRAConfig(rank=2))
+    (only,) = build_optimizers(built, optimizer_config("muon"))
+    assert sum(len(group["params"]) for group in only.param_groups) == 2 * 4 * 2
 
 
 def test_a_model_without_blocks_has_no_layers_to_tell_apart():
