@@ -39,6 +39,7 @@ def test_of_several_references_the_nearest_counts_as_with_rouge_score() -> None:
     for mine, theirs in KINDS.items():
         expected = [scorer.score_multi(*pair)[theirs].fmeasure for pair in zip(right, MADE[:2], strict=True)]
         assert metric_of_each(scores, mine) == pytest.approx(expected)
+    assert list(scores.wanted_words) == [(10 + 4) / 2, (1 + 11) / 2]
 
 
 def plain_rouge(made: list[str], right: list[str], n: int) -> float:

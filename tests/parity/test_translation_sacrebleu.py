@@ -99,6 +99,7 @@ def test_of_several_references_the_nearest_counts_as_with_sacrebleu() -> None:
         (["yes"], ["yes"]),
         (["one two three four"], ["one two three five"]),
         (["one two three four"], ["four three two one"]),
+        (["one two three four five six seven"], ["one two three four"]),
     ],
 )
 def test_at_the_edges_values_are_those_of_sacrebleu(made: list[str], right: list[str]) -> None:
