@@ -100,7 +100,7 @@ def test_no_room_for_what_is_compared(monkeypatch) -> None:
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("stepwell.data.steps.duplicates.near_duplicates._Spilled._write", full)
+    monkeypatch.setattr("stepwell.data.steps.duplicates.near_duplicates._Spilled.take", full)
     with pytest.raises(DiskError) as caught:
         step.join([look])
     assert "No space left" in caught.value.got
