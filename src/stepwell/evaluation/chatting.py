@@ -16,13 +16,16 @@ from stepwell.evaluation.chat import ChatScores
 from stepwell.evaluation.metrics import FloatArray
 from stepwell.evaluation.repetition import repeated_ngram_ratio, word_ids
 from stepwell.hardware import Precision
-from stepwell.inference import Completion, SamplingParams, answer_conversations, score_documents
+from stepwell.inference import Completion, SamplingParams, generate_many, score_documents
 from stepwell.models import LanguageModel
 from stepwell.tasks import Chat, ChatConfig, ChatDecisionConfig
 from stepwell.tokenizers import Tokenizer, conversational
 
 ANSWERED = 24
 """Conversations that a model answers of its own when it is measured."""
+
+LEAST_ROOM_TOKENS = 32
+"""For an answer, where what is asked nearly fills the window."""
 
 MOST_REPEATED = 0.5
 """Share of an answer's 4-grams of words that may have stood in it before."""
@@ -68,10 +71,13 @@ def evaluate_chat(
 def answers_to(
     documents: Sequence[Document], model: LanguageModel, tokenizer: Tokenizer, task: ChatConfig, params: SamplingParams
 ) -> list[Completion]:
-    """The last answer of each conversation, as the model gives it."""
-    drawn = params.model_copy(update={"n": 1, "seed": params.seed or 0})
-    asked = [one.columns for one in documents]
-    return [some[0] for some in answer_conversations(model, tokenizer, task, asked, drawn, pad=True)]
+    """The last answer of each conversation, as the model gives it; no longer than what is left of its window."""
+    reader, ready = Chat(task), conversational(tokenizer)
+    asked = [reader.asked(one.columns) for one in documents]
+    longest = max((len(ready.chat(messages)) for messages in asked), default=0)
+    room = max(LEAST_ROOM_TOKENS, model.config.max_seq_len - longest)
+    drawn = params.model_copy(update={"n": 1, "seed": params.seed or 0, "max_tokens": min(params.max_tokens, room)})
+    return [some[0] for some in generate_many(model, ready, asked, drawn, pad=True)]
 
 
 def answer_losses(

@@ -25,8 +25,6 @@ def answer_conversations(
     task: ChatConfig,
     asked: Sequence[Said],
     params: SamplingParams,
-    *,
-    pad: bool = False,
 ) -> list[list[Completion]]:
     """Answer conversations.
 
@@ -36,14 +34,13 @@ def answer_conversations(
         task: says what stands around a conversation.
         asked: N of them.
         params: how answers are drawn.
-        pad: as in `generate_many`.
 
     Raises:
         UsageError: when one is no conversation.
         TokenizerError: when the chat template refuses one.
     """
     reader = Chat(task)
-    return generate_many(model, conversational(tokenizer), [reader.asked(one) for one in asked], params, pad=pad)
+    return generate_many(model, conversational(tokenizer), [reader.asked(one) for one in asked], params)
 
 
 def stream_answer(

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from stepwell.evaluation import answers_to, repeated_ngram_ratio
 from stepwell.inference import SamplingParams, answer_many
 from stepwell.models import LanguageModel
 from stepwell.recipes import Recipe
 from stepwell.studies.corpus import Corpus
 from stepwell.studies.speaking import prompts_of, speak
+from stepwell.tasks import Chat, ChatConfig
 
 Shown = tuple[list[dict[str, str]], list[float]]
 """Prompts with answers, and the share of repeated 4-grams of each text that was written."""
@@ -42,5 +44,22 @@ def answers(model: LanguageModel, corpus: Corpus, recipe: Recipe) -> Shown:
     ], []
 
 
-SHOWN: dict[str, Callable[[LanguageModel, Corpus, Recipe], Shown]] = {"language_modeling": completions}
+def conversations(model: LanguageModel, corpus: Corpus, recipe: Recipe) -> Shown:
+    """What the model answers at the end of a few validation conversations, drawn as the recipe draws."""
+    task, documents = recipe.task, corpus.held("validation", SHOWN_EXAMPLES).documents
+    assert isinstance(task, ChatConfig)
+    params = recipe.decoding.model_copy(update={"max_tokens": recipe.study.sample_tokens})
+    told = answers_to(documents, model, corpus.tokenizer, task, params)
+    asked = [Chat(task).asked(one.columns)[-1]["content"] for one in documents]
+    return [
+        {"prompt": " ".join(prompt[:SHOWN_CHARACTERS].split()), "text": answer.text}
+        for prompt, answer in zip(asked, told, strict=True)
+    ], [repeated_ngram_ratio(answer.token_ids) for answer in told]
+
+
+SHOWN: dict[str, Callable[[LanguageModel, Corpus, Recipe], Shown]] = {
+    "language_modeling": completions,
+    "generation": completions,
+    "chat": conversations,
+}
 """Kind of a task -> what is shown, where it is not `answers`."""

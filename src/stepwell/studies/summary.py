@@ -45,7 +45,7 @@ def sum_up(study: Study, reason: str) -> dict[str, Any]:
         "target_met": None if study.recipe.target is None else study.target_met(),
         "stopped_because": reason,
         "rounds": len(journal.lines),
-        "validation": measure(model, corpus.held("validation", max_bytes=at_most), recipe),
+        "validation": _on_validation(study, model, corpus.held("validation", max_bytes=at_most), recipe),
         "test": measure(model, corpus.held("test", max_bytes=at_most), recipe) if test.num_documents else None,
         "best": {
             "round": study.best.trial.round,
@@ -59,6 +59,16 @@ def sum_up(study: Study, reason: str) -> dict[str, Any]:
     }
     write_atomically(run.result, to_json(result, indent=2))
     return result
+
+
+def _on_validation(study: Study, model: LanguageModel, held: Held, recipe: Recipe) -> dict[str, Any]:
+    """Every metric on validation text; what the best round measured is not measured again."""
+    assert study.best is not None
+    trial = study.best.trial
+    as_then = (trial.recipe.task, trial.recipe.decoding) == (recipe.task, recipe.decoding)
+    if as_then and len(trial.scores) == held.split.num_documents:
+        return {name: asdict(interval) for name, interval in summarize(trial.scores).items()}
+    return measure(model, held, recipe)
 
 
 def measure(model: LanguageModel, held: Held, recipe: Recipe) -> dict[str, dict[str, float | None]]:

@@ -19,7 +19,7 @@ import yaml
 from stepwell.checkpoints import load_checkpoint
 from stepwell.config import build
 from stepwell.errors import RunError
-from stepwell.evaluation import Interval, Scores, bootstrap, measure_of
+from stepwell.evaluation import Interval, Scores, bootstrap, measure_of, values_of
 from stepwell.hardware import Machine
 from stepwell.models import LanguageModel, NGram
 from stepwell.progress import Stage, Watcher
@@ -174,13 +174,13 @@ def judge(
         recipe.training.precision,
         recipe.study,
     )
-    scores, train = (
-        measure_of(recipe.task).evaluate(model, held, recipe.task, recipe.decoding, precision)
-        for held in (
-            corpus.held("validation", max_bytes=study.validation_bytes),
-            corpus.held("train", max_bytes=study.watch_bytes),
-        )
-    )
+    measure, task, decoding = measure_of(recipe.task), recipe.task, recipe.decoding
+    held = corpus.held("validation", max_bytes=study.validation_bytes)
+    scores = measure.evaluate(model, held, task, decoding, precision)
+    seen = corpus.held("train", max_bytes=study.watch_bytes)
+    train = measure.watched(model, seen, task, precision)
+    if recipe.metric not in train:
+        train = values_of(measure.evaluate(model, seen, task, decoding, precision), "loss", recipe.metric)
     watch(Stage("predict", "samples"))
     samples, repetition = show(model, corpus, recipe)
     folder = run.round(number)
@@ -191,8 +191,8 @@ def judge(
     stable = run.read(folder / "checkpoints" / "stable" / "provenance.json")
     tokens_per_second = (last["tokens"] - first["tokens"]) / max(1e-9, last["seconds"] - first["seconds"])
     summary = {
-        "train_loss": bootstrap(train, "loss", resamples=1).value,
-        "train_value": bootstrap(train, recipe.metric, resamples=1).value,
+        "train_loss": train["loss"],
+        "train_value": train[recipe.metric],
         "samples": samples,
         "repetition": repetition,
         "steps": last["step"],

@@ -102,6 +102,7 @@ class Chat(Task[ChatConfig]):
             "decoding.max_tokens": (LONGEST_TOKENS, "an answer ends by itself"),
             "decoding.temperature": (0.7, "usual for answers"),
             "decoding.top_p": (0.9, "usual for answers"),
+            "decoding.seed": (0, "the same draws in each round"),
         }
 
     def asked(self, prompt: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Messages:
