@@ -97,7 +97,7 @@ def test_where_nothing_is_a_span_all_is_0_as_with_seqeval() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert reference.f1_score(true, true) == 0
-    found = {name: bootstrap(scores, name, resamples=1).value for name in scores.metrics}
+    found = {name: bootstrap(scores, name, resamples=1).value for name in scores.metrics if name != "loss"}
     assert found == {
         "span_f1": 0,
         "span_precision": 0,

@@ -123,6 +123,6 @@ TaggingScores.metrics = {
         lambda totals: totals.exact / totals.count, higher_is_better=True, unit="share of sentences", per="example"
     ),
     "loss": Metric(
-        lambda totals: totals.nats / totals.tokens, higher_is_better=False, unit="nats per token", per="example"
+        lambda totals: share(totals.nats, totals.tokens), higher_is_better=False, unit="nats per token", per="example"
     ),
 }

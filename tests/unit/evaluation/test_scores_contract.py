@@ -26,6 +26,7 @@ from stepwell.evaluation import (
     SummaryScores,
     TaggingScores,
     TranslationScores,
+    WrittenScores,
     bootstrap,
     metric_of_each,
     paired_bootstrap,
@@ -51,8 +52,25 @@ EXAMPLES: list[Scores] = [
     RegressionScores.of([1.0, 2.0, 4.0, 1.0], [1.5, 2.0, 3.0, 1.0]),
     RetrievalScores.of([[1], [3, None], [None], [11, 2]], [[1], [2, 1], [1], [1, 3]]),
     SummaryScores.of(["a boat", "", "灯在河边", "x"], ["the boat", "a", "灯在桥边", "y"]),
-    TaggingScores.of([["B-x", "I-x", "O"], ["B-y"], ["B-x", "B-x"], []], TAGS),
+    TaggingScores.of([["B-x", "I-x", "O"], ["B-y"], ["B-x", "B-x"], []], TAGS, nats=np.array([0.5, 2.0, 1.0, 0.0])),
     TranslationScores.of(["a b c d e", "", "x y z w", "q"], ["a b c d f", "a", "x y z w", "r"], "en"),
+    WrittenScores(
+        np.array([9.0, 4.0, 7.0, 1.0]),
+        np.array([3, 2, 4, 1]),
+        np.array([9, 5, 8, 3]),
+        np.array([1.0, 0, 4, 1]),
+        np.ones(4),
+        *(
+            np.array([[4, 3, 2], [5, 4, 3], [6, 5, 4], [3, 2, 1]]),
+            np.array([[3, 3, 2], [5, 4, 3], [2, 3, 4], [1, 1, 1]]),
+        ),
+        np.array([0.1, 0.0, 0.5, 0.2]),
+        *(
+            np.array([[4, 3, 2], [5, 4, 3], [6, 5, 4], [3, 2, 1]]),
+            np.array([[4, 3, 2], [5, 4, 3], [6, 5, 4], [3, 2, 1]]),
+        ),
+        np.zeros(4),
+    ),
 ]
 NAMES = [type(scores).__name__ for scores in EXAMPLES]
 
