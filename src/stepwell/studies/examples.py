@@ -144,8 +144,11 @@ def look_over(corpus: Corpus, task: TaskConfig, watch: Watcher) -> None:
                     warning=True,
                 )
             )
+        for remark, count in facts.get("remarks", {}).items():
+            watch(Fact(f"{name}: {count:,} of {facts['examples']:,} examples: {remark}", warning=True))
     if corpus.tokens.examples:
         _look_for_targets(corpus, task)
+        _look_for_ends(corpus, task, watch)
         _look_for_leaks(corpus)
 
 
@@ -163,6 +166,35 @@ def _look_for_targets(corpus: Corpus, task: TaskConfig) -> None:
                 wanted="answers within task.max_tokens",
                 do="raise task.max_tokens, or look at the roles of the messages",
             )
+
+
+def _look_for_ends(corpus: Corpus, task: TaskConfig, watch: Watcher) -> None:
+    """See that what is written ends with a token that stops, and that this token is learned.
+
+    Raises:
+        DataError: when not one end counts, so that a model would never stop.
+    """
+    if "causal" not in build_task(task).objectives:
+        return
+    for name in ("train", "validation"):
+        split = corpus.tokens.split(name)
+        if "weight" not in split.aligned:
+            continue
+        places = np.flatnonzero(np.asarray(split.aligned["weight"]) > 0)
+        ends = np.isin(np.asarray(split.token_ids)[places + 1], sorted(corpus.tokenizer.target.stop_ids))
+        ended = len(np.unique(np.searchsorted(split.offsets, places[ends], side="right")))
+        if not ended:
+            raise DataError(
+                f"{name}: no end is learned, so nothing that the model writes would stop",
+                got=f"{split.num_documents:,} examples of {task.kind}, none of which ends within task.max_tokens",
+                wanted="examples that end with a token that stops",
+                do="raise task.max_tokens",
+            )
+        total = split.num_tokens - split.num_documents
+        words = f"{name}: {len(places) / total:.0%} of {total:,} tokens count"
+        if ended < split.num_documents:
+            words += f"; the end of {split.num_documents - ended:,} of {split.num_documents:,} examples is cut off"
+        watch(Fact(words))
 
 
 def _look_for_leaks(corpus: Corpus) -> None:

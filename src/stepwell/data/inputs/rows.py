@@ -169,6 +169,14 @@ def choose_columns(name: str, columns: Mapping[str, bool], reading: Reading) -> 
                 wanted=f"one named {' or '.join(known.columns)}",
                 do=f"--set task.{field}=NAME",
             )
+    wanted = [column for known in reading.fields.values() if known.is_text for column in known.columns]
+    if wanted and all(found[field] is None for field, known in reading.fields.items() if known.is_text):
+        raise DataError(
+            f"{name}: no column for any part of an example",
+            got=f"columns {_listed(columns)}",
+            wanted=f"some of {', '.join(wanted)}",
+            do="name the columns so, or name them in the task's section of the recipe",
+        )
     texts = (found[field] for field, known in reading.fields.items() if known.is_text)
     beside = {field: found[field] for field, known in reading.fields.items() if known.kept}
     return Chosen(tuple(column for column in texts if column is not None), beside | asked)
