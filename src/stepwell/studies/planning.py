@@ -44,6 +44,12 @@ USEFUL_SHARE = 0.8
 USUAL_JUDGING_SECONDS = 3.0
 """For samples and files, and for all of the measuring where its speed is not known."""
 
+MEASURING_SHARE = 0.08
+"""Of the time for training, what measuring on the way may take, and the measuring of a round."""
+
+LEAST_WATCHED_BYTES, LEAST_JUDGED_BYTES = 2_000, 20_000
+"""Held-out text that is measured in any case."""
+
 STEPS_TOKENS = 2048
 """Tokens of a batch when the number of steps is fixed and nothing else is known."""
 
@@ -207,9 +213,25 @@ def plan_run(
     speed = None
     if seconds is not None and MODELS[kind].learns == "gradient":
         speed = measure_speed(recipe.model, recipe.training, corpus, machine)
+        draft = draft.with_derived(_measured_bytes(recipe, corpus, speed, seconds))
+        recipe = draft.finish()
     planned = Planned(recipe, draft.origins, corpus, speed, plan)
     _tell(planned, watch)
     return planned
+
+
+def _measured_bytes(recipe: Recipe, corpus: Corpus, speed: Speed, seconds: float) -> dict[str, tuple[Any, str]]:
+    """How much held-out text is measured, where a slow model would spend its time on nothing else."""
+    bytes_per_second = speed.score_tokens_per_second * corpus.bytes_per_token(corpus.tokens.split("validation"))
+    affordable = int(MEASURING_SHARE * seconds * bytes_per_second)
+    values = {}
+    for name, most, least in (
+        ("watch_bytes", affordable // MEASUREMENTS, LEAST_WATCHED_BYTES),
+        ("validation_bytes", affordable, LEAST_JUDGED_BYTES),
+    ):
+        if most < getattr(recipe.study, name):
+            values[f"study.{name}"] = (max(least, most), f"takes about {MEASURING_SHARE:.0%} of the time")
+    return values
 
 
 def _choose_size(
