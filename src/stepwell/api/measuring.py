@@ -17,20 +17,28 @@ from stepwell.config import build
 from stepwell.data import DataConfig, Document
 from stepwell.errors import DataError, UsageError
 from stepwell.progress import Watcher, unwatched
-from stepwell.tasks import WHOLE_TEXT_BYTES, TaskConfig, build_task, maker_of
+from stepwell.tasks import TASKS, WHOLE_TEXT_BYTES, TaskConfig, build_task, maker_of, read_task
 
 if TYPE_CHECKING:
     from stepwell.checkpoints import Loaded
-    from stepwell.evaluation import Held, Interval, Scores
+    from stepwell.evaluation import Held, Interval, Judge, Scores
 
 SHOWN_DOCUMENTS = 3
 """In which either model is the better one by most, shown of a comparison."""
 
 SHOWN_CHARACTERS = 200
 
+JUDGED_ANSWERS = 32
+"""Conversations that two models answer for a judge."""
+
 
 def evaluate(
-    run: PathLike, data: Texts, *, text_column: str | None = None, watch: Watcher = unwatched
+    run: PathLike,
+    data: Texts,
+    *,
+    text_column: str | None = None,
+    task: str | None = None,
+    watch: Watcher = unwatched,
 ) -> dict[str, Any]:
     """Measure a model on texts.
 
@@ -38,6 +46,7 @@ def evaluate(
         run: a run directory or a checkpoint directory.
         data: sources, as for `run`; all of it is measured.
         text_column: of tables.
+        task: kind of another task to measure by: `chat`, for a model that learned from plain text or elsewhere.
         watch: is told of problems in the sources.
 
     Returns:
@@ -50,12 +59,12 @@ def evaluate(
     from stepwell.evaluation import summarize
 
     loaded = load(run)
-    task = task_of(loaded.provenance)
-    documents = _documents(data, text_column, task, watch)
-    held = _held(loaded, task, documents, watch)
-    scores = _scores(loaded, task, held)
+    asked = task_of(loaded.provenance) if task is None else _task_named(task)
+    documents = _documents(data, text_column, asked, watch)
+    held = _held(loaded, asked, documents, watch)
+    scores = _scores(loaded, asked, held)
     return {
-        "task": task.kind,
+        "task": asked.kind,
         "scoring": _scoring(loaded),
         "num_examples": held.split.num_documents,
         "num_tokens": held.split.num_tokens - held.split.num_documents,
@@ -64,7 +73,13 @@ def evaluate(
 
 
 def compare(
-    run: PathLike, other: PathLike, data: Texts, *, text_column: str | None = None, watch: Watcher = unwatched
+    run: PathLike,
+    other: PathLike,
+    data: Texts,
+    *,
+    text_column: str | None = None,
+    judge: str | Judge | None = None,
+    watch: Watcher = unwatched,
 ) -> dict[str, Any]:
     """Measure two models on the same texts, and say whether one is better by more than chance.
 
@@ -73,22 +88,24 @@ def compare(
         other: another one.
         data: as in `evaluate`.
         text_column: as in `evaluate`.
+        judge: of chat models, who says which of two answers is better (`evaluation.open_judge`).
         watch: as in `evaluate`.
 
     Returns:
         `task`, `scoring`, `num_examples`, and `metrics`: of each, `first` and `second` with their intervals, their
         `difference` (first - second, with the interval of a paired bootstrap), and which one is `better` beyond that:
         `first`, `second`, or None. Of models with two tokenizers, only what compares. `examples` has the documents in
-        which each is the better one by most.
+        which each is the better one by most. `judged` has the `win_rate` of the first model's answers and how often
+        the judge said the same in both orders, where there is a judge.
 
     Raises:
         DataError: when there is no text.
-        UsageError: when one model is masked and the other is not.
+        UsageError: when one model is masked and the other is not, or the judge fails.
     """
     from stepwell.evaluation import bootstrap, paired_bootstrap
 
     pair = [load(one) for one in (run, other)]
-    tasks = [task_of(one.provenance) for one in pair]
+    tasks = _tasks_of(pair)
     if tasks[0].kind != tasks[1].kind:
         raise UsageError("compare: two tasks", got=f"{tasks[0].kind} and {tasks[1].kind}", wanted="models for one task")
     documents = _documents(data, text_column, tasks[0], watch)
@@ -100,7 +117,7 @@ def compare(
         )
     held = [_held(one, task, documents, watch) for one, task in zip(pair, tasks, strict=True)]
     first, second = (_scores(*several) for several in zip(pair, tasks, held, strict=True))
-    one_tokenizer = pair[0].tokenizer.fingerprint == pair[1].tokenizer.fingerprint
+    one_tokenizer = held[0].tokenizer.fingerprint == held[1].tokenizer.fingerprint
     metrics: dict[str, dict[str, Any]] = {}
     for name, metric in first.metrics.items():
         if metric.per == "token" and not one_tokenizer:
@@ -118,6 +135,57 @@ def compare(
         "num_examples": len(held[0].documents),
         "metrics": metrics,
         "examples": _differing(held[0].documents, first, second),
+        **({} if judge is None else {"judged": _judged(judge, pair, tasks, held)}),
+    }
+
+
+def _task_named(kind: str) -> TaskConfig:
+    """A task by its kind alone.
+
+    Raises:
+        UsageError: when there is no such task.
+    """
+    if kind not in TASKS:
+        raise UsageError("task: no such task", got=kind, wanted=f"one of {', '.join(TASKS)}")
+    return read_task({"kind": kind})
+
+
+def _tasks_of(pair: Sequence[Loaded]) -> list[TaskConfig]:
+    """What two models are for; one that learned from plain text alone is asked as the other one."""
+    tasks = [task_of(one.provenance) for one in pair]
+    kinds = [task.kind for task in tasks]
+    if "chat" in kinds and "language_modeling" in kinds:
+        return [tasks[kinds.index("chat")]] * 2
+    return tasks
+
+
+def _judged(
+    judge: str | Judge, pair: Sequence[Loaded], tasks: Sequence[TaskConfig], held: Sequence[Held]
+) -> dict[str, Any]:
+    """Answers of two chat models to the same conversations, judged in both orders.
+
+    Raises:
+        UsageError: when they are no chat models, or the judge fails.
+    """
+    from stepwell.evaluation import answers_to, bootstrap, judged, open_judge
+    from stepwell.tasks import Chat, ChatConfig
+
+    task = tasks[0]
+    if not isinstance(task, ChatConfig):
+        raise UsageError("judge: judges answers in conversations", got=f"models of {task.kind}", wanted="chat models")
+    decides, documents = open_judge(judge), held[0].documents
+    chosen = documents[:: -(-len(documents) // JUDGED_ANSWERS)]
+    told: list[list[str]] = []
+    for one, its in zip(pair, tasks, strict=True):
+        assert isinstance(its, ChatConfig)
+        params = sampling_of(None, one.provenance)
+        told.append([some.text for some in answers_to(chosen, one.model, one.tokenizer, its, params)])
+    asked = [Chat(ChatConfig()).asked(one.columns) for one in chosen]
+    scores = judged(asked, told[0], told[1], decides)
+    return {
+        "judge": judge if isinstance(judge, str) else getattr(judge, "__name__", "a function"),
+        "num_examples": len(chosen),
+        **{name: asdict(bootstrap(scores, name)) for name in ("win_rate", "judge_agreement")},
     }
 
 
@@ -147,14 +215,16 @@ def _held(loaded: Loaded, task: TaskConfig, documents: list[Document], watch: Wa
     Raises:
         DataError: when not one of them is an example of the task.
     """
+    from stepwell.baselines import open_beside
     from stepwell.data import tokenize_documents
     from stepwell.evaluation import Held
 
-    split = tokenize_documents(documents, loaded.tokenizer, maker_of(task), watch)
+    tokenizer = build_task(task).tokenizer(loaded.tokenizer)
+    split = tokenize_documents(documents, tokenizer, maker_of(task), watch)
     if not split.num_documents:
         raise DataError(f"not one example of {task.kind}", got=f"{len(documents):,} documents")
     texts = split.of_document.get("text", range(len(documents)))
-    return Held(split, [documents[int(n)] for n in texts], loaded.tokenizer)
+    return Held(split, [documents[int(n)] for n in texts], tokenizer)
 
 
 def _scores(loaded: Loaded, task: TaskConfig, held: Held) -> Scores:

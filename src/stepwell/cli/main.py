@@ -320,6 +320,7 @@ def evaluate(
     run: Run,
     data: Measured,
     text_column: TextColumn = None,
+    task: Annotated[str | None, typer.Option(help="Measure by another task.", show_default=False)] = None,
     json: Json = False,
 ) -> None:
     """Loss, perplexity, bits per byte and accuracy on any text, with intervals."""
@@ -327,7 +328,7 @@ def evaluate(
     from stepwell.cli import measured, show
 
     with show.view(json) as watch:
-        result = api.evaluate(run, data, text_column=text_column, watch=watch)
+        result = api.evaluate(run, data, text_column=text_column, task=task, watch=watch)
     measured.evaluation(result, json=json)
 
 
@@ -337,6 +338,10 @@ def compare(
     other: Annotated[Path, typer.Argument(metavar="OTHER", help="Another run or checkpoint.", show_default=False)],
     data: Measured,
     text_column: TextColumn = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="Of chat models: package.module:function, or a run, that judges.", show_default=False),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Two models on the same text: which is better, and whether that is more than chance."""
@@ -344,7 +349,7 @@ def compare(
     from stepwell.cli import measured, show
 
     with show.view(json) as watch:
-        result = api.compare(run, other, data, text_column=text_column, watch=watch)
+        result = api.compare(run, other, data, text_column=text_column, judge=judge, watch=watch)
     measured.comparison(result, json=json)
 
 

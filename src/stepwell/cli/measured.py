@@ -65,6 +65,14 @@ def comparison(result: dict[str, Any], *, json: bool) -> None:
     console = console_for()
     console.print(table)
     console.print(f"[dim]{result['num_examples']:,} documents, compared one by one[/]")
+    if found := result.get("judged"):
+        win, agreed = found["win_rate"], found["judge_agreement"]
+        span = "" if win["low"] is None else f" ({win['low']:.1%} to {win['high']:.1%})"
+        console.print(
+            f"{plain(found['judge'])}: the first wins [bold]{win['value']:.1%}[/]{span} of {found['num_examples']} "
+            f"answers; the same verdict in both orders in {agreed['value']:.0%}",
+            soft_wrap=True,
+        )
     for side, examples in result["examples"].items():
         if examples:
             console.print(f"\n[bold]the {side} is better by most in[/]")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         paired_means,
         summarize,
     )
+    from stepwell.evaluation.judging import ModelJudge, open_judge
     from stepwell.evaluation.language_modeling import evaluate_language_modeling
     from stepwell.evaluation.metrics import METRICS, LanguageModelingScores, Metric, Scores
     from stepwell.evaluation.ordering import paired_roc_auc, paired_spearman, roc_auc, spearman
@@ -64,6 +65,7 @@ __all__ = [
     "LanguageModelingScores",
     "Measure",
     "Metric",
+    "ModelJudge",
     "PreferenceScores",
     "RegressionScores",
     "RetrievalScores",
@@ -98,6 +100,7 @@ __all__ = [
     "length_ranges",
     "measure_of",
     "metric_of_each",
+    "open_judge",
     "paired_bootstrap",
     "paired_means",
     "paired_roc_auc",
@@ -120,6 +123,8 @@ __all__ = [
 __getattr__ = open_late(
     __name__,
     {
+        "ModelJudge": "judging",
+        "open_judge": "judging",
         "WrittenScores": "variety",
         "choose_decoding": "variety",
         "evaluate_generation": "variety",
