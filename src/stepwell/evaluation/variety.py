@@ -23,16 +23,16 @@ from stepwell.evaluation.words import words_of
 from stepwell.hardware import Precision
 from stepwell.inference import SamplingParams, generate_many
 from stepwell.models import LanguageModel
-from stepwell.tasks import GenerationConfig
+from stepwell.tasks import DrawingConfig, GenerationConfig
 from stepwell.tokenizers import Tokenizer
 
 WRITTEN_TOKENS = 100
 """Length of a text that is written to judge a model by."""
 
-TRIED: tuple[dict[str, Any], ...] = tuple(
+TRIED: tuple[dict[str, float], ...] = tuple(
     {"temperature": temperature, "top_p": top_p, "repetition_penalty": penalty}
     for temperature in (0.7, 0.85, 1.0)
-    for top_p in (0.95, None)
+    for top_p in (0.95, 1.0)
     for penalty in (1.0, 1.1)
 )
 """Ways of drawing among which the nearest to real text is looked for."""
@@ -122,7 +122,7 @@ def evaluate_generation(
         split: documents of its tokenizer.
         tokenizer: its own.
         task: how many texts are written, and after how many words.
-        params: how they are drawn; without a seed always the same draws.
+        params: how they are drawn where the task's decision says nothing; without a seed always the same draws.
         precision: of the matrix products.
     """
     scores = evaluate_language_modeling(model, split, precision=precision)
@@ -131,7 +131,7 @@ def evaluate_generation(
     flags = np.zeros(count)
     flags[rows] = 1
     arrays: list[Any] = [flags]
-    told = written(model, tokenizer, beginnings, params)
+    told = written(model, tokenizer, beginnings, params.model_copy(update=task.decision.chosen()))
     for texts in (told, [one.rest for one in beginnings]):
         found = GenerationScores.of(texts)
         for values in (found.ngrams, found.distinct, found.repeated):
@@ -144,7 +144,7 @@ def evaluate_generation(
 
 def beginnings_of(split: TokenSplit, tokenizer: Tokenizer, task: GenerationConfig) -> list[Beginning]:
     """Beginnings of documents that are long enough, spread evenly over a split."""
-    wanted, words = task.decision.texts, task.decision.prompt_words
+    wanted, words = task.texts, task.prompt_words
     long = np.flatnonzero(np.diff(split.offsets) > WRITTEN_TOKENS // 2)
     found = []
     for number in long[:: max(1, len(long) // wanted)][:wanted].tolist():
@@ -175,13 +175,9 @@ def written(
     ]
 
 
-def choose_decoding(
-    model: LanguageModel,
-    split: TokenSplit,
-    tokenizer: Tokenizer,
-    task: GenerationConfig,
-    params: SamplingParams,
-) -> tuple[SamplingParams, list[dict[str, Any]]]:
+def choose_drawing(
+    model: LanguageModel, split: TokenSplit, tokenizer: Tokenizer, task: GenerationConfig, params: SamplingParams
+) -> tuple[DrawingConfig, list[dict[str, float]]]:
     """The way of drawing whose texts are as varied as real ones, of those in `TRIED`.
 
     Args:
@@ -192,19 +188,20 @@ def choose_decoding(
         params: what else is said of drawing.
 
     Returns:
-        The nearest, and of each its settings with `variety_gap`, distinct-n and repetition.
+        The nearest, and of each its settings with `variety_gap`, distinct-n and repetition; none where no text is long
+        enough to go on with.
     """
     beginnings = beginnings_of(split, tokenizer, task) if model.is_causal else []
     if not beginnings:
-        return params, []
+        return task.decision, []
     wanted = _figures([one.rest for one in beginnings])
     table = []
     for tried in TRIED:
         told = _figures(written(model, tokenizer, beginnings, params.model_copy(update=tried)))
         gap = float(np.mean([abs(told[name] - wanted[name]) for name in wanted]))
         table.append({**tried, **told, "variety_gap": round(gap, 4)})
-    best = min(range(len(table)), key=lambda number: float(table[number]["variety_gap"]))
-    return params.model_copy(update=TRIED[best]), table
+    best = min(range(len(table)), key=lambda number: table[number]["variety_gap"])
+    return DrawingConfig(**TRIED[best]), table
 
 
 def _figures(texts: Sequence[str]) -> dict[str, float]:

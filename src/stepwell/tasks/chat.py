@@ -54,11 +54,13 @@ class ChatConfig(TaskConfig):
 
     Attributes:
         messages: column of the messages; found by name, or made of columns for instruction, input and output.
+        ways: how the model may be asked: each is tried on validation text after training, and one of less loss is kept.
         decision: how the model is asked.
     """
 
     kind: Literal["chat"] = "chat"
     messages: str | None = None
+    ways: tuple[ChatDecisionConfig, ...] = ()
     decision: ChatDecisionConfig = ChatDecisionConfig()
 
 
@@ -72,6 +74,10 @@ class Chat(Task[ChatConfig]):
     @property
     def metric(self) -> str:
         return "loss"
+
+    @property
+    def key(self) -> str:
+        return self.config.model_dump_json(exclude={"decision", "ways"})
 
     def fields(self) -> Mapping[str, FieldConfig]:
         def optional(*columns: str, is_answer: bool = False) -> FieldConfig:

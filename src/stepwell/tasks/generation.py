@@ -16,27 +16,37 @@ from stepwell.tasks.language_modeling import PlainText
 from stepwell.tasks.task import TaskConfig
 
 
-class WritingDecisionConfig(Config):
-    """What is written to judge a model by.
+class DrawingConfig(Config):
+    """How tokens are drawn, chosen on validation so that texts are as varied as real ones; None as `decoding` says.
 
     Attributes:
-        prompt_words: a text is gone on with from so many words of a held-out one; a Chinese character is a word.
-        texts: how many are written.
+        temperature: divides the logits.
+        top_p: only the fewest tokens whose probabilities sum to at least this may be drawn.
+        repetition_penalty: makes tokens that stand in the text already less likely when above 1.
     """
 
-    prompt_words: Annotated[int, Field(ge=1)] = 8
-    texts: Annotated[int, Field(ge=2)] = 16
+    temperature: Annotated[float, Field(ge=0)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
+
+    def chosen(self) -> dict[str, float]:
+        """What it says, as fields of `SamplingParams`."""
+        return {name: value for name, value in self.model_dump().items() if value is not None}
 
 
 class GenerationConfig(TaskConfig):
     """Plain text, by a model that is to write more of it.
 
     Attributes:
-        decision: how it is judged.
+        prompt_words: to judge it, held-out texts are gone on with from so many words; a Chinese character is a word.
+        texts: how many of them.
+        decision: how tokens are drawn.
     """
 
     kind: Literal["generation"] = "generation"
-    decision: WritingDecisionConfig = WritingDecisionConfig()
+    prompt_words: Annotated[int, Field(ge=1)] = 8
+    texts: Annotated[int, Field(ge=2)] = 32
+    decision: DrawingConfig = DrawingConfig()
 
 
 class Generation(PlainText[GenerationConfig]):
