@@ -17,7 +17,7 @@ from stepwell.config import build
 from stepwell.data import DataConfig, Document
 from stepwell.errors import DataError, UsageError
 from stepwell.progress import Watcher, unwatched
-from stepwell.tasks import TASKS, WHOLE_TEXT_BYTES, TaskConfig, build_task, maker_of, read_task
+from stepwell.tasks import TASKS, WHOLE_TEXT_BYTES, TaskConfig, build_task, maker_of, members_of, read_task
 
 if TYPE_CHECKING:
     from stepwell.checkpoints import Loaded
@@ -224,7 +224,7 @@ def _held(loaded: Loaded, task: TaskConfig, documents: list[Document], watch: Wa
     if not split.num_documents:
         raise DataError(f"not one example of {task.kind}", got=f"{len(documents):,} documents")
     texts = split.of_document.get("text", range(len(documents)))
-    return Held(split, [documents[int(n)] for n in texts], tokenizer)
+    return Held(split, [documents[n] for n in dict.fromkeys(map(int, texts))], tokenizer, open_beside(loaded.path, members_of(task)))
 
 
 def _scores(loaded: Loaded, task: TaskConfig, held: Held) -> Scores:

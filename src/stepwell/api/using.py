@@ -15,7 +15,7 @@ from stepwell.api.requests import PathLike
 from stepwell.config import build
 from stepwell.errors import UsageError
 from stepwell.inference import SamplingParams
-from stepwell.tasks import ChatConfig, TaskConfig, read_task
+from stepwell.tasks import ChatConfig, GenerationConfig, TaskConfig, members_of, read_task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +51,7 @@ def predict(
         ConfigError: when a parameter is out of its range.
         TokenizerError: when there is no chat template.
     """
+    from stepwell.baselines import open_beside
     from stepwell.inference import answer_many, complete_many
 
     asked = sampling_of(params, {})
@@ -60,7 +61,9 @@ def predict(
     if chat:
         said = [_said(str(prompt)) for prompt in many]
         return [list(some) for some in complete_many(loaded.model, loaded.tokenizer, said, sampling)]
-    return answer_many(loaded.model, loaded.tokenizer, task_of(loaded.provenance), many, sampling)
+    task = task_of(loaded.provenance)
+    beside = open_beside(loaded.path, members_of(task))
+    return answer_many(loaded.model, loaded.tokenizer, task, many, sampling, beside)
 
 
 def _several(prompts: Sequence[Asked] | Asked) -> list[Asked]:
@@ -96,6 +99,7 @@ def stream(
         ConfigError: when a parameter is out of its range.
         TokenizerError: when there is no chat template.
     """
+    from stepwell.baselines import open_beside
     from stepwell.inference import answer_many, stream_answer
     from stepwell.inference import stream as stream_pieces
 
@@ -108,7 +112,8 @@ def stream(
     if not isinstance(prompt, str):
         raise UsageError("prompt: is no text", got=repr(prompt)[:80], wanted="text, for a model that is no chat model")
     if not chat and task.kind not in ("language_modeling", "generation"):
-        (answers,) = answer_many(loaded.model, loaded.tokenizer, task, [prompt], sampling_of(asked, loaded.provenance))
+        beside, sampling = open_beside(loaded.path, members_of(task)), sampling_of(asked, loaded.provenance)
+        (answers,) = answer_many(loaded.model, loaded.tokenizer, task, [prompt], sampling, beside)
         return iter(answers[:1])
     said = _said(prompt) if chat else prompt
     return stream_pieces(loaded.model, loaded.tokenizer, said, sampling_of(asked, loaded.provenance))
@@ -123,7 +128,9 @@ def sampling_of(params: Mapping[str, Any] | SamplingParams | None, provenance: M
     """What was asked for over what the run found best; randomness is fresh unless a seed was asked for."""
     if isinstance(params, SamplingParams):
         params = params.model_dump(exclude_unset=True)
-    found = {**provenance.get("decoding", {}), "seed": None, "n": 1}
+    task = task_of(provenance)
+    drawing = task.decision.chosen() if isinstance(task, GenerationConfig) else {}
+    found = {**provenance.get("decoding", {}), **drawing, "seed": None, "n": 1}
     return build(SamplingParams, {**found, **(params or {})}, where="predict")
 
 

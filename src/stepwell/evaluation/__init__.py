@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from stepwell.evaluation.baselines import evaluate_kneser_ney, kneser_ney_bits_per_byte
     from stepwell.evaluation.catalog import MEASURES, Held, Measure, measure_of, values_of
     from stepwell.evaluation.chat import ChatScores, Judge, JudgedScores, judged
-    from stepwell.evaluation.chatting import answers_to, evaluate_chat, is_well_formed
+    from stepwell.evaluation.chatting import answer_losses, answers_to, evaluate_chat, is_well_formed
     from stepwell.evaluation.classification import ClassificationScores, RegressionScores, confusion
-    from stepwell.evaluation.classifying import evaluate_classification, label_scores, score_labels
+    from stepwell.evaluation.classifying import evaluate_classification, label_scores, score_labels, told_by_members
     from stepwell.evaluation.decisions import f1_of, precision_of, recall_of
     from stepwell.evaluation.error_tables import (
         ClassRow,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from stepwell.evaluation.tagging import TaggingScores
     from stepwell.evaluation.telling_tags import evaluate_tagging
     from stepwell.evaluation.translation import TranslationScores, signatures
-    from stepwell.evaluation.variety import WrittenScores, choose_decoding, evaluate_generation
+    from stepwell.evaluation.variety import WrittenScores, choose_drawing, evaluate_generation
     from stepwell.evaluation.words import words_of
 
 __all__ = [
@@ -75,11 +75,12 @@ __all__ = [
     "TaggingScores",
     "TranslationScores",
     "WrittenScores",
+    "answer_losses",
     "answers_to",
     "bootstrap",
     "bootstrap_counts",
     "bootstrap_each",
-    "choose_decoding",
+    "choose_drawing",
     "class_table",
     "confused_classes",
     "confused_spans",
@@ -115,6 +116,7 @@ __all__ = [
     "slices",
     "spearman",
     "summarize",
+    "told_by_members",
     "values_of",
     "words_of",
     "worst_examples",
@@ -126,8 +128,9 @@ __getattr__ = open_late(
         "ModelJudge": "judging",
         "open_judge": "judging",
         "WrittenScores": "variety",
-        "choose_decoding": "variety",
+        "choose_drawing": "variety",
         "evaluate_generation": "variety",
+        "answer_losses": "chatting",
         "answers_to": "chatting",
         "evaluate_chat": "chatting",
         "is_well_formed": "chatting",
@@ -149,6 +152,7 @@ __getattr__ = open_late(
         "evaluate_classification": "classifying",
         "label_scores": "classifying",
         "score_labels": "classifying",
+        "told_by_members": "classifying",
         "f1_of": "decisions",
         "precision_of": "decisions",
         "recall_of": "decisions",

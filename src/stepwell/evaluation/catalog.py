@@ -7,9 +7,10 @@ goes on, only a cheap part of it is looked at. Adding a task is one row here bes
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from stepwell.baselines import TextModel
 from stepwell.data import Document, TokenSplit
 from stepwell.evaluation.chat import ChatScores
 from stepwell.evaluation.chatting import evaluate_chat
@@ -18,6 +19,7 @@ from stepwell.evaluation.classifying import evaluate_classification, label_score
 from stepwell.evaluation.intervals import bootstrap
 from stepwell.evaluation.language_modeling import evaluate_language_modeling
 from stepwell.evaluation.metrics import LanguageModelingScores, Metric, Scores
+from stepwell.evaluation.searching import choose_search
 from stepwell.evaluation.tagging import TaggingScores
 from stepwell.evaluation.telling_tags import evaluate_tagging
 from stepwell.evaluation.variety import WrittenScores, evaluate_generation
@@ -27,11 +29,13 @@ from stepwell.evaluation.writing import (
     evaluate_summarization,
     evaluate_translation,
     loss_on_the_way,
+    score_summaries,
+    score_translations,
 )
 from stepwell.hardware import Precision
 from stepwell.inference import SamplingParams
 from stepwell.models import LanguageModel
-from stepwell.tasks import TaskConfig
+from stepwell.tasks import TaskConfig, undecided
 from stepwell.tokenizers import Tokenizer
 
 
@@ -43,11 +47,18 @@ class Held:
         split: as the model reads them.
         documents: of the examples, one each, in order; plain text may go without.
         tokenizer: of the split.
+        beside: simple models by name that a decision may listen to.
     """
 
     split: TokenSplit
     documents: Sequence[Document]
     tokenizer: Tokenizer
+    beside: Mapping[str, TextModel] = field(default_factory=dict)
+
+    @property
+    def texts(self) -> list[str]:
+        """Of the examples."""
+        return [document.text for document in self.documents]
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,8 @@ class Measure:
         evaluate: (model, held, task, params, precision) -> scores; `params` say how text is written.
         scores: task -> class of its scores.
         metrics: every metric by name.
+        decide: (model, held, task, metric, precision) -> the task with the settings of its decision that suit the model
+            best; None where there is nothing to choose.
         watched: (model, held, task, precision) -> values by name, `loss` among them: what is looked at on the way.
     """
 
@@ -65,6 +78,7 @@ class Measure:
     scores: Callable[[Any], type[Scores]]
     metrics: Mapping[str, Metric]
     watched: Callable[[LanguageModel, Held, Any, Precision], dict[str, float]]
+    decide: Callable[[LanguageModel, Held, Any, str, Precision], Any] | None = None
 
 
 def values_of(scores: Scores, *names: str) -> dict[str, float]:
@@ -81,11 +95,11 @@ def _text_on_the_way(model: LanguageModel, held: Held, task: TaskConfig, precisi
 
 
 def _labels(model: LanguageModel, held: Held, task: Any, params: SamplingParams, precision: Precision) -> Scores:
-    return evaluate_classification(model, held.split, task, precision)
+    return evaluate_classification(model, held.split, held.texts, task, precision, held.beside)
 
 
 def _labels_on_the_way(model: LanguageModel, held: Held, task: Any, precision: Precision) -> dict[str, float]:
-    scores = evaluate_classification(model, held.split, task, precision)
+    scores = evaluate_classification(model, held.split, (), undecided(task), precision)
     return values_of(scores, "loss", *(["accuracy"] if task.problem == "single" else []))
 
 
@@ -124,6 +138,19 @@ def _writing_on_the_way(model: LanguageModel, held: Held, task: Any, precision: 
     return loss_on_the_way(model, held.split, held.tokenizer, precision)
 
 
+def _search_for(
+    score: Callable[[Sequence[str], Sequence[list[str]], Any], Scores],
+) -> Callable[[LanguageModel, Held, Any, str, Precision], Any]:
+    """The `decide` of a task that writes, by how its texts are scored."""
+
+    def decide(model: LanguageModel, held: Held, task: Any, metric: str, precision: Precision) -> Any:
+        return choose_search(
+            model, held.split, held.documents, held.tokenizer, task, score, metric=metric, precision=precision
+        )
+
+    return decide
+
+
 MEASURES: dict[str, Measure] = {
     "language_modeling": Measure(
         _text, lambda task: LanguageModelingScores, LanguageModelingScores.metrics, _text_on_the_way
@@ -134,8 +161,20 @@ MEASURES: dict[str, Measure] = {
         _labels, label_scores, {**RegressionScores.metrics, **ClassificationScores.metrics}, _labels_on_the_way
     ),
     "tagging": Measure(_tags, lambda task: TaggingScores, TaggingScores.metrics, _tags_on_the_way),
-    "translation": Measure(_translations, lambda task: TranslatedScores, TranslatedScores.metrics, _writing_on_the_way),
-    "summarization": Measure(_summaries, lambda task: SummarizedScores, SummarizedScores.metrics, _writing_on_the_way),
+    "translation": Measure(
+        _translations,
+        lambda task: TranslatedScores,
+        TranslatedScores.metrics,
+        _writing_on_the_way,
+        decide=_search_for(score_translations),
+    ),
+    "summarization": Measure(
+        _summaries,
+        lambda task: SummarizedScores,
+        SummarizedScores.metrics,
+        _writing_on_the_way,
+        decide=_search_for(score_summaries),
+    ),
 }
 """Kind of a task -> how models are measured by it."""
 

@@ -1,4 +1,4 @@
-"""How well a model gives texts their labels: every example of a split, scored.
+"""How well texts are given their labels: every example of a split, scored, by all that a decision listens to.
 
 What is kept of a text is small: a row of scores, never its hidden states. This file leaves out the metrics
 (`classification.py`).
@@ -6,49 +6,80 @@ What is kept of a text is small: a row of scores, never its hidden states. This 
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from stepwell.baselines import TextModel
 from stepwell.data import TokenSplit
 from stepwell.evaluation.classification import ClassificationScores, RegressionScores
 from stepwell.evaluation.metrics import Scores
 from stepwell.hardware import Precision
 from stepwell.inference import tell_labels
 from stepwell.models import LanguageModel
-from stepwell.tasks import ClassificationConfig, numbers_told, probabilities_of
+from stepwell.tasks import MODEL, ClassificationConfig, decided, told_by_head
+
+Told = NDArray[np.floating[Any]]
 
 
 def evaluate_classification(
-    model: LanguageModel, split: TokenSplit, task: ClassificationConfig, precision: Precision = "float32"
+    model: LanguageModel,
+    split: TokenSplit,
+    texts: Sequence[str],
+    task: ClassificationConfig,
+    precision: Precision = "float32",
+    beside: Mapping[str, TextModel] | None = None,
 ) -> Scores:
     """Score the examples of a split.
 
     Args:
         model: with a task head.
         split: examples of `task`.
+        texts: of the examples, for the simple models.
         task: labels, and how they are decided on.
         precision: of the matrix products.
+        beside: simple models by name; those that the decision names must be there.
 
     Returns:
         `ClassificationScores`, or `RegressionScores` where the label is a number; one row each example.
     """
-    outputs = tell_labels(
-        model, [split.document(number)[:-1] for number in range(split.num_documents)], precision=precision
-    )
-    return score_labels(outputs, np.asarray(split.of_document.get("label", np.zeros(0))), task)
+    told = told_by_members(model, split, texts, task, task.decision.members, precision, beside or {})
+    return score_labels(decided(told, task), np.asarray(split.of_document["label"]), task)
 
 
-def score_labels(outputs: np.ndarray, labels: np.ndarray, task: ClassificationConfig) -> Scores:
-    """Scores of what a task head said.
+def told_by_members(
+    model: LanguageModel,
+    split: TokenSplit,
+    texts: Sequence[str],
+    task: ClassificationConfig,
+    members: Sequence[str],
+    precision: Precision,
+    beside: Mapping[str, TextModel],
+) -> dict[str, Told]:
+    """What each member says of each example: (N, K) probabilities, or (N, 1) numbers."""
+    told: dict[str, Told] = {}
+    for name in members:
+        if name == MODEL:
+            rows = [split.document(number)[:-1] for number in range(split.num_documents)]
+            told[name] = told_by_head(tell_labels(model, rows, precision=precision), task)
+        else:
+            told[name] = beside[name].tell(texts)
+    return told
+
+
+def score_labels(told: Told, labels: NDArray[Any], task: ClassificationConfig) -> Scores:
+    """Scores of what was said about labels.
 
     Args:
-        outputs: (N, K).
+        told: (N, K) probabilities, or (N, 1) numbers.
         labels: (N,) or (N, K) as `Classification.make` writes them.
         task: labels, and how they are decided on.
     """
     if task.problem == "number":
-        return RegressionScores.of(numbers_told(outputs, task), labels * task.spread + task.center)
-    probabilities = probabilities_of(outputs, task)
-    return ClassificationScores.of(probabilities, labels, threshold=task.decision.threshold)
+        return RegressionScores.of(told[:, 0], labels * task.spread + task.center)
+    return ClassificationScores.of(told, labels, threshold=task.decision.threshold)
 
 
 def label_scores(task: ClassificationConfig) -> type[Scores]:

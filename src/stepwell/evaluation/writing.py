@@ -117,7 +117,7 @@ def evaluate_translation(
         precision: of the matrix products.
     """
     written, right = write_targets(model, split, tokenizer, task, precision), references_of(documents, task)
-    of_texts = TranslationScores.of([one.text for one in written], right, task.target_language or "en")
+    of_texts = score_translations([one.text for one in written], right, task)
     return written_scores(TranslatedScores, of_texts, tell_targets(model, split, tokenizer, precision), written)
 
 
@@ -131,8 +131,18 @@ def evaluate_summarization(
 ) -> SummarizedScores:
     """Summarize the examples of a split, and score that; as `evaluate_translation`."""
     written, right = write_targets(model, split, tokenizer, task, precision), references_of(documents, task)
-    of_texts = SummaryScores.of([one.text for one in written], right)
+    of_texts = score_summaries([one.text for one in written], right, task)
     return written_scores(SummarizedScores, of_texts, tell_targets(model, split, tokenizer, precision), written)
+
+
+def score_translations(texts: Sequence[str], references: Sequence[list[str]], task: TranslationConfig) -> Scores:
+    """Scores of translations into the language of the task."""
+    return TranslationScores.of(texts, references, task.target_language or "en")
+
+
+def score_summaries(texts: Sequence[str], references: Sequence[list[str]], task: SummarizationConfig) -> Scores:
+    """Scores of summaries."""
+    return SummaryScores.of(texts, references)
 
 
 def references_of(documents: Sequence[Document], task: WritingConfig) -> list[list[str]]:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from stepwell.baselines import TextModel
 from stepwell.errors import UsageError
 from stepwell.inference.answer import Answer
 from stepwell.inference.conversing import answer_conversations
@@ -20,7 +22,7 @@ from stepwell.inference.params import SamplingParams
 from stepwell.inference.tagging import tag_texts
 from stepwell.inference.writing import write_answers
 from stepwell.models import LanguageModel
-from stepwell.tasks import Classification, ClassificationConfig, TaskConfig, in_words, probabilities_of
+from stepwell.tasks import MODEL, Classification, ClassificationConfig, TaskConfig, decided, in_words, told_by_head
 from stepwell.tokenizers import Tokenizer
 
 Asked = str | Mapping[str, Any]
@@ -28,7 +30,12 @@ Asked = str | Mapping[str, Any]
 
 
 def answer_many(
-    model: LanguageModel, tokenizer: Tokenizer, task: TaskConfig, asked: Sequence[Asked], params: SamplingParams
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    task: TaskConfig,
+    asked: Sequence[Asked],
+    params: SamplingParams,
+    beside: Mapping[str, TextModel] | None = None,
 ) -> list[list[Any]]:
     """Answers to examples.
 
@@ -38,6 +45,7 @@ def answer_many(
         task: its settings, as the model was trained with.
         asked: N texts or examples.
         params: how text is written, for tasks that write.
+        beside: simple models by name that the task's decision listens to.
 
     Returns:
         For each example its answers: `Completion`s of tasks that write, else one `Answer`.
@@ -45,7 +53,8 @@ def answer_many(
     Raises:
         UsageError: when an example lacks what the task reads.
     """
-    return ANSWERS[task.kind](model, tokenizer, task, asked, params)
+    others = {"beside": beside} if beside else {}
+    return ANSWERS[task.kind](model, tokenizer, task, asked, params, **others)
 
 
 def complete_texts(
@@ -59,18 +68,30 @@ def complete_texts(
 
 
 def label_texts(
-    model: LanguageModel, tokenizer: Tokenizer, task: TaskConfig, asked: Sequence[Asked], params: SamplingParams
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    task: TaskConfig,
+    asked: Sequence[Asked],
+    params: SamplingParams,
+    beside: Mapping[str, TextModel] | None = None,
 ) -> list[list[Any]]:
-    """Labels of texts with their probabilities, or numbers."""
+    """Labels of texts with their probabilities, or numbers, by all that the task's decision listens to."""
     assert isinstance(task, ClassificationConfig)
     reader = Classification(task)
     documents = [reader.document(one) for one in asked]
-    outputs = tell_labels(model, [ids for ids, _ in reader.read(documents, tokenizer)])
-    words = in_words(outputs, task)
+    told: dict[str, NDArray[Any]] = {}
+    for name in task.decision.members:
+        if name == MODEL:
+            outputs = tell_labels(model, [ids for ids, _ in reader.read(documents, tokenizer)])
+            told[name] = told_by_head(outputs, task)
+        else:
+            told[name] = (beside or {})[name].tell([document.text for document in documents])
+    together = decided(told, task)
+    words = in_words(together, task)
     if task.problem == "number":
         return [[Answer(word)] for word in words]
     found = []
-    for word, row in zip(words, probabilities_of(outputs, task), strict=True):
+    for word, row in zip(words, together, strict=True):
         order = np.argsort(-row, kind="stable").tolist()
         found.append([Answer(word, {task.labels[place]: float(row[place]) for place in order})])
     return found

@@ -11,16 +11,27 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from stepwell.baselines import FOLDER, TEXT_MODELS, is_dense
 from stepwell.config import format_duration
 from stepwell.data import Packer
-from stepwell.evaluation import bootstrap, evaluate_kneser_ney, evaluate_language_modeling
+from stepwell.evaluation import (
+    bootstrap,
+    evaluate_kneser_ney,
+    evaluate_language_modeling,
+    score_labels,
+    summarize,
+)
 from stepwell.hardware import Machine
 from stepwell.models import build_model, feed_forward_sized
 from stepwell.objectives import build_objective
 from stepwell.progress import Fact, Stage, Watcher
 from stepwell.recipes import Recipe, derive_training, train_defaults
+from stepwell.runs import RunDirectory
 from stepwell.seeding import derive_seed
 from stepwell.studies.corpus import Corpus, stride_of
+from stepwell.tasks import ClassificationConfig
 from stepwell.training import Updater
 
 COUNTED_BYTES = 20_000_000
@@ -79,20 +90,24 @@ BASELINES: dict[str, tuple[Callable[[Recipe, Corpus, Machine, float], float], st
 
 
 def measure_baselines(
-    recipe: Recipe, corpus: Corpus, machine: Machine, seconds: float, watch: Watcher
+    recipe: Recipe, corpus: Corpus, run: RunDirectory, machine: Machine, seconds: float, watch: Watcher
 ) -> list[dict[str, Any]]:
     """The baselines of a recipe on the documents that judge every round.
 
     Args:
         recipe: names them.
         corpus: the text.
+        run: keeps simple models that a decision may listen to.
         machine: where tensors go.
         seconds: for training, all rounds together.
         watch: is told each value.
 
     Returns:
-        `name` and `bits_per_byte` of each; nothing for a masked model, whose numbers compare with none of them.
+        `name` and `bits_per_byte` of each; nothing for a masked model, whose numbers compare with none of them. Of a
+        task with labels `name` and every metric.
     """
+    if isinstance(recipe.task, ClassificationConfig):
+        return _of_labels(recipe, corpus, run, seconds, watch)
     if recipe.scoring != "causal" or recipe.task.kind != "language_modeling":
         return []
     found = []
@@ -104,4 +119,42 @@ def measure_baselines(
         value = measure(recipe, corpus, machine, allowed)
         watch(Fact(f"to beat: {words} has {value:.3f} bits per byte"))
         found.append({"name": name, "bits_per_byte": value})
+    return found
+
+
+LABEL_MODELS = {
+    "majority": 0.0,
+    "linear": 0.0,
+    "linear_of_pieces": 60.0,
+    "bag": 120.0,
+    "convolution": 240.0,
+}
+"""Simple models of labels, and from how many seconds for training on they are tried."""
+
+
+def _of_labels(
+    recipe: Recipe, corpus: Corpus, run: RunDirectory, seconds: float, watch: Watcher
+) -> list[dict[str, Any]]:
+    """Train simple models of labels, keep them, and measure them on the validation texts."""
+    task = recipe.task
+    assert isinstance(task, ClassificationConfig)
+    train = corpus.held("train")
+    held = corpus.held("validation", max_bytes=recipe.study.validation_bytes)
+    labels, right = (np.asarray(one.split.of_document["label"]) for one in (train, held))
+    if task.problem == "number":
+        labels = labels * task.spread + task.center
+    problem = task.problem or "single"
+    texts, found = train.texts, []
+    for name, least in LABEL_MODELS.items():
+        if least > seconds or (name == "linear_of_pieces" and is_dense(texts)):
+            continue
+        watch(Stage("baseline", name.replace("_", " ")))
+        model = TEXT_MODELS[name](problem, 1 if problem == "number" else len(task.labels))
+        model.fit(texts, labels, derive_seed(recipe.seed, "baseline"))
+        model.save(run.root / FOLDER / f"{name}.safetensors")
+        scores = score_labels(model.tell(held.texts), right, task)
+        values = {metric: interval.value for metric, interval in summarize(scores).items()}
+        shown = values[recipe.metric]
+        watch(Fact(f"to beat: {name.replace('_', ' ')} has {recipe.metric.replace('_', ' ')} {shown:.4f}"))
+        found.append({"name": name, **values})
     return found

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from stepwell.baselines import TextModel
 from stepwell.checkpoints import read_tokenizer, resolve_checkpoint
 from stepwell.config import Config
 from stepwell.data import (
@@ -100,13 +101,21 @@ class Corpus(Tokens):
         """Validation documents up to a size, spread evenly over the split; the same for every tokenizer."""
         return thinned(self.tokens.split("validation"), max_bytes)
 
-    def held(self, name: SplitName, count: int | None = None, *, max_bytes: int | None = None) -> Held:
+    def held(
+        self,
+        name: SplitName,
+        count: int | None = None,
+        *,
+        max_bytes: int | None = None,
+        beside: Mapping[str, TextModel] | None = None,
+    ) -> Held:
         """Examples of a split, spread evenly over it.
 
         Args:
             name: of the split.
             count: at most so many; None for all.
             max_bytes: at most so much text; None for all.
+            beside: simple models that a decision may listen to.
         """
         split = self.tokens.split(name)
         stride = 1 if max_bytes is None else stride_of(int(split.num_bytes.sum()), max_bytes)
@@ -118,7 +127,7 @@ class Corpus(Tokens):
             return Held(split.chosen(numbers), (), self.tokenizer)
         wanted = dict.fromkeys(texts[numbers].tolist())
         found = {n: one for n, one in enumerate(self.text.documents(name)) if n in wanted}
-        return Held(split.chosen(numbers), [found[n] for n in wanted], self.tokenizer)
+        return Held(split.chosen(numbers), [found[n] for n in wanted], self.tokenizer, beside or {})
 
     def bytes_per_token(self, split: TokenSplit) -> float:
         """How much text a token stands for."""

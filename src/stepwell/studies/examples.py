@@ -56,8 +56,9 @@ def with_findings(draft: Draft, text: PreparedText) -> Draft:
     draft = draft.with_derived({f"task.{path}": value for path, value in found.items()})
     draft = draft.with_derived(_objective_of(draft))
     needs = {"metric": (draft.task.metric, f"usual for {draft.task.config.kind}"), **draft.task.needs()}
-    if draft.get("init_from"):  # whose tokenizer it is
-        needs = {path: value for path, value in needs.items() if not path.startswith("tokenizer.")}
+    if draft.get("init_from"):  # its tokenizer stays, and fresh tables of n-grams learn too slowly beside it
+        fresh = ("tokenizer.", "model.task_head.ngrams")
+        needs = {path: value for path, value in needs.items() if not path.startswith(fresh)}
     return draft.with_derived(needs)
 
 

@@ -58,7 +58,14 @@ class Journal:
         """The last round that trained a model and was kept."""
         return next((line for line in reversed(self.lines) if line["accepted"] and line["steps"]), None)
 
-    def decoding_changes(self) -> dict[str, Any]:
+    def decided(self) -> Interval | None:
+        """The value of the best round after the last decision about what it says; None without one that was kept."""
+        best = self.best()
+        later = self.lines[self.lines.index(best) + 1 :] if best else []
+        kept = [line for line in later if line["accepted"] and line["diagnosis"] == "decision"]
+        return Interval(kept[-1]["value"], kept[-1]["low"], kept[-1]["high"]) if kept else None
+
+    def prediction_changes(self) -> dict[str, Any]:
         """What kept rounds since the best one changed without training: recipe path -> value."""
         best = self.best()
         later = self.lines[self.lines.index(best) + 1 :] if best else []

@@ -36,6 +36,7 @@ from stepwell.studies.corpus import AUTOMATIC, Corpus, Workers, find_tokenizer, 
 from stepwell.studies.examples import look_over, with_fields, with_findings, with_lengths
 from stepwell.studies.probe import Speed, Speedometer, measure_speed
 from stepwell.studies.vocabulary import choose_vocabulary
+from stepwell.tasks import build_task
 from stepwell.tokenizers import TokenizerConfig
 
 USEFUL_SHARE = 0.8
@@ -88,7 +89,7 @@ class Planned:
             return USUAL_JUDGING_SECONDS
         study, validation = self.recipe.study, self.corpus.tokens.split("validation")
         num_bytes = min(study.validation_bytes, int(validation.num_bytes.sum())) + study.watch_bytes
-        tokens = num_bytes / self.corpus.bytes_per_token(validation)
+        tokens = num_bytes / self.corpus.bytes_per_token(validation) * build_task(self.recipe.task).measuring_passes
         return USUAL_JUDGING_SECONDS + tokens / self.speed.score_tokens_per_second
 
     def steps_in(self, seconds: float) -> int:
@@ -227,7 +228,7 @@ def _measured_bytes(recipe: Recipe, corpus: Corpus, speed: Speed, seconds: float
     values = {}
     for name, most, least in (
         ("watch_bytes", affordable // MEASUREMENTS, LEAST_WATCHED_BYTES),
-        ("validation_bytes", affordable, LEAST_JUDGED_BYTES),
+        ("validation_bytes", int(affordable / build_task(recipe.task).measuring_passes), LEAST_JUDGED_BYTES),
     ):
         if most < getattr(recipe.study, name):
             values[f"study.{name}"] = (max(least, most), f"takes about {MEASURING_SHARE:.0%} of the time")

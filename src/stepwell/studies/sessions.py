@@ -257,9 +257,10 @@ def _plan_loop(
 ) -> tuple[Recipe, Corpus]:
     planned = plan_run(draft, run, machine, watch, seconds=_for_training(budget), steps=None)
     recipe, corpus = planned.recipe, planned.corpus
-    baselines = measure_baselines(recipe, corpus, machine, _for_training(budget), watch)
+    baselines = measure_baselines(recipe, corpus, run, machine, _for_training(budget), watch)
     if planned.speed is not None and draft.get("training.steps") is None:
-        slot = next_slot(_for_training(budget), num_slots(budget.seconds or 0.0))
+        rounds = 1 if build_task(recipe.task).epochs else num_slots(budget.seconds or 0.0)
+        slot = next_slot(_for_training(budget), rounds)
         recipe = fit_steps(recipe, most_steps(recipe, planned.steps_in(max(slot, SHORTEST_ROUND_SECONDS))), since=0)
     _write_plan(run, planned, recipe, machine, corpus, baselines=baselines)
     return recipe, corpus

@@ -11,17 +11,20 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
+from stepwell.baselines import TEXT_MODELS, open_beside
 from stepwell.checkpoints import load_checkpoint, save_checkpoint
-from stepwell.evaluation import Interval, measure_of, paired_bootstrap, paired_means, repeated_ngram_ratio
+from stepwell.evaluation import Interval, bootstrap, measure_of, paired_bootstrap, paired_means, repeated_ngram_ratio
 from stepwell.hardware import Machine
 from stepwell.progress import Event, RoundDone, RoundStarted, Watcher
 from stepwell.recipes import Recipe, fit_steps
 from stepwell.runs import RunDirectory, to_json, write_atomically
 from stepwell.studies.budget import Budget, next_slot, num_slots
 from stepwell.studies.corpus import Corpus, open_corpus, read_text
+from stepwell.studies.deciding import DECIDERS
 from stepwell.studies.diagnosis import Case, Finding, diagnose
 from stepwell.studies.journal import Journal, Line, begin_line, describe, differences, gain_fields, planned_judging
 from stepwell.studies.remedies import LEVER, Change, propose
@@ -31,15 +34,17 @@ from stepwell.tasks import build_task
 from stepwell.training import Profiler
 
 SHORTEST_ROUND_SECONDS = 8.0
+DECISION = Finding("decision", {}, "what the model says may be decided on otherwise, without training")
 FIRST_PLAN = Finding("first_plan", {}, "the plan for this text, this machine and this budget")
 
 
 @dataclass
 class Best:
-    """The best model so far: its trial, and its recipe with what later rounds changed about decoding."""
+    """The best model so far: its trial, its recipe with what later rounds changed about prediction, and its value."""
 
     trial: Trial
     recipe: Recipe
+    value: Interval
 
 
 class Study:
@@ -88,7 +93,7 @@ class Study:
             change = self._next_change()
             if change is None:
                 return "budget_spent" if self._untried() else "nothing_left"
-            line = self._retrain(change) if change.retrains else self._decode_again(change)
+            line = self._retrain(change) if change.retrains else self._predict_otherwise(change)
             self.journal.add(line)
             self._forget(line["round"])
             self.watch(RoundDone(line))
@@ -99,7 +104,7 @@ class Study:
         target = self.recipe.target
         if target is None or self.best is None:
             return False
-        value = self.best.trial.value.value
+        value = self.best.value.value
         return bool(value >= target if self.metric.higher_is_better else value <= target)
 
     def _reason_to_stop(self) -> str | None:
@@ -118,6 +123,8 @@ class Study:
     def _slot_seconds(self) -> float:
         """Time for the next round's training, measuring left out."""
         to_come = max(1, num_slots(self.budget.seconds or 0.0) - self.journal.trained())
+        if not self.journal.lines and build_task(self.recipe.task).epochs:
+            to_come = 1  # it ends when the examples were seen as often as is usual
         slot = next_slot(self._seconds_for_rounds(), to_come) - self.journal.judging_seconds()
         return slot if self.journal.lines else max(slot, SHORTEST_ROUND_SECONDS)
 
@@ -125,6 +132,9 @@ class Study:
         """The most urgent remedy for the best round that was not tried and pays; decoding when no training does."""
         if self.best is None:
             return Change(FIRST_PLAN, {}, goes_on=False)
+        decide = Change(DECISION, {}, goes_on=False, retrains=False)
+        if self.recipe.task.kind in DECIDERS and self._key(decide) not in {line["key"] for line in self.journal.lines}:
+            return decide  # it costs seconds
         fitting = [change for change in self._untried() if not change.retrains or self._has_time_for(change)]
         return min(fitting, key=lambda change: not change.retrains, default=None)
 
@@ -199,7 +209,7 @@ class Study:
             "findings": [finding.as_dict() for finding in diagnose(self._case(trial, corpus))],
         }
         if accepted:
-            self._keep(trial, recipe, corpus)
+            self._keep(trial, trial.recipe, corpus)
         seconds = self.budget.spent - began
         judging = max(0.5, seconds - line["training_seconds"])
         return line | {"seconds": round(seconds, 1), "judging_seconds": round(judging, 1)}
@@ -262,6 +272,60 @@ class Study:
             tokens_to_come=max(0.0, self._seconds_for_rounds()) * trial.tokens_per_second,
         )
 
+    def _predict_otherwise(self, change: Change) -> Line:
+        """A round that changes only what is made of a model's predictions."""
+        return self._decide_again(change) if change.finding is DECISION else self._decode_again(change)
+
+    def _decide_again(self, change: Change) -> Line:
+        """A round that decides otherwise about what the best model says; it costs no training."""
+        assert self.best is not None
+        number, began = len(self.journal.lines) + 1, self.budget.spent
+        self.watch(RoundStarted(number, change.finding.name, change.finding.words))
+        before, precision = self.best.recipe, self.best.recipe.training.precision
+        beside = open_beside(self.run.root, [one["name"] for one in self._baselines() if one["name"] in TEXT_MODELS])
+        corpus, loaded = self.corpus_of(before), load_checkpoint(self.run.best)
+        model = loaded.model.to(self.machine.device)
+        held = corpus.held("validation", max_bytes=before.study.validation_bytes, beside=beside)
+        found = DECIDERS[before.task.kind](model, held, before.task, precision, self.recipe.metric)
+        recipe = before.model_copy(update={"task": found})
+        measure = measure_of(before.task)
+        old, new = (measure.evaluate(model, held, one.task, one.decoding, precision) for one in (before, recipe))
+        higher = self.metric.higher_is_better
+        gain = paired_bootstrap(*((new, old) if higher else (old, new)), self.recipe.metric)
+        surer = paired_bootstrap(old, new, "loss")
+        accepted = any(one.low is not None and one.low > 0 for one in (gain, surer)) and gain.value >= 0
+        value = bootstrap(new, self.recipe.metric, resamples=self.recipe.study.resamples)
+        changed = {
+            path: [before.value(path), recipe.value(path)]
+            for path in (f"task.decision.{name}" for name in found.model_dump()["decision"])
+            if before.value(path) != recipe.value(path)
+        }
+        line = {
+            **begin_line(
+                number,
+                change.finding,
+                changed,
+                key=self._key(change),
+                metric=self.recipe.metric,
+                before=self.best.value.value,
+            ),
+            "continues_from": self.best.trial.round,
+            **asdict(value),
+            **gain_fields(gain),
+            "accepted": accepted,
+            "steps": 0,
+            "tokens": 0,
+            "parameters": recipe.model.num_parameters,
+            "samples": [],
+            "findings": [],
+        }
+        if accepted:
+            self._keep(self.best.trial, recipe, corpus, value)
+        return line | {"seconds": round(self.budget.spent - began, 1)}
+
+    def _baselines(self) -> list[dict[str, Any]]:
+        return list((self.run.read(self.run.facts) or {}).get("baselines", []))
+
     def _decode_again(self, change: Change) -> Line:
         """A round that changes only how completions are drawn; it costs no training."""
         assert self.best is not None
@@ -293,12 +357,12 @@ class Study:
             "seconds": round(self.budget.spent - began, 1),
         }
 
-    def _keep(self, trial: Trial, recipe: Recipe, corpus: Corpus) -> None:
+    def _keep(self, trial: Trial, recipe: Recipe, corpus: Corpus, value: Interval | None = None) -> None:
         """Make a model the best one: it goes to `best/`, with the decoding that suits it."""
         loaded = load_checkpoint(trial.checkpoint)
         made_by = {"round": trial.round, "task": recipe.task.model_dump(), "decoding": recipe.decoding.model_dump()}
         save_checkpoint(self.run.best, loaded.model, corpus.tokenizer, provenance={**loaded.provenance, **made_by})
-        self.best = Best(trial, recipe)
+        self.best = Best(trial, recipe, trial.value if value is None else value)
 
     def _recall(self) -> Best | None:
         """The best round of an earlier process."""
@@ -306,7 +370,8 @@ class Study:
         if line is None:
             return None
         trial = read_trial(line["round"], self.run)
-        return Best(trial, trial.recipe.changed(self.journal.decoding_changes()))
+        recipe, value = trial.recipe.changed(self.journal.prediction_changes()), self.journal.decided()
+        return Best(trial, recipe, trial.value if value is None else value)
 
     def _timed(self, event: Event) -> None:
         self.budget.note()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from stepwell.baselines import open_beside
 from stepwell.checkpoints import load_checkpoint
 from stepwell.evaluation import Held, measure_of, summarize
 from stepwell.models import LanguageModel
@@ -15,6 +16,7 @@ from stepwell.progress import Stage
 from stepwell.recipes import Recipe
 from stepwell.runs import to_json, write_atomically
 from stepwell.studies.study import Study
+from stepwell.tasks import members_of
 
 
 def sum_up(study: Study, reason: str) -> dict[str, Any]:
@@ -35,6 +37,7 @@ def sum_up(study: Study, reason: str) -> dict[str, Any]:
     study.watch(Stage("evaluate", "test text, once"))
     model = load_checkpoint(run.best).model.to(study.machine.device)
     corpus = study.corpus_of(recipe)
+    beside = open_beside(run.root, members_of(recipe.task))
     test, at_most = corpus.tokens.split("test"), recipe.study.validation_bytes
     spoken = [line for line in journal.lines if line["accepted"] and line["samples"]]
     result = {
@@ -45,8 +48,10 @@ def sum_up(study: Study, reason: str) -> dict[str, Any]:
         "target_met": None if study.recipe.target is None else study.target_met(),
         "stopped_because": reason,
         "rounds": len(journal.lines),
-        "validation": _on_validation(study, model, corpus.held("validation", max_bytes=at_most), recipe),
-        "test": measure(model, corpus.held("test", max_bytes=at_most), recipe) if test.num_documents else None,
+        "validation": _on_validation(study, model, corpus.held("validation", max_bytes=at_most, beside=beside), recipe),
+        "test": measure(model, corpus.held("test", max_bytes=at_most, beside=beside), recipe)
+        if test.num_documents
+        else None,
         "best": {
             "round": study.best.trial.round,
             "path": "best",

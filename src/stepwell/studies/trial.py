@@ -176,6 +176,10 @@ def judge(
     )
     measure, task, decoding = measure_of(recipe.task), recipe.task, recipe.decoding
     held = corpus.held("validation", max_bytes=study.validation_bytes)
+    if measure.decide is not None and "task.decision" not in study.fixed:
+        task = measure.decide(model, held, task, recipe.metric, precision)
+        recipe = recipe.changed({"task": task.model_dump()})
+        write_atomically(run.round(number) / "recipe.yaml", write_recipe(recipe, {}))
     scores = measure.evaluate(model, held, task, decoding, precision)
     seen = corpus.held("train", max_bytes=study.watch_bytes)
     train = measure.watched(model, seen, task, precision)

@@ -1,10 +1,10 @@
 """What a model is asked to do: what examples hold, how they become tokens, and how an answer is read back."""
 
-from stepwell.tasks.catalog import TASKS, AnyTaskConfig, TaskRow, build_task, maker_of, read_task
+from stepwell.tasks.catalog import TASKS, AnyTaskConfig, TaskRow, build_task, maker_of, members_of, read_task, undecided
 from stepwell.tasks.chat import Chat, ChatConfig, ChatDecisionConfig, ExchangeConfig
 from stepwell.tasks.classification import Classification, ClassificationConfig, DecisionConfig
-from stepwell.tasks.decisions import chosen_labels, in_words, numbers_told, probabilities_of
-from stepwell.tasks.generation import GenerationConfig, WritingDecisionConfig
+from stepwell.tasks.decisions import MODEL, chosen_labels, decided, in_words, told_by_head
+from stepwell.tasks.generation import DrawingConfig, GenerationConfig
 from stepwell.tasks.language_modeling import LanguageModelingConfig
 from stepwell.tasks.messages import Messages, conversation_of
 from stepwell.tasks.pairs import Prompt, SearchConfig, Writing, WritingConfig
@@ -18,6 +18,7 @@ from stepwell.tasks.word_cutting import Word
 
 __all__ = [
     "LONGEST_TOKENS",
+    "MODEL",
     "TASKS",
     "WHOLE_TEXT_BYTES",
     "AnyTaskConfig",
@@ -28,6 +29,7 @@ __all__ = [
     "Classification",
     "ClassificationConfig",
     "DecisionConfig",
+    "DrawingConfig",
     "ExchangeConfig",
     "Floats",
     "GenerationConfig",
@@ -48,21 +50,22 @@ __all__ = [
     "Word",
     "Writing",
     "WritingConfig",
-    "WritingDecisionConfig",
     "best_tags",
     "build_task",
     "chosen_labels",
     "conversation_of",
     "copied",
+    "decided",
     "first_sentence",
     "in_words",
     "language_of",
     "log_partitions",
     "maker_of",
-    "numbers_told",
-    "probabilities_of",
+    "members_of",
     "read_task",
     "reading_of",
     "span_types",
     "spans_of",
+    "told_by_head",
+    "undecided",
 ]

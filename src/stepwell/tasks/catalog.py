@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field
 
@@ -22,6 +22,7 @@ from stepwell.tasks.tagging import Tagging, TaggingConfig
 from stepwell.tasks.task import Task, TaskConfig
 from stepwell.tasks.translation import Translation, TranslationConfig
 
+TaskConfigT = TypeVar("TaskConfigT", bound=TaskConfig)
 Range = tuple[float, float]
 SHARE: Range = (0.0, 1.0)
 PERCENT: Range = (0.0, 100.0)
@@ -119,6 +120,17 @@ class _Section(Config):
     """A task where it stands alone."""
 
     task: AnyTaskConfig
+
+
+def undecided(config: TaskConfigT) -> TaskConfigT:
+    """A task as it is judged while a model is trained: with the decision that it begins with."""
+    field = type(config).model_fields.get("decision")
+    return config if field is None else config.model_copy(update={"decision": field.get_default()})
+
+
+def members_of(config: TaskConfig) -> tuple[str, ...]:
+    """Whose word counts in a task's decision."""
+    return tuple(getattr(getattr(config, "decision", None), "members", ()))
 
 
 def maker_of(config: TaskConfig) -> ExampleMaker | None:

@@ -34,13 +34,14 @@ class DecisionConfig(Config):
         temperature: logits are divided by it, above 0; it makes confidences honest (Guo et al., 2017).
         prior: added to each label's logit, in order; empty for nothing.
         threshold: a label of several is chosen from this probability on, in (0, 1).
-        baseline_share: share of the linear baseline in the mean of its probabilities and the model's, in [0, 1].
+        members: whose probabilities are joined (their geometric mean): `model`, the one that was trained, and simple
+            models that every run trains beside it (`baselines`).
     """
 
     temperature: Annotated[float, Field(gt=0)] = 1.0
     prior: tuple[float, ...] = ()
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    baseline_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    members: Annotated[tuple[str, ...], Field(min_length=1)] = ("model",)
 
 
 class ClassificationConfig(TaskConfig):

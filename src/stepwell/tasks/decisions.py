@@ -1,12 +1,12 @@
-"""From what a model says about labels to labels: temperature, priors, thresholds.
+"""From what models say about labels to labels: whose word counts, temperature, priors, thresholds.
 
 These settings belong to prediction: they are found on held-out text in a moment, without training again. NumPy alone.
-This file leaves out how they are found (`studies`).
+This file leaves out how they are found (`studies.deciding`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,21 +16,46 @@ from stepwell.tasks.classification import ClassificationConfig
 
 Numbers = NDArray[np.floating[Any]]
 
+MODEL = "model"
+"""Name of the trained model among the members of a decision."""
 
-def probabilities_of(logits: Numbers, config: ClassificationConfig) -> Numbers:
-    """(N, K) probabilities of labels; each on its own where a text may have several.
+SMALLEST = 1e-6
+"""A probability counts as at least this where several are joined, so that no member alone rules a label out."""
+
+
+def told_by_head(outputs: Numbers, config: ClassificationConfig) -> Numbers:
+    """What the outputs of a task head mean.
 
     Args:
-        logits: (N, K).
-        config: its decision counts.
+        outputs: (N, K).
+        config: of the task.
+
+    Returns:
+        (N, K) probabilities, each on its own where a text may have several labels; of a number (N, 1) that number.
     """
-    scaled = np.asarray(logits, np.float64) / config.decision.temperature
+    exact = np.asarray(outputs, np.float64)
+    if config.problem == "number":
+        return exact * config.spread + config.center
+    return _probabilities(exact, config)
+
+
+def decided(told: Mapping[str, Numbers], config: ClassificationConfig) -> Numbers:
+    """What the members of a decision say together.
+
+    Args:
+        told: member -> (N, K) probabilities, or (N, 1) numbers; at least those that the decision names.
+        config: its decision counts.
+
+    Returns:
+        (N, K) likewise.
+    """
+    parts = [np.asarray(told[name], np.float64) for name in config.decision.members]
+    if config.problem == "number":
+        return np.asarray(np.mean(parts, axis=0))
+    logits = np.mean([_logits(part, config) for part in parts], axis=0) / config.decision.temperature
     if config.decision.prior:
-        scaled = scaled + np.array(config.decision.prior)
-    if config.problem == "multiple":
-        return np.asarray(0.5 * (1 + np.tanh(scaled / 2)))
-    scaled = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(scaled / scaled.sum(axis=1, keepdims=True))
+        logits = logits + np.array(config.decision.prior)
+    return _probabilities(logits, config)
 
 
 def chosen_labels(probabilities: Numbers, config: ClassificationConfig) -> list[tuple[str, ...]]:
@@ -47,19 +72,25 @@ def chosen_labels(probabilities: Numbers, config: ClassificationConfig) -> list[
     return [(names[place],) for place in probabilities.argmax(axis=1).tolist()]
 
 
-def numbers_told(outputs: Numbers, config: ClassificationConfig) -> Numbers:
-    """(N,) the numbers that the model's outputs (N, 1) stand for."""
-    return np.asarray(outputs, np.float64)[:, 0] * config.spread + config.center
-
-
-def in_words(outputs: Numbers, config: ClassificationConfig) -> list[str]:
-    """What the model says of each text, as a person reads it.
+def in_words(told: Numbers, config: ClassificationConfig) -> list[str]:
+    """A decision about each text, as a person reads it.
 
     Args:
-        outputs: (N, K) of the task head.
+        told: (N, K), of `decided`.
         config: of the task.
     """
     if config.problem == "number":
-        return [f"{value:.4g}" for value in numbers_told(outputs, config).tolist()]
-    labels: Sequence[tuple[str, ...]] = chosen_labels(probabilities_of(outputs, config), config)
-    return [", ".join(some) or "-" for some in labels]
+        return [f"{value:.4g}" for value in told[:, 0].tolist()]
+    return [", ".join(some) or "-" for some in chosen_labels(told, config)]
+
+
+def _logits(probabilities: Numbers, config: ClassificationConfig) -> Numbers:
+    clipped = np.clip(probabilities, SMALLEST, 1 - SMALLEST if config.problem == "multiple" else 1)
+    return np.asarray(np.log(clipped) - (np.log1p(-clipped) if config.problem == "multiple" else 0))
+
+
+def _probabilities(logits: Numbers, config: ClassificationConfig) -> Numbers:
+    if config.problem == "multiple":
+        return np.asarray(0.5 * (1 + np.tanh(logits / 2)))
+    scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(scaled / scaled.sum(axis=1, keepdims=True))

@@ -93,6 +93,7 @@ class Writing(Task[ConfigT]):
 
     family = "encoder_decoder"
     objectives = ("pairs", "causal")
+    measuring_passes = 10.0
 
     usual_sources: ClassVar[tuple[str, ...]] = ("source", "src", "text", "document", "input")
     """Columns that may hold the source."""

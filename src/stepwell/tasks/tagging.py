@@ -83,7 +83,7 @@ class Tagging(Task[TaggingConfig]):
     """See `TaggingConfig`."""
 
     family = "encoder"
-    depth, epochs, tuning_epochs = 2, 12.0, 4.0
+    depth, epochs, tuning_epochs = 2, 8.0, 4.0
 
     @property
     def metric(self) -> str:
@@ -197,6 +197,8 @@ class Tagging(Task[TaggingConfig]):
         found: dict[str, tuple[Any, str]] = {
             "model.task_head.num_outputs": (len(self.config.tags), "one for each tag"),
             "model.task_head.pooling": ("each", "each word has a tag"),
+            "model.task_head.transitions": (True, "tags follow one another"),
+            "model.task_head.ngrams.reach": (2, "what stands beside a word says much, as measured"),
             "training.objective.kind": ("labels", "what tagging learns from"),
         }
         if self.config.cut == "characters":

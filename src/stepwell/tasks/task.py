@@ -63,6 +63,9 @@ class Task(ABC, Generic[ConfigT]):
     epochs: ClassVar[float] = 0.0
     """How often fresh weights see its examples; 0 for as long as there is time."""
 
+    measuring_passes: ClassVar[float] = 1.0
+    """What measuring a model costs, in passes over the examples; writing texts takes many."""
+
     tuning_epochs: ClassVar[float] = 0.0
     """Likewise for weights that are trained already."""
 
@@ -145,7 +148,9 @@ class Task(ABC, Generic[ConfigT]):
         return Document(text, "prompt", columns={name: values[name] for name, field in fields.items() if field.kept})
 
     @abstractmethod
-    def make(self, documents: Sequence[Document], tokenizer: Tokenizer) -> Sequence[Example | str]:
+    def make(
+        self, documents: Sequence[Document], tokenizer: Tokenizer
+    ) -> Sequence[Example | str | Sequence[Example]]:
         """See `ExampleMaker.make`."""
 
     @abstractmethod

@@ -36,7 +36,7 @@ def test_lines_are_on_disk_and_read_again(tmp_path: Path) -> None:
 
 def test_the_best_round_is_the_last_one_that_trained_and_was_kept(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
-    assert (journal.best(), journal.trained(), journal.findings(), journal.decoding_changes()) == (None, 0, [], {})
+    assert (journal.best(), journal.trained(), journal.findings(), journal.prediction_changes()) == (None, 0, [], {})
     finding = Finding("underfitting", {"fall": 0.1}, "still falling")
     journal.add(line(1, True, findings=[{"name": "instability", "evidence": {}, "words": ""}]))
     journal.add(line(2, True, findings=[finding.as_dict()]))
@@ -48,7 +48,7 @@ def test_the_best_round_is_the_last_one_that_trained_and_was_kept(tmp_path: Path
     assert best["round"] == 2
     assert journal.findings() == [finding]
     assert journal.trained() == 3
-    assert journal.decoding_changes() == {"decoding.repetition_penalty": 1.1}
+    assert journal.prediction_changes() == {"decoding.repetition_penalty": 1.1}
 
 
 def test_a_new_best_round_forgets_the_decoding_of_the_one_before(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_new_best_round_forgets_the_decoding_of_the_one_before(tmp_path: Path)
     journal.add(line(1, True))
     journal.add(line(2, True, steps=0, change={"decoding.repetition_penalty": [1.0, 1.1]}))
     journal.add(line(3, True))
-    assert journal.decoding_changes() == {}
+    assert journal.prediction_changes() == {}
 
 
 def test_judging_takes_as_long_as_it_took_at_most(tmp_path: Path) -> None:
