@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stepwell.data.config import DataConfig
-from stepwell.data.fields import FieldConfig, text_of
+from stepwell.data.fields import FieldConfig, group_field, text_of
 from stepwell.doors import open_late
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ __all__ = [
     "comparison_table",
     "confident_learning",
     "examples_of",
+    "group_field",
     "language_scores",
     "needed",
     "pack_best_fit",

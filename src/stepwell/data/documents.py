@@ -6,6 +6,7 @@ text alone, so more files move nothing either. This file leaves out where text c
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -47,7 +48,12 @@ class Document:
     @property
     def digest(self) -> bytes:
         """16 bytes that stand for the text; blanks at its ends do not count."""
-        return blake2b(self.text.strip().encode(), digest_size=16).digest()
+        return _digest(self.text)
+
+    def group_digest(self, column: str) -> bytes:
+        """16 bytes that stand for the value of a column, as those of `digest` for the text."""
+        value = self.columns.get(column)
+        return _digest(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True))
 
     @property
     def num_bytes(self) -> int:
@@ -61,6 +67,10 @@ class Document:
     def with_columns(self, columns: Mapping[str, Any]) -> Document:
         """The same document with more columns."""
         return replace(self, columns={**self.columns, **columns})
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.strip().encode(errors="replace"), digest_size=16).digest()
 
 
 def normalize(text: str, form: Literal["NFC", "NFKC", "none"]) -> str:

@@ -27,6 +27,7 @@ class FieldConfig(Config):
         is_text: whether it is a part of the text, which is cleaned, compared and split by.
         kept: whether its value goes with the text under the field's name.
         is_answer: whether a model is to tell it; who asks the model leaves it out.
+        is_group: whether examples that share its value go to one split together, such as questions about one text.
     """
 
     columns: tuple[str, ...] = Field(min_length=1)
@@ -34,9 +35,15 @@ class FieldConfig(Config):
     is_text: bool = False
     kept: bool = True
     is_answer: bool = False
+    is_group: bool = False
 
 
 Fields = Mapping[str, FieldConfig]
+
+
+def group_field(fields: Fields) -> str | None:
+    """The name of the field by which examples go together; None where each stands for itself."""
+    return next((name for name, field in fields.items() if field.is_group and field.kept), None)
 
 
 def text_of(values: Sequence[object]) -> str:

@@ -22,6 +22,7 @@ from stepwell.data.document_files import shards_of
 from stepwell.data.documents import HELD_OUT, Document, HeldOut
 from stepwell.data.engines import Engine, choose_engine, opened
 from stepwell.data.facts import CorpusFacts, StepFacts
+from stepwell.data.fields import group_field
 from stepwell.data.inputs.reading import Input, Reading
 from stepwell.data.inputs.sources import find_inputs
 from stepwell.data.packages import file_checksum, key_of, open_or_build
@@ -209,6 +210,7 @@ def steps_of(config: DataConfig, around: Surroundings) -> list[Step[Any]]:
         validation_ratio=config.validation_ratio,
         test_ratio=config.test_ratio,
         own_splits=own,
+        group=group_field(config.fields),
     )
     same = SamePiecesConfig(everywhere=config.deduplicate, own_splits=own)
     steps = build_steps(config.steps, around)

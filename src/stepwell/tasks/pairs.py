@@ -7,6 +7,7 @@ set of examples serves both families. This file leaves out how a target is searc
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
@@ -41,6 +42,18 @@ class SearchConfig(Config):
 
 
 class WritingConfig(TaskConfig):
+    """A text that is written for what is read.
+
+    Attributes:
+        max_target_tokens: longest target that is written, its end token included; found in training text.
+        decision: how a target is searched for.
+    """
+
+    max_target_tokens: Annotated[int, Field(ge=2)] | None = None
+    decision: SearchConfig = SearchConfig()
+
+
+class PairConfig(WritingConfig):
     r"""A text that is written for another.
 
     Attributes:
@@ -48,15 +61,11 @@ class WritingConfig(TaskConfig):
         target: column of what is written; found by name.
         template: how the source is put to the model, `{source}` standing for it, such as `Translate: {source}\n`; None
             for the source alone, with an end token after it.
-        max_target_tokens: longest target that is written, its end token included; found in training text.
-        decision: how a target is searched for.
     """
 
     source: str | None = None
     target: str | None = None
     template: str | None = None
-    max_target_tokens: Annotated[int, Field(ge=2)] | None = None
-    decision: SearchConfig = SearchConfig()
 
     @field_validator("template")
     @classmethod
@@ -83,45 +92,30 @@ class Prompt(NamedTuple):
 
 
 ConfigT = TypeVar("ConfigT", bound=WritingConfig)
+PairConfigT = TypeVar("PairConfigT", bound=PairConfig)
 
 
 class Writing(Task[ConfigT]):
     """A task that reads some fields and writes one; see `WritingConfig`.
 
-    Another such task says which fields it reads (`reads`) and how they are put (`prompt`).
+    Another such task says which fields it has, how they are put to the model, and what is to be written.
     """
 
     family = "encoder_decoder"
     objectives = ("pairs", "causal")
     measuring_passes = 10.0
 
-    usual_sources: ClassVar[tuple[str, ...]] = ("source", "src", "text", "document", "input")
-    """Columns that may hold the source."""
-
-    usual_targets: ClassVar[tuple[str, ...]] = ("target", "tgt", "output")
-    """Columns that may hold the target."""
-
-    def fields(self) -> Mapping[str, FieldConfig]:
-        return {
-            "source": FieldConfig(columns=one_of(self.config.source, *self.usual_sources), is_text=True),
-            "target": FieldConfig(
-                columns=one_of(self.config.target, *self.usual_targets), is_text=True, is_answer=True
-            ),
-        }
-
+    @abstractmethod
     def prompt(self, document: Document) -> Prompt:
         """What the model reads of an example."""
-        source = _said(document.columns.get("source"))
-        if self.config.template is None:
-            return Prompt("", source, "", ends=True)
-        before, after = self.config.template.split(HERE)
-        return Prompt(before, source, after, ends=False)
 
+    @abstractmethod
     def references(self, document: Document) -> list[str]:
         """What a model should write of an example: one text, or any of several, of which the first is learned."""
-        value = document.columns.get("target")
-        several = value if isinstance(value, list) else [value]
-        return [text for one in several if (text := _said(one))]
+
+    @abstractmethod
+    def fault(self, document: Document) -> str | None:
+        """Why there is no example; None where there is one."""
 
     def needs(self) -> Found:
         return {"training.objective.loss.kind": ("cross_entropy", "targets are told token by token")}
@@ -136,14 +130,13 @@ class Writing(Task[ConfigT]):
         most = (self.config.max_tokens or LONGEST_TOKENS) + 1
         made: list[Example | str] = []
         for document, parts, target in zip(documents, self._parts(documents, tokenizer), targets, strict=True):
-            if reason := self._fault(document):
+            if reason := self.fault(document):
                 made.append(reason)
                 continue
             read, left_out = parts.within(most - len(target) - 1)
-            if len(target) and read is None:
-                made.append("the target alone is too long")
+            if read is None:
+                made.append("what must be read beside the target does not fit")
                 continue
-            assert read is not None
             ids = np.concatenate([read, target, [tokenizer.eos_id]])
             weight = np.zeros(len(ids), np.float32)
             weight[len(read) - 1 : -1] = 1  # where the next token is one of the target
@@ -181,14 +174,6 @@ class Writing(Task[ConfigT]):
     def _target(self, document: Document) -> str:
         return next(iter(self.references(document)), "")
 
-    def _fault(self, document: Document) -> str | None:
-        """Why there is no example."""
-        if not self.prompt(document).source:
-            return "no source" if document.columns.get("source") is None else "empty source"
-        if not self._target(document):
-            return "no target" if document.columns.get("target") is None else "empty target"
-        return None
-
     def _parts(self, documents: Sequence[Document], tokenizer: Tokenizer) -> list[_Parts]:
         prompts = [self.prompt(one) for one in documents]
         encoded = zip(
@@ -205,6 +190,46 @@ class Writing(Task[ConfigT]):
             )
             for prompt, (before, source, after) in zip(prompts, encoded, strict=True)
         ]
+
+
+class PairWriting(Writing[PairConfigT]):
+    """A task that reads one text and writes another; see `PairConfig`."""
+
+    usual_sources: ClassVar[tuple[str, ...]] = ("source", "src", "text", "document", "input")
+    """Columns that may hold the source."""
+
+    usual_targets: ClassVar[tuple[str, ...]] = ("target", "tgt", "output")
+    """Columns that may hold the target."""
+
+    def fields(self) -> Mapping[str, FieldConfig]:
+        return {
+            "source": FieldConfig(columns=one_of(self.config.source, *self.usual_sources), is_text=True),
+            "target": FieldConfig(
+                columns=one_of(self.config.target, *self.usual_targets), is_text=True, is_answer=True
+            ),
+        }
+
+    def prompt(self, document: Document) -> Prompt:
+        """What the model reads of an example."""
+        source = _said(document.columns.get("source"))
+        if self.config.template is None:
+            return Prompt("", source, "", ends=True)
+        before, after = self.config.template.split(HERE)
+        return Prompt(before, source, after, ends=False)
+
+    def references(self, document: Document) -> list[str]:
+        """What a model should write of an example: one text, or any of several, of which the first is learned."""
+        value = document.columns.get("target")
+        several = value if isinstance(value, list) else [value]
+        return [text for one in several if (text := _said(one))]
+
+    def fault(self, document: Document) -> str | None:
+        """See `Writing.fault`."""
+        if not self.prompt(document).source:
+            return "no source" if document.columns.get("source") is None else "empty source"
+        if not self._target(document):
+            return "no target" if document.columns.get("target") is None else "empty target"
+        return None
 
 
 class _Parts(NamedTuple):

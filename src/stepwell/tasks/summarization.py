@@ -8,18 +8,18 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from stepwell.tasks.pairs import Writing, WritingConfig
+from stepwell.tasks.pairs import PairConfig, PairWriting
 
 _FIRST_SENTENCE = re.compile(r"\s*(.+?(?:[。！？!?…]+[”’」』）】》\"')\]]*|\.[\"')\]]*(?=\s|$)|\n|$))", re.DOTALL)
 
 
-class SummarizationConfig(WritingConfig):
+class SummarizationConfig(PairConfig):
     """Texts and their summaries."""
 
     kind: Literal["summarization"] = "summarization"
 
 
-class Summarization(Writing[SummarizationConfig]):
+class Summarization(PairWriting[SummarizationConfig]):
     """See `SummarizationConfig`."""
 
     depth, epochs, tuning_epochs = 4, 20.0, 3.0

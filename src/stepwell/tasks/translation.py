@@ -12,14 +12,14 @@ from itertools import islice
 from typing import Literal
 
 from stepwell.data import PreparedText, language_scores
-from stepwell.tasks.pairs import Writing, WritingConfig
+from stepwell.tasks.pairs import PairConfig, PairWriting
 from stepwell.tasks.task import Found
 
 LOOKED_AT = 500
 """Targets whose language is looked at."""
 
 
-class TranslationConfig(WritingConfig):
+class TranslationConfig(PairConfig):
     """Sentences and their translations.
 
     Attributes:
@@ -31,7 +31,7 @@ class TranslationConfig(WritingConfig):
     target_language: str | None = None
 
 
-class Translation(Writing[TranslationConfig]):
+class Translation(PairWriting[TranslationConfig]):
     """See `TranslationConfig`."""
 
     depth, epochs, tuning_epochs = 4, 12.0, 3.0

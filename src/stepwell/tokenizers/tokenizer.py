@@ -24,12 +24,14 @@ from stepwell.tokenizers.chat import quote_tokens, render_chat, split_quoted
 from stepwell.tokenizers.config import END_OF_TEXT
 from stepwell.tokenizers.encoders import plain_encoder, special_encoder
 from stepwell.tokenizers.files import read_backend, read_json
+from stepwell.tokenizers.places import places_of_bytes
 from stepwell.tokenizers.roles import Roles, own_roles
 from stepwell.tokenizers.spelling import Spelling
 
 TokenIds = NDArray[np.int32]
 
 NOT_UTF8 = re.compile("([\udc80-\udcff]+)")
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Tokenizer:
@@ -131,6 +133,23 @@ class Tokenizer:
         except TypeError:
             return [self.encode(text) for text in texts]
         return [self._ids(encoding) for encoding in encodings]
+
+    def encode_with_places(self, texts: Sequence[str]) -> list[tuple[TokenIds, NDArray[np.int64]]]:
+        """`encode` for many texts at once, with the place of each token in its text.
+
+        Returns:
+            For each text its (T,) ids, and (T, 2) the first character of each token and the one behind its last. A
+            token that is a part of a character has the place of all of it; blanks may belong to a token or to none.
+        """
+        found = []
+        clean = [LONE_SURROGATE.sub("\ufffd", text) for text in texts]  # as long as it was, so places stay
+        for text, encoding in zip(clean, self._plain.encode_batch(clean, add_special_tokens=False), strict=True):
+            spelled = [self._spelling.bytes_of(token_id, not at) for at, token_id in enumerate(encoding.ids)]
+            places = places_of_bytes(text, spelled)
+            if places is None:
+                places = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+            found.append((self._ids(encoding), places))
+        return found
 
     def encode_documents(self, texts: Sequence[str], ends: Sequence[bool]) -> tuple[TokenIds, NDArray[np.int64]]:
         """Many texts as documents, one after another: [bos] + text + ([eos] where the text really ends).

@@ -26,6 +26,8 @@ class CutConfig(StepConfig):
         validation_ratio: share held out for validation.
         test_ratio: share held out for the test.
         own_splits: splits that have sources of their own and take nothing else.
+        group: column by whose value a split is drawn, so that documents which share it stay together; None for the
+            text.
     """
 
     kind: Literal["cut"] = "cut"
@@ -33,6 +35,7 @@ class CutConfig(StepConfig):
     validation_ratio: float
     test_ratio: float
     own_splits: tuple[HeldOut, ...] = ()
+    group: str | None = None
 
 
 class Cut(Step[CutConfig]):
@@ -49,7 +52,8 @@ class Cut(Step[CutConfig]):
 
     def _drawn(self, document: Document) -> SplitName:
         settings = self.config
-        split = split_of(document.digest, validation_ratio=settings.validation_ratio, test_ratio=settings.test_ratio)
+        digest = document.digest if settings.group is None else document.group_digest(settings.group)
+        split = split_of(digest, validation_ratio=settings.validation_ratio, test_ratio=settings.test_ratio)
         return "train" if split in settings.own_splits else split
 
 

@@ -49,8 +49,10 @@ class ExampleMaker(Protocol):
     def key(self) -> str:
         """Names everything that the examples depend on beside text and tokenizer."""
 
-    def make(self, documents: Sequence[Document], tokenizer: Tokenizer) -> Sequence[Example | str]:
-        """An example of each document, or in a few words why there is none."""
+    def make(
+        self, documents: Sequence[Document], tokenizer: Tokenizer
+    ) -> Sequence[Example | str | Sequence[Example]]:
+        """An example of each document, several of one that is read in parts, or in a few words why there is none."""
 
 
 @dataclass
@@ -73,11 +75,15 @@ class ExampleFacts:
     longest: list[tuple[int, str]] = field(default_factory=list)
     remarks: Counter[str] = field(default_factory=Counter)
 
-    def note(self, document: Document, made: Example | str) -> None:
-        """Count one."""
+    def note(self, document: Document, made: Example | str | Sequence[Example]) -> None:
+        """Count what was made of one."""
         if isinstance(made, str):
             self.left_out[made] += 1
             return
+        for one in _several(made):
+            self._count(document, one)
+
+    def _count(self, document: Document, made: Example) -> None:
         self.examples += 1
         if made.remark:
             self.remarks[made.remark] += 1
@@ -147,6 +153,11 @@ def examples_of(
     yield from _together(held, first, maker, tokenizer, facts)
 
 
+def _several(made: Example | str | Sequence[Example]) -> Sequence[Example]:
+    """The examples of one document."""
+    return [made] if isinstance(made, Example) else [] if isinstance(made, str) else made
+
+
 def _together(
     documents: Sequence[Document], first: int, maker: ExampleMaker, tokenizer: Tokenizer, facts: ExampleFacts
 ) -> Iterator[Made]:
@@ -155,7 +166,7 @@ def _together(
     made = maker.make(documents, tokenizer)
     for document, one in zip(documents, made, strict=True):
         facts.note(document, one)
-    kept = [(number, one) for number, one in enumerate(made, start=first) if isinstance(one, Example)]
+    kept = [(number, one) for number, some in enumerate(made, start=first) for one in _several(some)]
     if not kept:
         return
     example = kept[0][1]
