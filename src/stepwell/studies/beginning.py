@@ -65,7 +65,15 @@ def heritage(recipe: Recipe) -> dict[str, object]:
 
 def identity_of(number: int, recipe: Recipe, tokens: Tokens) -> dict[str, Any]:
     """Plain values that say which training run a round is."""
-    return {"round": number, "model": recipe.model.model_dump(), "data": tokens.tokens.key, **heritage(recipe)}
+    made_for = {"task": recipe.task.model_dump(), "decoding": recipe.decoding.model_dump()}
+    plain = recipe.task.kind == "language_modeling"  # what a model is for when nobody says another
+    return {
+        "round": number,
+        "model": recipe.model.model_dump(),
+        "data": tokens.tokens.key,
+        **({} if plain else made_for),
+        **heritage(recipe),
+    }
 
 
 def count_once(
