@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from stepwell.evaluation.metrics import METRICS, LanguageModelingScores, Metric, Scores
     from stepwell.evaluation.ordering import paired_roc_auc, paired_spearman, roc_auc, spearman
     from stepwell.evaluation.preference import DivergenceScores, PreferenceScores
+    from stepwell.evaluation.preferring import PreferredScores, evaluate_preference, score_pairs, tell_answers
+    from stepwell.evaluation.reading import FoundAnswerScores, WrittenAnswerScores, score_answers
     from stepwell.evaluation.repetition import GenerationScores, distinct_ratio, distinct_ratios, repeated_ngram_ratio
     from stepwell.evaluation.retrieval import RetrievalScores, ranks_of
     from stepwell.evaluation.summarization import SummaryScores
@@ -57,6 +59,7 @@ __all__ = [
     "ClassificationScores",
     "Confusion",
     "DivergenceScores",
+    "FoundAnswerScores",
     "GenerationScores",
     "Held",
     "Interval",
@@ -67,6 +70,7 @@ __all__ = [
     "Metric",
     "ModelJudge",
     "PreferenceScores",
+    "PreferredScores",
     "RegressionScores",
     "RetrievalScores",
     "Scores",
@@ -74,6 +78,7 @@ __all__ = [
     "SummaryScores",
     "TaggingScores",
     "TranslationScores",
+    "WrittenAnswerScores",
     "WrittenScores",
     "answer_losses",
     "answers_to",
@@ -92,6 +97,7 @@ __all__ = [
     "evaluate_generation",
     "evaluate_kneser_ney",
     "evaluate_language_modeling",
+    "evaluate_preference",
     "evaluate_tagging",
     "f1_of",
     "is_well_formed",
@@ -111,6 +117,7 @@ __all__ = [
     "recall_of",
     "repeated_ngram_ratio",
     "roc_auc",
+    "score_answers",
     "score_labels",
     "signatures",
     "slices",
@@ -135,6 +142,9 @@ __getattr__ = open_late(
         "evaluate_chat": "chatting",
         "is_well_formed": "chatting",
         "AnswerScores": "answers",
+        "FoundAnswerScores": "reading",
+        "WrittenAnswerScores": "reading",
+        "score_answers": "reading",
         "evaluate_kneser_ney": "baselines",
         "kneser_ney_bits_per_byte": "baselines",
         "Held": "catalog",
@@ -184,6 +194,8 @@ __getattr__ = open_late(
         "spearman": "ordering",
         "DivergenceScores": "preference",
         "PreferenceScores": "preference",
+        "PreferredScores": "preferring",
+        "evaluate_preference": "preferring",
         "GenerationScores": "repetition",
         "distinct_ratio": "repetition",
         "distinct_ratios": "repetition",

@@ -12,6 +12,7 @@ from typing import Any
 
 from stepwell.baselines import TextModel
 from stepwell.data import Document, TokenSplit
+from stepwell.evaluation.beam_choice import choose_search
 from stepwell.evaluation.chat import ChatScores
 from stepwell.evaluation.chatting import evaluate_chat
 from stepwell.evaluation.classification import ClassificationScores, RegressionScores
@@ -19,7 +20,7 @@ from stepwell.evaluation.classifying import evaluate_classification, label_score
 from stepwell.evaluation.intervals import bootstrap
 from stepwell.evaluation.language_modeling import evaluate_language_modeling
 from stepwell.evaluation.metrics import LanguageModelingScores, Metric, Scores
-from stepwell.evaluation.searching import choose_search
+from stepwell.evaluation.preferring import PreferredScores, choose_score, evaluate_preference
 from stepwell.evaluation.tagging import TaggingScores
 from stepwell.evaluation.telling_tags import evaluate_tagging
 from stepwell.evaluation.variety import WrittenScores, evaluate_generation
@@ -151,12 +152,32 @@ def _search_for(
     return decide
 
 
+def _preference(model: LanguageModel, held: Held, task: Any, params: SamplingParams, precision: Precision) -> Scores:
+    return evaluate_preference(model, held.split, task, precision)
+
+
+def _preference_on_the_way(model: LanguageModel, held: Held, task: Any, precision: Precision) -> dict[str, float]:
+    scores = evaluate_preference(model, held.split, task, precision)
+    return values_of(scores, "loss", "preference_accuracy", "margin")
+
+
+def _preference_by(model: LanguageModel, held: Held, task: Any, metric: str, precision: Precision) -> Any:
+    return choose_score(model, held.split, task, metric, precision)
+
+
 MEASURES: dict[str, Measure] = {
     "language_modeling": Measure(
         _text, lambda task: LanguageModelingScores, LanguageModelingScores.metrics, _text_on_the_way
     ),
     "generation": Measure(_variety, lambda task: WrittenScores, WrittenScores.metrics, _text_on_the_way),
     "chat": Measure(_chat, lambda task: ChatScores, ChatScores.metrics, _chat_on_the_way),
+    "preference": Measure(
+        _preference,
+        lambda task: PreferredScores,
+        PreferredScores.metrics,
+        _preference_on_the_way,
+        decide=_preference_by,
+    ),
     "classification": Measure(
         _labels, label_scores, {**RegressionScores.metrics, **ClassificationScores.metrics}, _labels_on_the_way
     ),

@@ -16,13 +16,24 @@ from stepwell.baselines import TextModel
 from stepwell.errors import UsageError
 from stepwell.inference.answer import Answer
 from stepwell.inference.conversing import answer_conversations
+from stepwell.inference.embedding import vectors_for
 from stepwell.inference.labelling import tell_labels
 from stepwell.inference.masked import complete_many
 from stepwell.inference.params import SamplingParams
+from stepwell.inference.reading import answer_questions
 from stepwell.inference.tagging import tag_texts
 from stepwell.inference.writing import write_answers
 from stepwell.models import LanguageModel
-from stepwell.tasks import MODEL, Classification, ClassificationConfig, TaskConfig, decided, in_words, told_by_head
+from stepwell.tasks import (
+    MODEL,
+    ChatConfig,
+    Classification,
+    ClassificationConfig,
+    TaskConfig,
+    decided,
+    in_words,
+    told_by_head,
+)
 from stepwell.tokenizers import Tokenizer
 
 Asked = str | Mapping[str, Any]
@@ -97,13 +108,32 @@ def label_texts(
     return found
 
 
+def compare_texts(
+    model: LanguageModel, tokenizer: Tokenizer, task: TaskConfig, asked: Sequence[Asked], params: SamplingParams
+) -> list[list[Any]]:
+    """How alike the two texts of each example are: their cosine."""
+    assert isinstance(task, VectorsConfig)
+    reader = build_task(task)
+    assert isinstance(reader, Vectors)
+    pairs = [reader.two_texts(reader.document(one)) for one in asked]
+    first = vectors_for(model, tokenizer, task, [one for one, _ in pairs], "query")
+    second = vectors_for(model, tokenizer, task, [one for _, one in pairs], "document")
+    return [[Answer(f"{cosine:.4f}")] for cosine in (first * second).sum(1).tolist()]
+
+
 ANSWERS: dict[str, Callable[..., list[list[Any]]]] = {
     "language_modeling": complete_texts,
     "generation": complete_texts,
     "chat": answer_conversations,
+    "preference": lambda model, tokenizer, task, asked, params: answer_conversations(
+        model, tokenizer, ChatConfig(), asked, params
+    ),
     "classification": label_texts,
+    "retrieval": compare_texts,
+    "embedding": compare_texts,
     "translation": write_answers,
     "summarization": write_answers,
+    "question_answering": answer_questions,
     "tagging": lambda model, tokenizer, task, asked, params: tag_texts(model, tokenizer, task, asked),
 }
 """Kind of a task -> function of (model, tokenizer, task, asked, params); a new task is one function and one row."""

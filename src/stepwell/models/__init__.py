@@ -20,7 +20,7 @@ from stepwell.models.task_head_config import NgramFeaturesConfig, TaskHeadConfig
 from stepwell.models.transformer_config import TransformerConfig
 
 if TYPE_CHECKING:
-    from stepwell.models.adapting import add_adapter, remove_adapter
+    from stepwell.models.adapting import add_adapter, remove_adapter, without_adapter
     from stepwell.models.decoder import Decoder
     from stepwell.models.encoder import Encoder
     from stepwell.models.encoder_decoder import EncoderDecoder
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from stepwell.models.recurrent import RecurrentLanguageModel
     from stepwell.models.recurrent_encoder_decoder import RecurrentEncoderDecoder
     from stepwell.models.stack import Stack
-    from stepwell.models.task_head import TaskHead
+    from stepwell.models.task_head import TaskHead, pooled
     from stepwell.models.vocabulary import load_extended
     from stepwell.models.word_vectors import fill_embeddings
 
@@ -74,10 +74,12 @@ __all__ = [
     "load_extended",
     "lstm_textbook",
     "ngram_sized",
+    "pooled",
     "recurrent_encoder_decoder_sized",
     "recurrent_sized",
     "remove_adapter",
     "transformer_base",
+    "without_adapter",
 ]
 
 __getattr__ = open_late(
@@ -85,6 +87,7 @@ __getattr__ = open_late(
     {
         "add_adapter": "adapting",
         "remove_adapter": "adapting",
+        "without_adapter": "adapting",
         "Decoder": "decoder",
         "Encoder": "encoder",
         "EncoderDecoder": "encoder_decoder",
@@ -93,6 +96,7 @@ __getattr__ = open_late(
         "Output": "language_model",
         "Stack": "stack",
         "TaskHead": "task_head",
+        "pooled": "task_head",
         "NGram": "ngram_model",
         "RecurrentLanguageModel": "recurrent",
         "RecurrentEncoderDecoder": "recurrent_encoder_decoder",

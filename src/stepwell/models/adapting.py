@@ -8,12 +8,21 @@ head for a task is new, and learns as a whole. This file leaves out training, an
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 from torch import Tensor
 
 from stepwell.models.adapter_config import AdapterConfig
 from stepwell.models.language_model import LanguageModel
-from stepwell.nn import add_bottlenecks, add_lora, add_prefixes, load_adapter, quantize_linears, remove_adapters
+from stepwell.nn import (
+    add_bottlenecks,
+    add_lora,
+    add_prefixes,
+    load_adapter,
+    quantize_linears,
+    remove_adapters,
+    without_adapters,
+)
 
 
 def add_adapter(
@@ -59,6 +68,11 @@ def remove_adapter(model: LanguageModel) -> None:
     """Take the adapter out of a model, in place; its weights stay frozen, and those in few bits stay so."""
     remove_adapters(model)
     model.adapter = None
+
+
+def without_adapter(model: LanguageModel) -> AbstractContextManager[None]:
+    """Within, a model computes with its frozen weights alone."""
+    return without_adapters(model)
 
 
 def _ranks(tensors: Mapping[str, Tensor] | None) -> dict[str, int] | None:

@@ -53,9 +53,14 @@ class Family:
 
 MODELS: dict[str, Family] = {
     "decoder": Family(
-        DecoderConfig, decoder_sized, opens="decoder:Decoder", objectives=("causal", "prefix", "distillation", "labels")
+        DecoderConfig,
+        decoder_sized,
+        opens="decoder:Decoder",
+        objectives=("causal", "prefix", "distillation", "labels", "preference", "contrastive"),
     ),
-    "encoder": Family(EncoderConfig, encoder_sized, opens="encoder:Encoder", objectives=("masked", "labels")),
+    "encoder": Family(
+        EncoderConfig, encoder_sized, opens="encoder:Encoder", objectives=("masked", "labels", "span", "contrastive")
+    ),
     "encoder_decoder": Family(
         EncoderDecoderConfig,
         encoder_decoder_sized,
@@ -66,13 +71,13 @@ MODELS: dict[str, Family] = {
         RecurrentConfig,
         lstm_sized,
         opens="recurrent:RecurrentLanguageModel",
-        objectives=("causal", "distillation", "labels"),
+        objectives=("causal", "distillation", "labels", "preference", "contrastive"),
     ),
     "gru": Family(
         RecurrentConfig,
         gru_sized,
         opens="recurrent:RecurrentLanguageModel",
-        objectives=("causal", "distillation", "labels"),
+        objectives=("causal", "distillation", "labels", "preference", "contrastive"),
     ),
     "recurrent_encoder_decoder": Family(
         RecurrentEncoderDecoderConfig,

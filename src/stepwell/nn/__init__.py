@@ -11,6 +11,7 @@ from stepwell.nn.adapters import (
     merged_tensors,
     quantize_linears,
     remove_adapters,
+    without_adapters,
 )
 from stepwell.nn.alignment import Alignment
 from stepwell.nn.attention import Attention, CrossAttention, attend
@@ -101,4 +102,5 @@ __all__ = [
     "quantize_linears",
     "remove_adapters",
     "sinusoidal_positions",
+    "without_adapters",
 ]

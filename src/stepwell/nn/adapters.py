@@ -9,7 +9,8 @@ plain tree stay what they were: what stands in an adapted layer (`qkv.base.weigh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -246,6 +247,22 @@ def remove_adapters(module: nn.Module) -> None:
             _put(module, name, part.base)
         elif isinstance(part, Attention):
             part.prefix = None
+
+
+@contextmanager
+def without_adapters(module: nn.Module) -> Iterator[None]:
+    """Within, a module tree computes with its frozen layers alone; afterwards every adapter is in its place again."""
+    parts = {name: part for name, part in module.named_modules() if isinstance(part, (AdaptedLinear, Attention))}
+    prefixes = {name: part.prefix for name, part in parts.items() if isinstance(part, Attention)}
+    remove_adapters(module)
+    try:
+        yield
+    finally:
+        for name, part in parts.items():
+            if isinstance(part, Attention):
+                part.prefix = prefixes[name]
+            else:
+                _put(module, name, part)
 
 
 @torch.no_grad()

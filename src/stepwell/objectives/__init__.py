@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from stepwell.doors import open_late
 from stepwell.objectives.config import (
     CausalConfig,
+    ContrastiveConfig,
     CrossEntropyConfig,
     DenoisingConfig,
     DistillationConfig,
@@ -17,46 +18,76 @@ from stepwell.objectives.config import (
     PairsConfig,
     PrefixConfig,
     SequenceToSequenceConfig,
+    SpanConfig,
     SpanCorruptionConfig,
+)
+from stepwell.objectives.preference_config import (
+    DPOConfig,
+    KTOConfig,
+    ORPOConfig,
+    PreferenceObjectiveConfig,
+    SimPOConfig,
 )
 
 if TYPE_CHECKING:
     from stepwell.objectives.catalog import OBJECTIVES, build_objective, causal_loss
+    from stepwell.objectives.contrastive import ContrastiveObjective, Related
     from stepwell.objectives.labels import LabelledExamples, LabelsObjective, label_losses
     from stepwell.objectives.losses import summed_loss, token_losses
     from stepwell.objectives.objective import Examples, Objective
     from stepwell.objectives.pairs import Pair, Pairs, PairsObjective, pack_pairs, pairs_loss, split_pair
+    from stepwell.objectives.preference import PreferenceObjective, answer_losses, pair_losses
+    from stepwell.objectives.spans import SpanExamples, SpanObjective, span_losses
+    from stepwell.objectives.token_logprobs import Answered, answer_logprobs, token_logprobs
 
 __all__ = [
     "OBJECTIVES",
+    "Answered",
     "CausalConfig",
+    "ContrastiveConfig",
+    "ContrastiveObjective",
     "CrossEntropyConfig",
+    "DPOConfig",
     "DenoisingConfig",
     "DistillationConfig",
     "Examples",
     "HiddenStatesConfig",
+    "KTOConfig",
     "LabelledExamples",
     "LabelsConfig",
     "LabelsObjective",
     "LossConfig",
     "MaskedConfig",
     "MeanSquaredErrorConfig",
+    "ORPOConfig",
     "Objective",
     "ObjectiveConfig",
     "Pair",
     "Pairs",
     "PairsConfig",
     "PairsObjective",
+    "PreferenceObjective",
+    "PreferenceObjectiveConfig",
     "PrefixConfig",
+    "Related",
     "SequenceToSequenceConfig",
+    "SimPOConfig",
+    "SpanConfig",
     "SpanCorruptionConfig",
+    "SpanExamples",
+    "SpanObjective",
+    "answer_logprobs",
+    "answer_losses",
     "build_objective",
     "causal_loss",
     "label_losses",
     "pack_pairs",
+    "pair_losses",
     "pairs_loss",
+    "span_losses",
     "split_pair",
     "summed_loss",
+    "token_logprobs",
     "token_losses",
 ]
 
@@ -68,8 +99,13 @@ __getattr__ = open_late(
         "causal_loss": "catalog",
         "Objective": "objective",
         "Examples": "objective",
+        "ContrastiveObjective": "contrastive",
+        "Related": "contrastive",
         "LabelledExamples": "labels",
         "LabelsObjective": "labels",
+        "SpanExamples": "spans",
+        "SpanObjective": "spans",
+        "span_losses": "spans",
         "label_losses": "labels",
         "Pair": "pairs",
         "Pairs": "pairs",
@@ -77,6 +113,12 @@ __getattr__ = open_late(
         "pack_pairs": "pairs",
         "pairs_loss": "pairs",
         "split_pair": "pairs",
+        "PreferenceObjective": "preference",
+        "answer_losses": "preference",
+        "pair_losses": "preference",
+        "Answered": "token_logprobs",
+        "answer_logprobs": "token_logprobs",
+        "token_logprobs": "token_logprobs",
         "summed_loss": "losses",
         "token_losses": "losses",
     },

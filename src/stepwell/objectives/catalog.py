@@ -16,6 +16,7 @@ from torch import Tensor
 from stepwell.data import Batch
 from stepwell.models import LanguageModel
 from stepwell.objectives.config import CausalConfig, CrossEntropyConfig, LossConfig, ObjectiveConfig
+from stepwell.objectives.contrastive import ContrastiveObjective
 from stepwell.objectives.corruption import DenoisingObjective, SpanCorruptionObjective
 from stepwell.objectives.distillation import DistillationObjective
 from stepwell.objectives.labels import LabelsObjective
@@ -23,8 +24,10 @@ from stepwell.objectives.losses import summed_loss
 from stepwell.objectives.masking import MaskedObjective
 from stepwell.objectives.objective import Objective
 from stepwell.objectives.pairs import PairsObjective
+from stepwell.objectives.preference import PreferenceObjective
 from stepwell.objectives.prefix import PrefixObjective
 from stepwell.objectives.sequence_to_sequence import SequenceToSequenceObjective
+from stepwell.objectives.spans import SpanObjective
 from stepwell.tokenizers import Tokenizer
 
 PLAIN = CrossEntropyConfig()
@@ -78,7 +81,10 @@ OBJECTIVES: dict[str, Callable[[Any, Tokenizer], Objective[Any]]] = {
     "sequence_to_sequence": SequenceToSequenceObjective,
     "pairs": PairsObjective,
     "distillation": DistillationObjective,
+    "preference": PreferenceObjective,
     "labels": lambda config, tokenizer: LabelsObjective(config),
+    "span": lambda config, tokenizer: SpanObjective(config),
+    "contrastive": lambda config, tokenizer: ContrastiveObjective(config),
 }
 """kind -> function of (config, tokenizer); a new objective is one class and one row."""
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from stepwell.config import Config
+from stepwell.objectives.preference_config import PreferenceObjectiveConfig
 
 
 class CrossEntropyConfig(Config):
@@ -197,6 +198,27 @@ class LabelsConfig(Config):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
+class ContrastiveConfig(Config):
+    """Vectors of texts that belong together are drawn together, and told from all others of the batch (InfoNCE).
+
+    Attributes:
+        pooling: which hidden state stands for a text.
+        temperature: cosines are divided by it before they are compared.
+        both_ways: documents look for their query too.
+    """
+
+    kind: Literal["contrastive"] = "contrastive"
+    pooling: Literal["mean", "first", "last"] = "mean"
+    temperature: Annotated[float, Field(gt=0)] = 0.05
+    both_ways: bool = True
+
+
+class SpanConfig(Config):
+    """Where in a text the answer to a question begins and ends is told by the model's task head."""
+
+    kind: Literal["span"] = "span"
+
+
 ObjectiveConfig = Annotated[
     CausalConfig
     | MaskedConfig
@@ -206,6 +228,9 @@ ObjectiveConfig = Annotated[
     | SequenceToSequenceConfig
     | PairsConfig
     | LabelsConfig
-    | DistillationConfig,
+    | SpanConfig
+    | ContrastiveConfig
+    | DistillationConfig
+    | PreferenceObjectiveConfig,
     Field(discriminator="kind"),
 ]

@@ -18,7 +18,7 @@ from stepwell.models import MODELS
 from stepwell.progress import Fact, Watcher
 from stepwell.recipes import MAX_SEQ_LEN, Draft
 from stepwell.studies.corpus import Corpus
-from stepwell.tasks import LONGEST_TOKENS, WHOLE_TEXT_BYTES, TaskConfig, build_task
+from stepwell.tasks import WHOLE_TEXT_BYTES, TaskConfig, build_task
 from stepwell.tokenizers import Tokenizer
 
 LOOKED_AT = 2_000
@@ -56,6 +56,7 @@ def with_findings(draft: Draft, text: PreparedText) -> Draft:
     draft = draft.with_derived({f"task.{path}": value for path, value in found.items()})
     draft = draft.with_derived(_objective_of(draft))
     needs = {"metric": (draft.task.metric, f"usual for {draft.task.config.kind}"), **draft.task.needs()}
+    needs |= draft.task.follows(draft.get)
     if draft.get("init_from"):  # its tokenizer stays, and fresh tables of n-grams learn too slowly beside it
         fresh = ("tokenizer.", "model.task_head.ngrams")
         needs = {path: value for path, value in needs.items() if not path.startswith(fresh)}
@@ -94,7 +95,7 @@ def with_lengths(draft: Draft, text: PreparedText, tokenizer: Tokenizer) -> Draf
     window = None
     if draft.get("init_from"):
         window = read_config(resolve_checkpoint(Path(draft.get("init_from")))).max_seq_len
-    most = min(LONGEST_TOKENS, window or LONGEST_TOKENS)
+    most = min(task.longest_tokens, window or task.longest_tokens)
     stride = max(1, len(text.texts("train")) // LOOKED_AT)
     some = [one for number, one in enumerate(text.documents("train")) if number % stride == 0]
     if task.config.max_tokens is None:

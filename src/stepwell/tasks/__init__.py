@@ -1,13 +1,41 @@
 """What a model is asked to do: what examples hold, how they become tokens, and how an answer is read back."""
 
+from stepwell.tasks.answer_spans import (
+    AnswerWindow,
+    FoundAnswer,
+    QuestionRead,
+    best_answers,
+    best_margin,
+    span_margins,
+)
+from stepwell.tasks.answer_writing import AnswerWriting, likely_sentence
 from stepwell.tasks.catalog import TASKS, AnyTaskConfig, TaskRow, build_task, maker_of, members_of, read_task, undecided
 from stepwell.tasks.chat import Chat, ChatConfig, ChatDecisionConfig, ExchangeConfig
 from stepwell.tasks.classification import Classification, ClassificationConfig, DecisionConfig
 from stepwell.tasks.decisions import MODEL, chosen_labels, decided, in_words, told_by_head
+from stepwell.tasks.embedding import (
+    Embedding,
+    EmbeddingConfig,
+    Retrieval,
+    RetrievalConfig,
+    Vectors,
+    VectorsConfig,
+    key_of_text,
+)
 from stepwell.tasks.generation import DrawingConfig, GenerationConfig
 from stepwell.tasks.language_modeling import LanguageModelingConfig
 from stepwell.tasks.messages import Messages, conversation_of
 from stepwell.tasks.pairs import Prompt, SearchConfig, Writing, WritingConfig
+from stepwell.tasks.preference import Preference, PreferenceConfig, PreferenceDecisionConfig, Score
+from stepwell.tasks.question_answering import (
+    BEGIN,
+    CANDIDATE,
+    END,
+    Answering,
+    AnsweringDecisionConfig,
+    QuestionAnsweringConfig,
+    right_answers,
+)
 from stepwell.tasks.summarization import SummarizationConfig, first_sentence
 from stepwell.tasks.tag_decoding import Chain, Floats, best_tags, log_partitions
 from stepwell.tasks.tag_schemes import Scheme, Span, reading_of, span_types, spans_of
@@ -17,10 +45,17 @@ from stepwell.tasks.translation import TranslationConfig, copied, language_of
 from stepwell.tasks.word_cutting import Word
 
 __all__ = [
+    "BEGIN",
+    "CANDIDATE",
+    "END",
     "LONGEST_TOKENS",
     "MODEL",
     "TASKS",
     "WHOLE_TEXT_BYTES",
+    "AnswerWindow",
+    "AnswerWriting",
+    "Answering",
+    "AnsweringDecisionConfig",
     "AnyTaskConfig",
     "Chain",
     "Chat",
@@ -30,13 +65,24 @@ __all__ = [
     "ClassificationConfig",
     "DecisionConfig",
     "DrawingConfig",
+    "Embedding",
+    "EmbeddingConfig",
     "ExchangeConfig",
     "Floats",
+    "FoundAnswer",
     "GenerationConfig",
     "LanguageModelingConfig",
     "Messages",
+    "Preference",
+    "PreferenceConfig",
+    "PreferenceDecisionConfig",
     "Prompt",
+    "QuestionAnsweringConfig",
+    "QuestionRead",
+    "Retrieval",
+    "RetrievalConfig",
     "Scheme",
+    "Score",
     "SearchConfig",
     "Span",
     "SummarizationConfig",
@@ -47,9 +93,13 @@ __all__ = [
     "TaskConfig",
     "TaskRow",
     "TranslationConfig",
+    "Vectors",
+    "VectorsConfig",
     "Word",
     "Writing",
     "WritingConfig",
+    "best_answers",
+    "best_margin",
     "best_tags",
     "build_task",
     "chosen_labels",
@@ -58,12 +108,16 @@ __all__ = [
     "decided",
     "first_sentence",
     "in_words",
+    "key_of_text",
     "language_of",
+    "likely_sentence",
     "log_partitions",
     "maker_of",
     "members_of",
     "read_task",
     "reading_of",
+    "right_answers",
+    "span_margins",
     "span_types",
     "spans_of",
     "told_by_head",

@@ -5,7 +5,7 @@ Adding a task is one file and one row here, and one row in `studies.judging`, wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -13,10 +13,14 @@ from pydantic import BeforeValidator, Field
 
 from stepwell.config import Config, build
 from stepwell.data import ExampleMaker
+from stepwell.tasks.answer_writing import AnswerWriting
 from stepwell.tasks.chat import Chat, ChatConfig
 from stepwell.tasks.classification import Classification, ClassificationConfig
+from stepwell.tasks.embedding import Embedding, EmbeddingConfig, Retrieval, RetrievalConfig
 from stepwell.tasks.generation import Generation, GenerationConfig
 from stepwell.tasks.language_modeling import LanguageModeling, LanguageModelingConfig
+from stepwell.tasks.preference import Preference, PreferenceConfig
+from stepwell.tasks.question_answering import Answering, QuestionAnsweringConfig
 from stepwell.tasks.summarization import Summarization, SummarizationConfig
 from stepwell.tasks.tagging import Tagging, TaggingConfig
 from stepwell.tasks.task import Task, TaskConfig
@@ -29,17 +33,29 @@ PERCENT: Range = (0.0, 100.0)
 POSITIVE: Range = (0.0, float("inf"))
 
 
+FOUND: Mapping[str, Range] = {
+    "ndcg_at_10": SHARE,
+    "mrr_at_10": SHARE,
+    **{f"recall_at_{cutoff}": SHARE for cutoff in (1, 5, 10, 100)},
+    "loss": POSITIVE,
+}
+
+
 @dataclass(frozen=True)
 class TaskRow:
     """One task.
 
     Attributes:
-        opens: its class.
+        opens: its class, or what chooses one by the settings.
         metrics: name -> open interval in which a target makes sense.
     """
 
-    opens: type[Task[Any]]
+    opens: Callable[[Any], Task[Any]]
     metrics: Mapping[str, Range]
+
+
+def _answering(config: QuestionAnsweringConfig) -> Task[QuestionAnsweringConfig]:
+    return Answering(config) if config.mode == "extractive" else AnswerWriting(config)
 
 
 TASKS: dict[str, TaskRow] = {
@@ -53,6 +69,7 @@ TASKS: dict[str, TaskRow] = {
     "chat": TaskRow(
         Chat, {"loss": POSITIVE, "perplexity": (1.0, float("inf")), "stop_rate": SHARE, "format_rate": SHARE}
     ),
+    "preference": TaskRow(Preference, {"preference_accuracy": SHARE, "margin": POSITIVE, "loss": POSITIVE}),
     "classification": TaskRow(
         Classification,
         {
@@ -78,10 +95,15 @@ TASKS: dict[str, TaskRow] = {
             "sentence_accuracy": SHARE,
         },
     ),
+    "retrieval": TaskRow(Retrieval, FOUND),
+    "embedding": TaskRow(Embedding, {**FOUND, "spearman": SHARE, "pearson": SHARE}),
     "translation": TaskRow(
         Translation, {"bleu": PERCENT, "chrf": PERCENT, "chrf_plus_plus": PERCENT, "ter": POSITIVE, "loss": POSITIVE}
     ),
     "summarization": TaskRow(Summarization, {"rouge_1": SHARE, "rouge_2": SHARE, "rouge_l": SHARE, "loss": POSITIVE}),
+    "question_answering": TaskRow(
+        _answering, {"exact_match": SHARE, "f1": SHARE, "no_answer_accuracy": SHARE, "loss": POSITIVE}
+    ),
 }
 
 
@@ -97,8 +119,12 @@ AnyTaskConfig = Annotated[
         | ChatConfig
         | ClassificationConfig
         | TaggingConfig
+        | RetrievalConfig
+        | EmbeddingConfig
         | TranslationConfig
-        | SummarizationConfig,
+        | SummarizationConfig
+        | QuestionAnsweringConfig
+        | PreferenceConfig,
         Field(discriminator="kind"),
     ],
     BeforeValidator(_as_section),

@@ -8,7 +8,7 @@ concrete task.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import Field
@@ -69,6 +69,9 @@ class Task(ABC, Generic[ConfigT]):
     tuning_epochs: ClassVar[float] = 0.0
     """Likewise for weights that are trained already."""
 
+    longest_tokens: ClassVar[int] = LONGEST_TOKENS
+    """Of an example, when nobody says another number."""
+
     special_tokens: ClassVar[tuple[str, ...]] = ()
     """That a tokenizer which is trained for it gets."""
 
@@ -84,6 +87,17 @@ class Task(ABC, Generic[ConfigT]):
     def key(self) -> str:
         """See `ExampleMaker.key`: the settings, but for those of the decision, which come after the model."""
         return self.config.model_dump_json(exclude={"decision"})
+
+    def follows(self, get: Callable[[str], Any]) -> Found:
+        """What model and training must be for it, as far as that follows from the rest of the recipe.
+
+        Args:
+            get: from a recipe path to its value so far, or None.
+
+        Raises:
+            ConfigError: when what the recipe says does not go together.
+        """
+        return {}
 
     @abstractmethod
     def fields(self) -> Mapping[str, FieldConfig]:
@@ -148,9 +162,7 @@ class Task(ABC, Generic[ConfigT]):
         return Document(text, "prompt", columns={name: values[name] for name, field in fields.items() if field.kept})
 
     @abstractmethod
-    def make(
-        self, documents: Sequence[Document], tokenizer: Tokenizer
-    ) -> Sequence[Example | str | Sequence[Example]]:
+    def make(self, documents: Sequence[Document], tokenizer: Tokenizer) -> Sequence[Example | str | Sequence[Example]]:
         """See `ExampleMaker.make`."""
 
     @abstractmethod
