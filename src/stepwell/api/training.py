@@ -42,8 +42,8 @@ def run(
         recipe: a recipe file.
         text: files, folders, globs, `hf://owner/name` or `sample:python-docs`.
         data: the same, for tables with a text column.
-        task: what the model is for; default `language_modeling`.
-        metric: what is improved; default `bits_per_byte`.
+        task: what the model is for, a kind of `tasks.TASKS`; default `language_modeling`.
+        metric: what is improved, one of the task's.
         target: the loop stops when validation reaches it.
         budget: wall time such as `20m`; default ten minutes.
         out: the run directory; default `runs/NAME`, after the first source.
@@ -108,6 +108,7 @@ def prepare(
     *,
     text: Texts = (),
     data: Texts = (),
+    task: str | None = None,
     out: PathLike | None = None,
     set: Sequence[str] = (),
     engine: Engine = "auto",
@@ -120,6 +121,7 @@ def prepare(
         recipe: as in `run`.
         text: as in `run`.
         data: as in `run`.
+        task: as in `run`; rows become examples of it.
         out: as in `run`, which finds everything there; default `runs/NAME`.
         set: as in `run`.
         engine: who does it: `serial`, `processes`, `ray`; `auto` takes processes for large text. The result is the
@@ -139,7 +141,7 @@ def prepare(
         raise UsageError("engine: unknown", got=engine, wanted=" or ".join(get_args(Engine)))
     if workers is not None and workers < 1:
         raise UsageError("workers: must be at least 1", got=str(workers))
-    draft, folder = read_request(recipe, text, data, None, None, None, None, out, set, kind="plan")
+    draft, folder = read_request(recipe, text, data, task, None, None, None, out, set, kind="plan")
     result = prepare_only(draft, folder, workers=Workers(engine, workers), watch=watch)
     return {**result, "out": str(folder)}
 

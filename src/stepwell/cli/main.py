@@ -44,9 +44,9 @@ Data = Annotated[
     list[str] | None,
     typer.Option("--data", metavar="PATH...", help="Tables with a text column (jsonl, csv, parquet ...)."),
 ]
-Task = Annotated[str | None, typer.Option(help="What the model is for: language_modeling.", show_default=False)]
+Task = Annotated[str | None, typer.Option(help="What the model is for: language_modeling, classification, chat...", show_default=False)]
 Metric = Annotated[
-    str | None, typer.Option(help="What is improved: bits_per_byte, perplexity or accuracy.", show_default=False)
+    str | None, typer.Option(help="What is improved: a metric of the task.", show_default=False)
 ]
 Target = Annotated[float | None, typer.Option(help="Stop when validation reaches this.", show_default=False)]
 Budget = Annotated[str | None, typer.Option(help="Time for everything: 90s, 20m, 1h30m.", show_default=False)]
@@ -169,6 +169,7 @@ def prepare(
     recipe: Recipe = None,
     text: Text = None,
     data: Data = None,
+    task: Task = None,
     out: Out = None,
     set_: Set = None,
     engine: Annotated[str, typer.Option(help="Who works: auto, serial, processes or ray.")] = "auto",
@@ -188,6 +189,7 @@ def prepare(
             recipe,
             text=text or (),
             data=data or (),
+            task=task,
             out=out,
             set=set_ or (),
             engine=engine,  # type: ignore[arg-type]
@@ -202,6 +204,7 @@ def train(
     recipe: Recipe = None,
     text: Text = None,
     data: Data = None,
+    task: Task = None,
     steps: Annotated[
         int | None, typer.Option(help="Optimizer updates; repeatable to the bit.", show_default=False)
     ] = None,
@@ -221,6 +224,7 @@ def train(
             recipe,
             text=text or (),
             data=data or (),
+            task=task,
             budget=budget,
             steps=steps,
             out=out,

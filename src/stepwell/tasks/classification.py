@@ -23,6 +23,9 @@ from stepwell.tokenizers import Tokenizer
 
 Problem = Literal["single", "multiple", "number"]
 
+DENSE_LANGUAGES = ("zh", "ja", "th", "lo", "km", "my", "yue", "wuu")
+"""Written without spaces between words."""
+
 SHOWN = 5
 FEWEST_OF_A_CLASS = 2
 
@@ -52,6 +55,7 @@ class ClassificationConfig(TaskConfig):
         label: column of the label; found by name.
         problem: `single` label of each text, `multiple` labels, or a `number`; found in the labels.
         labels: all labels there are, in order; found in the text.
+        cut: what the model reads: `characters`, for scripts without spaces, or `pieces` of words; found in the text.
         center: of numbers, what the model tells is how far from this they are; found in training text.
         spread: of numbers, the unit of that.
         fewest: examples that a label must have in training text; fewer are an error.
@@ -63,6 +67,7 @@ class ClassificationConfig(TaskConfig):
     label: str | None = None
     problem: Problem | None = None
     labels: tuple[str, ...] = ()
+    cut: Literal["characters", "pieces"] | None = None
     center: float = 0.0
     spread: Annotated[float, Field(gt=0)] = 1.0
     fewest: Annotated[int, Field(ge=1)] = FEWEST_OF_A_CLASS
@@ -99,7 +104,11 @@ class Classification(Task[ClassificationConfig]):
         values = {split: [columns.get("label") for columns in text.each_columns(split)] for split in SPLITS}
         everything = [value for several in values.values() for value in several if value is not None]
         problem = self.config.problem or problem_of(everything)
-        found: dict[str, tuple[Any, str]] = {"problem": (problem, "as the labels are")}
+        dense = sum(share for language, share in text.facts.languages.items() if language in DENSE_LANGUAGES)
+        found: dict[str, tuple[Any, str]] = {
+            "problem": (problem, "as the labels are"),
+            "cut": ("characters" if dense >= 0.5 else "pieces", "the languages of the text"),
+        }
         train = [value for value in values["train"] if value is not None]
         if problem == "number":
             numbers = np.array([number_of(value) for value in train])
@@ -143,7 +152,9 @@ class Classification(Task[ClassificationConfig]):
         config = self.config
         single = config.problem == "single"
         loss = {"single": "cross_entropy", "multiple": "binary_cross_entropy", "number": "mean_squared_error"}
+        characters = {"tokenizer.kind": ("character", "the text has no spaces")} if config.cut == "characters" else {}
         return {
+            **characters,
             "model.task_head.num_outputs": (
                 1 if config.problem == "number" else len(config.labels),
                 "one number" if config.problem == "number" else "one for each label",
