@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from stepwell.evaluation.reading import FoundAnswerScores, WrittenAnswerScores, score_answers
     from stepwell.evaluation.repetition import GenerationScores, distinct_ratio, distinct_ratios, repeated_ngram_ratio
     from stepwell.evaluation.retrieval import RetrievalScores, ranks_of
+    from stepwell.evaluation.retrieving import SearchedScores, evaluate_bm25, evaluate_retrieval
+    from stepwell.evaluation.similarity import SimilarityScores, evaluate_similarity
     from stepwell.evaluation.summarization import SummaryScores
     from stepwell.evaluation.tagging import TaggingScores
     from stepwell.evaluation.telling_tags import evaluate_tagging
@@ -74,6 +76,8 @@ __all__ = [
     "RegressionScores",
     "RetrievalScores",
     "Scores",
+    "SearchedScores",
+    "SimilarityScores",
     "Slice",
     "SummaryScores",
     "TaggingScores",
@@ -92,12 +96,15 @@ __all__ = [
     "confusion",
     "distinct_ratio",
     "distinct_ratios",
+    "evaluate_bm25",
     "evaluate_chat",
     "evaluate_classification",
     "evaluate_generation",
     "evaluate_kneser_ney",
     "evaluate_language_modeling",
     "evaluate_preference",
+    "evaluate_retrieval",
+    "evaluate_similarity",
     "evaluate_tagging",
     "f1_of",
     "is_well_formed",
@@ -201,6 +208,11 @@ __getattr__ = open_late(
         "distinct_ratios": "repetition",
         "repeated_ngram_ratio": "repetition",
         "RetrievalScores": "retrieval",
+        "SearchedScores": "retrieving",
+        "evaluate_bm25": "retrieving",
+        "evaluate_retrieval": "retrieving",
+        "SimilarityScores": "similarity",
+        "evaluate_similarity": "similarity",
         "ranks_of": "retrieval",
         "SummaryScores": "summarization",
         "TaggingScores": "tagging",

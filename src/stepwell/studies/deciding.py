@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from stepwell.evaluation import Held, Scores, paired_bootstrap, score_labels, told_by_members, values_of
 from stepwell.hardware import Precision
 from stepwell.models import LanguageModel
-from stepwell.tasks import MODEL, ClassificationConfig, DecisionConfig, TaskConfig, decided
+from stepwell.studies.asking import decide_asking, decide_drawing
+from stepwell.tasks import MODEL, ChatConfig, ClassificationConfig, DecisionConfig, TaskConfig, decided
 
 Told = Mapping[str, NDArray[np.floating[Any]]]
 
@@ -94,5 +95,15 @@ def choose_decision(told: Told, labels: NDArray[Any], task: ClassificationConfig
 
 DECIDERS: dict[str, Callable[[LanguageModel, Held, Any, Precision, str], TaskConfig]] = {
     "classification": decide_labels,
+    "chat": decide_asking,
+    "generation": decide_drawing,
 }
 """Kind of a task -> function of (model, held, task, precision, metric) that gives the task with another decision."""
+
+DECIDED_BY = {"generation": "variety_gap"}
+"""Kind of a task -> the metric that its decision changes, where that is not the run's."""
+
+
+def has_choice(task: TaskConfig) -> bool:
+    """Whether there is something to decide on without training again."""
+    return task.kind in DECIDERS and not (isinstance(task, ChatConfig) and not task.ways)

@@ -24,7 +24,7 @@ from stepwell.recipes import Recipe, fit_steps
 from stepwell.runs import RunDirectory, to_json, write_atomically
 from stepwell.studies.budget import Budget, next_slot, num_slots
 from stepwell.studies.corpus import Corpus, open_corpus, read_text
-from stepwell.studies.deciding import DECIDERS
+from stepwell.studies.deciding import DECIDED_BY, DECIDERS, has_choice
 from stepwell.studies.diagnosis import Case, Finding, diagnose
 from stepwell.studies.journal import Journal, Line, begin_line, describe, differences, gain_fields, planned_judging
 from stepwell.studies.remedies import LEVER, Change, propose
@@ -123,7 +123,8 @@ class Study:
     def _slot_seconds(self) -> float:
         """Time for the next round's training, measuring left out."""
         to_come = max(1, num_slots(self.budget.seconds or 0.0) - self.journal.trained())
-        if not self.journal.lines and build_task(self.recipe.task).epochs:
+        task = build_task(self.recipe.task)
+        if not self.journal.lines and (task.epochs if self.recipe.init_from is None else task.tuning_epochs):
             to_come = 1  # it ends when the examples were seen as often as is usual
         slot = next_slot(self._seconds_for_rounds(), to_come) - self.journal.judging_seconds()
         return slot if self.journal.lines else max(slot, SHORTEST_ROUND_SECONDS)
@@ -133,7 +134,7 @@ class Study:
         if self.best is None:
             return Change(FIRST_PLAN, {}, goes_on=False)
         decide = Change(DECISION, {}, goes_on=False, retrains=False)
-        if self.recipe.task.kind in DECIDERS and self._key(decide) not in {line["key"] for line in self.journal.lines}:
+        if has_choice(self.recipe.task) and self._key(decide) not in {line["key"] for line in self.journal.lines}:
             return decide  # it costs seconds
         fitting = [change for change in self._untried() if not change.retrains or self._has_time_for(change)]
         return min(fitting, key=lambda change: not change.retrains, default=None)
@@ -290,8 +291,9 @@ class Study:
         recipe = before.model_copy(update={"task": found})
         measure = measure_of(before.task)
         old, new = (measure.evaluate(model, held, one.task, one.decoding, precision) for one in (before, recipe))
-        higher = self.metric.higher_is_better
-        gain = paired_bootstrap(*((new, old) if higher else (old, new)), self.recipe.metric)
+        metric = DECIDED_BY.get(before.task.kind, self.recipe.metric)
+        higher = new.metrics[metric].higher_is_better
+        gain = paired_bootstrap(*((new, old) if higher else (old, new)), metric)
         surer = paired_bootstrap(old, new, "loss")
         accepted = any(one.low is not None and one.low > 0 for one in (gain, surer)) and gain.value >= 0
         value = bootstrap(new, self.recipe.metric, resamples=self.recipe.study.resamples)
@@ -318,6 +320,7 @@ class Study:
             "parameters": recipe.model.num_parameters,
             "samples": [],
             "findings": [],
+            "decided_by": {metric: [bootstrap(one, metric, resamples=1).value for one in (old, new)]},
         }
         if accepted:
             self._keep(self.best.trial, recipe, corpus, value)
