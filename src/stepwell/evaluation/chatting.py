@@ -62,10 +62,12 @@ def evaluate_chat(
     formed: list[bool | None] = [None] * len(nats)
     chosen = range(0, len(nats), -(-len(nats) // answered))[:answered] if answered and len(nats) else range(0)
     answers = answers_to([documents[number] for number in chosen], model, tokenizer, task, params)
+    said: list[dict[str, str]] = [{} for _ in range(len(nats))]
     for number, answer in zip(chosen, answers, strict=True):
         stopped[number] = answer.finish_reason == "stop"
         formed[number] = is_well_formed(answer.text)
-    return ChatScores.of(nats, tokens, stopped=stopped, well_formed=formed)
+        said[number] = {"answer": answer.text}
+    return ChatScores.of(nats, tokens, stopped=stopped, well_formed=formed).saying(said)
 
 
 def answers_to(

@@ -19,7 +19,7 @@ from stepwell.evaluation.metrics import Scores
 from stepwell.hardware import Precision
 from stepwell.inference import tell_labels
 from stepwell.models import LanguageModel
-from stepwell.tasks import MODEL, ClassificationConfig, decided, told_by_head
+from stepwell.tasks import MODEL, ClassificationConfig, decided, in_words, told_by_head
 
 Told = NDArray[np.floating[Any]]
 
@@ -46,7 +46,22 @@ def evaluate_classification(
         `ClassificationScores`, or `RegressionScores` where the label is a number; one row each example.
     """
     told = told_by_members(model, split, texts, task, task.decision.members, precision, beside or {})
-    return score_labels(decided(told, task), np.asarray(split.of_document["label"]), task)
+    together = decided(told, task)
+    return score_labels(together, np.asarray(split.of_document["label"]), task).saying(labels_said(together, task))
+
+
+def labels_said(told: Told, task: ClassificationConfig) -> list[dict[str, Any]]:
+    """What is said of each example: the `answer` in words, and its `probability`, or the `probabilities` of all labels.
+
+    Args:
+        told: (N, K) probabilities, or (N, 1) numbers, as they are decided on.
+        task: labels, and how they are decided on.
+    """
+    answers = [{"answer": words} for words in in_words(told, task)]
+    if task.problem == "number":
+        return [{"answer": float(row[0])} for row in told]
+    name, of = ("probabilities", told) if task.problem == "multiple" else ("probability", told.max(1, initial=0.0))
+    return [{**answer, name: value} for answer, value in zip(answers, np.round(of, 6).tolist(), strict=True)]
 
 
 def told_by_members(

@@ -9,7 +9,8 @@ sure a value is (`intervals.py`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Self
 
@@ -49,9 +50,12 @@ class Scores:
 
     Class attributes:
         metrics: what can be taken of them, by name.
+        said: (N,) what was said of each example, for people to look at: JSON values by name, `answer` among them. No
+            metric is taken of it, and a file of scores does not hold it; empty where nobody wrote it down.
     """
 
     metrics: ClassVar[Mapping[str, Metric]] = {}
+    said: ClassVar[Sequence[Mapping[str, Any]]] = ()
 
     def __post_init__(self) -> None:
         if len({len(array) for array in self.arrays().values()}) > 1:
@@ -72,7 +76,23 @@ class Scores:
         """
         chosen = np.asarray(rows)
         at = chosen if chosen.size else chosen.astype(np.int64)
-        return type(self)(**{name: array[at] for name, array in self.arrays().items()})
+        taken = type(self)(**{name: array[at] for name, array in self.arrays().items()})
+        return taken.saying([self.said[row] for row in np.arange(len(self))[at].tolist()]) if self.said else taken
+
+    def saying(self, said: Sequence[Mapping[str, Any]]) -> Self:
+        """The same scores, which remember what was said.
+
+        Args:
+            said: (N,) see `said`; empty for nothing.
+
+        Raises:
+            ValueError: when it is not of as many examples.
+        """
+        if said and len(said) != len(self):
+            raise ValueError(f"what was said of {len(self)} examples, not of {len(said)}")
+        told = copy(self)
+        object.__setattr__(told, "said", tuple(said))  # frozen, and no field: a field is summed
+        return told
 
     @property
     def columns(self) -> FloatArray:

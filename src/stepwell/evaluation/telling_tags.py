@@ -40,9 +40,25 @@ def evaluate_tagging(
     right = [reader.tags_of(one) or [] for one in documents]
     told = tell_tags(model, task, reader.read(documents, tokenizer), precision=precision)
     chosen = [[task.tags[tag] for tag in tags] for tags in told.tags]
+    scores = TaggingScores.of(
+        chosen,
+        right,
+        types=types_of(task, right),
+        scheme=reading_of(task.scheme or "plain"),
+        nats=nats_of(told, right, task),
+    )
+    return scores.saying([{"answer": tags} for tags in chosen])
+
+
+def types_of(task: TaggingConfig, right: Sequence[Sequence[str]]) -> list[str]:
+    """The types of spans that are counted, in order: those of the task, then others that sentences have.
+
+    Args:
+        task: tags and scheme.
+        right: (N,) right tags of each sentence.
+    """
     scheme = reading_of(task.scheme or "plain")
-    types = dict.fromkeys((*span_types([task.tags], scheme=scheme), *span_types(right, scheme=scheme)))
-    return TaggingScores.of(chosen, right, types=list(types), scheme=scheme, nats=nats_of(told, right, task))
+    return list(dict.fromkeys((*span_types([task.tags], scheme=scheme), *span_types(right, scheme=scheme))))
 
 
 def nats_of(told: ToldTags, right: Sequence[Sequence[str]], task: TaggingConfig) -> FloatArray:
