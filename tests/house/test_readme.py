@@ -22,6 +22,7 @@ READMES = sorted(path.name for path in PROJECT.glob("README*.md"))
 PAGES = [*READMES, "CONTRIBUTING.md", "docs/concepts.md", "docs/data.md", "docs/families.md", "docs/training.md"]
 
 SMALLER = {
+    "classification --budget 20m": "classification --budget 30s --set study.max_rounds=1 training.steps=20",
     "--budget 20m": "--budget 30s",
     "--budget 40m": "--budget 30s",
     "budget: 20m": "budget: 30s\nstudy: {max_rounds: 1}\ntraining: {steps: 20}",
@@ -134,6 +135,10 @@ def reader(tmp_path_factory: pytest.TempPathFactory, small_text: Callable[..., s
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(small_text("mixed", 60_000, seed=number), encoding="utf-8")
+    praise, blame = ("quiet and clean", "friendly and warm"), ("loud and dirty", "cold and rude")
+    rows = [f"The {thing} was {said}. {n},{label}" for n in range(200) for thing in ("room", "staff")
+            for label, several in (("good", praise), ("bad", blame)) for said in several]  # fmt: skip
+    (folder / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
     write_published_model(folder / "SmolLM2-135M-Instruct")
     return folder
 
