@@ -206,10 +206,14 @@ class Tagging(Task[TaggingConfig]):
         return found
 
     def _pieces(self, document: Document) -> list[str]:
-        """The words of a document, each with the blank before it, if there is one."""
-        _, words = self.placed(document)
-        ends = [0, *(word.end for word in words)]
-        return [(" " if word.start > end and end else "") + word.text for word, end in zip(words, ends, strict=False)]
+        """The words of a document, each with the blank before it, if there is one where words are joined.
+
+        Whatever stands between the words of a text that somebody asks about, the model reads them as it learned them.
+        """
+        words = [word.text for word in self.placed(document)[1]]
+        _, placed = joined(words, self.config.cut or "blanks")
+        ends = [0, *(word.end for word in placed)]
+        return [(" " if word.start > end else "") + word.text for word, end in zip(placed, ends, strict=False)]
 
     def _rows(self, several: Iterator[Mapping[str, Any]]) -> Iterator[tuple[list[str], list[str]]]:
         for columns in several:

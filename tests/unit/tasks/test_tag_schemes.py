@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 
@@ -101,7 +101,7 @@ def test_allowed_are_the_sequences_that_spans_can_be_written_as(scheme: TagSchem
         for path in product(range(len(tags)), repeat=length):
             names = [tags[place] for place in path]
             whole = [end, *path, end]
-            may_be = all(allowed[a, b] for a, b in zip(whole[:-1], whole[1:], strict=True))
+            may_be = all(allowed[a, b] for a, b in pairwise(whole))
             assert may_be == (repaired(names, scheme)[0] == names), names
 
 
