@@ -7,12 +7,14 @@ from stepwell.doors import open_late
 if TYPE_CHECKING:
     from stepwell.evaluation.answers import AnswerScores
     from stepwell.evaluation.baselines import evaluate_kneser_ney, kneser_ney_bits_per_byte
+    from stepwell.evaluation.beam_choice import choose_search
     from stepwell.evaluation.catalog import MEASURES, Held, Measure, measure_of, values_of
     from stepwell.evaluation.chat import ChatScores, Judge, JudgedScores, judged
     from stepwell.evaluation.chatting import answer_losses, answers_to, evaluate_chat, is_well_formed
     from stepwell.evaluation.classification import ClassificationScores, RegressionScores, confusion
     from stepwell.evaluation.classifying import evaluate_classification, label_scores, score_labels, told_by_members
     from stepwell.evaluation.decisions import f1_of, precision_of, recall_of
+    from stepwell.evaluation.error_report import answer_rows, error_report
     from stepwell.evaluation.error_tables import (
         ClassRow,
         Confusion,
@@ -39,7 +41,13 @@ if TYPE_CHECKING:
     from stepwell.evaluation.metrics import METRICS, LanguageModelingScores, Metric, Scores
     from stepwell.evaluation.ordering import paired_roc_auc, paired_spearman, roc_auc, spearman
     from stepwell.evaluation.preference import DivergenceScores, PreferenceScores
-    from stepwell.evaluation.preferring import PreferredScores, evaluate_preference, score_pairs, tell_answers
+    from stepwell.evaluation.preferring import (
+        PreferredScores,
+        choose_score,
+        evaluate_preference,
+        score_pairs,
+        tell_answers,
+    )
     from stepwell.evaluation.reading import FoundAnswerScores, WrittenAnswerScores, score_answers
     from stepwell.evaluation.repetition import GenerationScores, distinct_ratio, distinct_ratios, repeated_ngram_ratio
     from stepwell.evaluation.retrieval import RetrievalScores, ranks_of
@@ -51,6 +59,7 @@ if TYPE_CHECKING:
     from stepwell.evaluation.translation import TranslationScores, signatures
     from stepwell.evaluation.variety import WrittenScores, choose_drawing, evaluate_generation
     from stepwell.evaluation.words import words_of
+    from stepwell.evaluation.writing import SummarizedScores, TranslatedScores, WritingScores
 
 __all__ = [
     "MEASURES",
@@ -79,23 +88,30 @@ __all__ = [
     "SearchedScores",
     "SimilarityScores",
     "Slice",
+    "SummarizedScores",
     "SummaryScores",
     "TaggingScores",
+    "TranslatedScores",
     "TranslationScores",
+    "WritingScores",
     "WrittenAnswerScores",
     "WrittenScores",
     "answer_losses",
+    "answer_rows",
     "answers_to",
     "bootstrap",
     "bootstrap_counts",
     "bootstrap_each",
     "choose_drawing",
+    "choose_score",
+    "choose_search",
     "class_table",
     "confused_classes",
     "confused_spans",
     "confusion",
     "distinct_ratio",
     "distinct_ratios",
+    "error_report",
     "evaluate_bm25",
     "evaluate_chat",
     "evaluate_classification",
@@ -173,6 +189,8 @@ __getattr__ = open_late(
         "f1_of": "decisions",
         "precision_of": "decisions",
         "recall_of": "decisions",
+        "answer_rows": "error_report",
+        "error_report": "error_report",
         "ClassRow": "error_tables",
         "Confusion": "error_tables",
         "Slice": "error_tables",
@@ -220,5 +238,10 @@ __getattr__ = open_late(
         "TranslationScores": "translation",
         "signatures": "translation",
         "words_of": "words",
+        "choose_score": "preferring",
+        "choose_search": "beam_choice",
+        "SummarizedScores": "writing",
+        "TranslatedScores": "writing",
+        "WritingScores": "writing",
     },
 )

@@ -21,6 +21,15 @@ from stepwell.evaluation.intervals import bootstrap
 from stepwell.evaluation.language_modeling import evaluate_language_modeling
 from stepwell.evaluation.metrics import LanguageModelingScores, Metric, Scores
 from stepwell.evaluation.preferring import PreferredScores, choose_score, evaluate_preference
+from stepwell.evaluation.reading import (
+    FoundAnswerScores,
+    WrittenAnswerScores,
+    answering_scores,
+    choose_answering,
+    evaluate_answers,
+)
+from stepwell.evaluation.retrieving import SearchedScores, evaluate_retrieval
+from stepwell.evaluation.similarity import SimilarityScores, evaluate_similarity
 from stepwell.evaluation.tagging import TaggingScores
 from stepwell.evaluation.telling_tags import evaluate_tagging
 from stepwell.evaluation.variety import WrittenScores, evaluate_generation
@@ -113,6 +122,22 @@ def _tags_on_the_way(model: LanguageModel, held: Held, task: Any, precision: Pre
     return values_of(scores, "loss", "token_accuracy" if task.scheme == "plain" else "span_f1")
 
 
+def _vectors(model: LanguageModel, held: Held, task: Any, params: SamplingParams, precision: Precision) -> Scores:
+    if vector_scores(task) is SimilarityScores:
+        return evaluate_similarity(model, held.documents, held.tokenizer, task)
+    return evaluate_retrieval(model, held.documents, held.tokenizer, task)
+
+
+def _vectors_on_the_way(model: LanguageModel, held: Held, task: Any, precision: Precision) -> dict[str, float]:
+    scores = _vectors(model, held, task, SamplingParams(), precision)
+    return values_of(scores, "loss", "spearman" if isinstance(scores, SimilarityScores) else "ndcg_at_10")
+
+
+def vector_scores(task: Any) -> type[Scores]:
+    """The class of the scores of a task that gives texts vectors."""
+    return SimilarityScores if getattr(task, "relation", None) == "graded" else SearchedScores
+
+
 def _variety(model: LanguageModel, held: Held, task: Any, params: SamplingParams, precision: Precision) -> Scores:
     return evaluate_generation(model, held.split, held.tokenizer, task, params, precision)
 
@@ -139,6 +164,21 @@ def _writing_on_the_way(model: LanguageModel, held: Held, task: Any, precision: 
     return loss_on_the_way(model, held.split, held.tokenizer, precision)
 
 
+def _answers(model: LanguageModel, held: Held, task: Any, params: SamplingParams, precision: Precision) -> Scores:
+    return evaluate_answers(model, held.split, held.documents, held.tokenizer, task, precision)
+
+
+def _answers_on_the_way(model: LanguageModel, held: Held, task: Any, precision: Precision) -> dict[str, float]:
+    if task.mode == "generative":
+        return _writing_on_the_way(model, held, task, precision)
+    scores = evaluate_answers(model, held.split, held.documents, held.tokenizer, undecided(task), precision)
+    return values_of(scores, "loss", "f1")
+
+
+def _answers_by(model: LanguageModel, held: Held, task: Any, metric: str, precision: Precision) -> Any:
+    return choose_answering(model, held.split, held.documents, held.tokenizer, task, metric, precision)
+
+
 def _search_for(
     score: Callable[[Sequence[str], Sequence[list[str]], Any], Scores],
 ) -> Callable[[LanguageModel, Held, Any, str, Precision], Any]:
@@ -152,6 +192,10 @@ def _search_for(
     return decide
 
 
+def _preference_by(model: LanguageModel, held: Held, task: Any, metric: str, precision: Precision) -> Any:
+    return choose_score(model, held.split, task, metric, precision)
+
+
 def _preference(model: LanguageModel, held: Held, task: Any, params: SamplingParams, precision: Precision) -> Scores:
     return evaluate_preference(model, held.split, task, precision)
 
@@ -159,10 +203,6 @@ def _preference(model: LanguageModel, held: Held, task: Any, params: SamplingPar
 def _preference_on_the_way(model: LanguageModel, held: Held, task: Any, precision: Precision) -> dict[str, float]:
     scores = evaluate_preference(model, held.split, task, precision)
     return values_of(scores, "loss", "preference_accuracy", "margin")
-
-
-def _preference_by(model: LanguageModel, held: Held, task: Any, metric: str, precision: Precision) -> Any:
-    return choose_score(model, held.split, task, metric, precision)
 
 
 MEASURES: dict[str, Measure] = {
@@ -181,6 +221,10 @@ MEASURES: dict[str, Measure] = {
     "classification": Measure(
         _labels, label_scores, {**RegressionScores.metrics, **ClassificationScores.metrics}, _labels_on_the_way
     ),
+    "retrieval": Measure(_vectors, vector_scores, SearchedScores.metrics, _vectors_on_the_way),
+    "embedding": Measure(
+        _vectors, vector_scores, {**SimilarityScores.metrics, **SearchedScores.metrics}, _vectors_on_the_way
+    ),
     "tagging": Measure(_tags, lambda task: TaggingScores, TaggingScores.metrics, _tags_on_the_way),
     "translation": Measure(
         _translations,
@@ -195,6 +239,13 @@ MEASURES: dict[str, Measure] = {
         SummarizedScores.metrics,
         _writing_on_the_way,
         decide=_search_for(score_summaries),
+    ),
+    "question_answering": Measure(
+        _answers,
+        answering_scores,
+        {**WrittenAnswerScores.metrics, **FoundAnswerScores.metrics},
+        _answers_on_the_way,
+        decide=_answers_by,
     ),
 }
 """Kind of a task -> how models are measured by it."""

@@ -95,7 +95,8 @@ def written_scores(cls: type[ScoresT], of_texts: Scores, told: list[TokenScores]
         "texts": np.ones(len(written)),
     }
     names = {field.name for field in fields(cls)}
-    return cls(**{name: array for name, array in {**of_texts.arrays(), **beside}.items() if name in names})
+    scores = cls(**{name: array for name, array in {**of_texts.arrays(), **beside}.items() if name in names})
+    return scores.saying([{"answer": one.text} for one in written])
 
 
 def evaluate_translation(

@@ -14,11 +14,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepwell.evaluation import Held, Scores, paired_bootstrap, score_labels, told_by_members, values_of
+from stepwell.evaluation import (
+    Held,
+    Scores,
+    measure_of,
+    paired_bootstrap,
+    score_labels,
+    told_by_members,
+    values_of,
+)
 from stepwell.hardware import Precision
 from stepwell.models import LanguageModel
 from stepwell.studies.asking import decide_asking, decide_drawing
-from stepwell.tasks import MODEL, ChatConfig, ClassificationConfig, DecisionConfig, TaskConfig, decided
+from stepwell.tasks import (
+    MODEL,
+    ChatConfig,
+    ClassificationConfig,
+    DecisionConfig,
+    TaskConfig,
+    decided,
+)
 
 Told = Mapping[str, NDArray[np.floating[Any]]]
 
@@ -106,4 +121,23 @@ DECIDED_BY = {"generation": "variety_gap"}
 
 def has_choice(task: TaskConfig) -> bool:
     """Whether there is something to decide on without training again."""
-    return task.kind in DECIDERS and not (isinstance(task, ChatConfig) and not task.ways)
+    known = task.kind in DECIDERS or measure_of(task).decide is not None
+    return known and not (isinstance(task, ChatConfig) and not task.ways)
+
+
+def decide(model: LanguageModel, held: Held, task: Any, precision: Precision, metric: str) -> TaskConfig:
+    """A task with the decision that suits a model best on held-out examples, by `DECIDERS` or by its measure.
+
+    Args:
+        model: that was trained.
+        held: examples.
+        task: for which `has_choice`.
+        precision: of the matrix products.
+        metric: that counts.
+    """
+    if task.kind in DECIDERS:
+        return DECIDERS[task.kind](model, held, task, precision, metric)
+    found = measure_of(task).decide
+    assert found is not None
+    chosen: TaskConfig = found(model, held, task, metric, precision)
+    return chosen

@@ -24,7 +24,7 @@ from stepwell.recipes import Recipe, fit_steps
 from stepwell.runs import RunDirectory, to_json, write_atomically
 from stepwell.studies.budget import Budget, next_slot, num_slots
 from stepwell.studies.corpus import Corpus, open_corpus, read_text
-from stepwell.studies.deciding import DECIDED_BY, DECIDERS, has_choice
+from stepwell.studies.deciding import DECIDED_BY, decide, has_choice
 from stepwell.studies.diagnosis import Case, Finding, diagnose
 from stepwell.studies.journal import Journal, Line, begin_line, describe, differences, gain_fields, planned_judging
 from stepwell.studies.remedies import LEVER, Change, propose
@@ -287,7 +287,7 @@ class Study:
         corpus, loaded = self.corpus_of(before), load_checkpoint(self.run.best)
         model = loaded.model.to(self.machine.device)
         held = corpus.held("validation", max_bytes=before.study.validation_bytes, beside=beside)
-        found = DECIDERS[before.task.kind](model, held, before.task, precision, self.recipe.metric)
+        found = decide(model, held, before.task, precision, self.recipe.metric)
         recipe = before.model_copy(update={"task": found})
         measure = measure_of(before.task)
         old, new = (measure.evaluate(model, held, one.task, one.decoding, precision) for one in (before, recipe))

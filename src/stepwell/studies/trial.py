@@ -176,10 +176,6 @@ def judge(
     )
     measure, task, decoding = measure_of(recipe.task), recipe.task, recipe.decoding
     held = corpus.held("validation", max_bytes=study.validation_bytes)
-    if measure.decide is not None and "task.decision" not in study.fixed:
-        task = measure.decide(model, held, task, recipe.metric, precision)
-        recipe = recipe.changed({"task": task.model_dump()})
-        write_atomically(run.round(number) / "recipe.yaml", write_recipe(recipe, {}))
     scores = measure.evaluate(model, held, task, decoding, precision)
     seen = corpus.held("train", max_bytes=study.watch_bytes)
     train = measure.watched(model, seen, task, precision)
@@ -189,6 +185,7 @@ def judge(
     samples, repetition = show(model, corpus, recipe)
     folder = run.round(number)
     np.savez(folder / "scores.npz", allow_pickle=False, **scores.arrays())
+    write_atomically(folder / "said.jsonl", "".join(to_json(one) + "\n" for one in scores.said))
     steps = [line for line in read_lines(folder / "metrics.jsonl") if line["kind"] == "step"]
     last = steps[-1]
     first = steps[0] if len(steps) > 1 else {"tokens": 0, "seconds": 0.0}
@@ -232,6 +229,8 @@ def read_trial(number: int, run: RunDirectory) -> Trial:
     try:
         with np.load(folder / "scores.npz") as arrays:
             scores = measure_of(recipe.task).scores(recipe.task)(**{name: arrays[name] for name in arrays.files})
+        said = read_lines(folder / "said.jsonl")
+        scores = scores.saying(said if len(said) == len(scores) else ())
     except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise RunError(
             f"{folder / 'scores.npz'}: is damaged or missing", got=str(error), do="start again with another --out"

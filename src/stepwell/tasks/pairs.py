@@ -135,7 +135,7 @@ class Writing(Task[ConfigT]):
                 continue
             read, left_out = parts.within(most - len(target) - 1)
             if read is None:
-                made.append("what must be read beside the target does not fit")
+                made.append("the target leaves no room for what is read")
                 continue
             ids = np.concatenate([read, target, [tokenizer.eos_id]])
             weight = np.zeros(len(ids), np.float32)
@@ -203,7 +203,7 @@ class PairWriting(Writing[PairConfigT]):
 
     def fields(self) -> Mapping[str, FieldConfig]:
         return {
-            "source": FieldConfig(columns=one_of(self.config.source, *self.usual_sources), is_text=True),
+            "source": FieldConfig(columns=one_of(self.config.source, *self.usual_sources), is_text=True, is_group=True),
             "target": FieldConfig(
                 columns=one_of(self.config.target, *self.usual_targets), is_text=True, is_answer=True
             ),
