@@ -5,15 +5,28 @@ from typing import TYPE_CHECKING
 from stepwell.doors import open_late
 
 if TYPE_CHECKING:
+    from stepwell.baselines.bm25 import BM25, terms_of
     from stepwell.baselines.catalog import FOLDER, TEXT_MODELS, load_text_model, open_beside
     from stepwell.baselines.features import Features, is_dense
     from stepwell.baselines.text_models import TextModel
 
-__all__ = ["FOLDER", "TEXT_MODELS", "Features", "TextModel", "is_dense", "load_text_model", "open_beside"]
+__all__ = [
+    "BM25",
+    "FOLDER",
+    "TEXT_MODELS",
+    "Features",
+    "TextModel",
+    "is_dense",
+    "load_text_model",
+    "open_beside",
+    "terms_of",
+]
 
 __getattr__ = open_late(
     __name__,
     {
+        "BM25": "bm25",
+        "terms_of": "bm25",
         "Features": "features",
         "is_dense": "features",
         "FOLDER": "catalog",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from stepwell.evaluation.classification import ClassificationScores, RegressionScores, confusion
     from stepwell.evaluation.classifying import evaluate_classification, label_scores, score_labels, told_by_members
     from stepwell.evaluation.decisions import f1_of, precision_of, recall_of
-    from stepwell.evaluation.error_report import answer_rows, error_report
+    from stepwell.evaluation.reporting import answer_rows, error_report
     from stepwell.evaluation.error_tables import (
         ClassRow,
         Confusion,
@@ -189,8 +189,8 @@ __getattr__ = open_late(
         "f1_of": "decisions",
         "precision_of": "decisions",
         "recall_of": "decisions",
-        "answer_rows": "error_report",
-        "error_report": "error_report",
+        "answer_rows": "reporting",
+        "error_report": "reporting",
         "ClassRow": "error_tables",
         "Confusion": "error_tables",
         "Slice": "error_tables",

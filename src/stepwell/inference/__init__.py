@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from stepwell.inference.answering import Asked, answer_many
     from stepwell.inference.beams import Beams, Written, search_targets
     from stepwell.inference.conversing import Said, answer_conversations, stream_answer
-    from stepwell.inference.embedding import embed_texts
+    from stepwell.inference.embedding import embed_texts, embed_tokens, vectors_for
     from stepwell.inference.generation import Completion, FinishReason, Piece, Prompt, generate, generate_many, stream
     from stepwell.inference.labelling import tell_labels, tell_token_labels
     from stepwell.inference.masked import Candidate, Filled, complete_many, fill_masks, has_mask
+    from stepwell.inference.reading import find_answers, is_given, tell_places
     from stepwell.inference.sampling import Sampler
     from stepwell.inference.scoring import TokenScores, score_documents, score_tokens
     from stepwell.inference.tagging import ToldTags, tag_texts, tell_tags
@@ -42,10 +43,13 @@ __all__ = [
     "answer_many",
     "complete_many",
     "embed_texts",
+    "embed_tokens",
     "fill_masks",
+    "find_answers",
     "generate",
     "generate_many",
     "has_mask",
+    "is_given",
     "prompt_room",
     "score_documents",
     "score_targets",
@@ -56,8 +60,10 @@ __all__ = [
     "stream_answer",
     "tag_texts",
     "tell_labels",
+    "tell_places",
     "tell_tags",
     "tell_token_labels",
+    "vectors_for",
     "window_start",
     "write_texts",
 ]
@@ -75,6 +81,8 @@ __getattr__ = open_late(
         "Written": "beams",
         "search_targets": "beams",
         "embed_texts": "embedding",
+        "embed_tokens": "embedding",
+        "vectors_for": "embedding",
         "Completion": "generation",
         "FinishReason": "generation",
         "Piece": "generation",
@@ -89,6 +97,9 @@ __getattr__ = open_late(
         "complete_many": "masked",
         "fill_masks": "masked",
         "has_mask": "masked",
+        "find_answers": "reading",
+        "is_given": "reading",
+        "tell_places": "reading",
         "Sampler": "sampling",
         "TokenScores": "scoring",
         "score_documents": "scoring",

@@ -9,7 +9,7 @@ objectives themselves and their catalog (`objectives.py`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,9 +33,22 @@ ExamplesT = TypeVar("ExamplesT", bound=Examples)
 class Objective(ABC, Generic[ExamplesT]):
     """A way to learn from packed rows."""
 
+    takes_whole_batch: ClassVar[bool] = False
+    """Whether examples are told from one another, so that those of a rank are prepared as one (`prepare_whole`)."""
+
     @abstractmethod
     def prepare(self, batch: Batch, seed: int) -> ExamplesT:
         """Make examples of a batch; the same batch and seed make the same."""
+
+    def prepare_whole(self, batch: Batch, seed: int, micro_batch: int) -> ExamplesT:
+        """Make examples of all rows that a rank has of a batch.
+
+        Args:
+            batch: rows.
+            seed: as in `prepare`.
+            micro_batch: rows whose activations may be held at once.
+        """
+        return self.prepare(batch, seed)
 
     def identity(self) -> dict[str, Any]:
         """What else must be the same for a run to go on, beside its settings; plain values."""

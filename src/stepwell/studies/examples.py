@@ -105,6 +105,7 @@ def with_lengths(draft: Draft, text: PreparedText, tokenizer: Tokenizer) -> Draf
         fitting = min(most, max(STEP_TOKENS, -(-wanted // STEP_TOKENS) * STEP_TOKENS))
         draft = draft.with_derived({"task.max_tokens": (fitting, f"takes {WHOLE_RATIO:.1%} of the examples whole")})
     draft = draft.with_derived({f"task.{path}": value for path, value in task.measure(some, tokenizer).items()})
+    draft = draft.with_derived(draft.task.needs())  # some of it follows from what tokens tell
     max_tokens = int(draft.task.config.max_tokens or most)
     row = max(MAX_SEQ_LEN, max_tokens)
     derived: dict[str, Any] = {"training.row_tokens": (min(row, window or row), "rows take the longest example")}

@@ -15,7 +15,7 @@ import psutil
 from stepwell.config import Config
 from stepwell.data import Packer
 from stepwell.hardware import Machine
-from stepwell.inference import score_documents, tell_labels, tell_token_labels
+from stepwell.inference import embed_tokens, score_documents, tell_labels, tell_token_labels
 from stepwell.models import MODELS, AnyModelConfig, LanguageModel, ModelConfig, build_model
 from stepwell.objectives import build_objective
 from stepwell.recipes import MAX_SEQ_LEN, derive_training, train_defaults
@@ -92,7 +92,9 @@ def measure_speed(model: ModelConfig, training: TrainingConfig, corpus: Corpus, 
     scored, began = 0, time.monotonic()
     for number in range(corpus.train.num_documents):
         document = corpus.train.document(number)
-        if model.task_head is None:
+        if training.objective.kind == "contrastive":
+            embed_tokens(built, [document[:-1].tolist()], pooling=training.objective.pooling)
+        elif model.task_head is None:
             next(score_documents(built, [document], precision=training.precision))
         elif model.task_head.pooling == "each":
             tell_token_labels(built, [document[:-1]], precision=training.precision)

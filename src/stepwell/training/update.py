@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from stepwell.data import Packer
+from stepwell.data import Batch, Packer
 from stepwell.models import LanguageModel
 from stepwell.objectives import Examples, Objective
 from stepwell.optimization import WeightAverage, add_noise, averaged, build_optimizers, gather
@@ -135,7 +135,8 @@ class Updater:
     def prepare(self, portion: Portion) -> Prepared:
         """Make the examples of one update: a pure function of the portion, which any thread may call."""
         world, rows = self.world, portion.num_rows
-        size = min(portion.micro_batch, -(-rows // world.size))
+        whole = self.objective.takes_whole_batch
+        size = -(-rows // world.size) if whole else min(portion.micro_batch, -(-rows // world.size))
         places = list(enumerate(range(0, rows, size)))
         own = places[world.rank :: world.size]
         context = context_at(self.config.curriculum, self.config.row_length(self.max_seq_len), portion.step)
@@ -144,13 +145,19 @@ class Updater:
             for _, done in own
         ]
         parts = [
-            Part(index, self.objective.prepare(batch, derive_seed(self.seed, "examples", portion.step, done)))
+            Part(index, self._examples(batch, derive_seed(self.seed, "examples", portion.step, done), portion))
             for batch, (index, done) in zip(batches, own, strict=True)
         ]
         if len(own) < -(-len(places) // world.size):
             idle = self.objective.prepare(self.packer.batch(portion.first_row, 1), self.seed)
             parts.append(Part(len(places), idle, counts=False))
         return Prepared(parts, sum(batch.num_targets for batch in batches))
+
+    def _examples(self, batch: Batch, seed: int, portion: Portion) -> Examples:
+        objective: Objective[Examples] = self.objective
+        if objective.takes_whole_batch:
+            return objective.prepare_whole(batch, seed, portion.micro_batch)
+        return objective.prepare(batch, seed)
 
     def update(self, step: int, first_row: int, factor: float) -> Update:
         """Make one update.
