@@ -66,7 +66,7 @@ def evaluate(
     return {
         "task": asked.kind,
         "scoring": _scoring(loaded),
-        "num_examples": held.split.num_documents,
+        "num_examples": len(held.documents),
         "num_tokens": held.split.num_tokens - held.split.num_documents,
         "metrics": {name: asdict(interval) for name, interval in summarize(scores).items()},
     }
@@ -224,7 +224,8 @@ def _held(loaded: Loaded, task: TaskConfig, documents: list[Document], watch: Wa
     if not split.num_documents:
         raise DataError(f"not one example of {task.kind}", got=f"{len(documents):,} documents")
     texts = split.of_document.get("text", range(len(documents)))
-    return Held(split, [documents[n] for n in dict.fromkeys(map(int, texts))], tokenizer, open_beside(loaded.path, members_of(task)))
+    examined = [documents[n] for n in dict.fromkeys(map(int, texts))]  # one that is read in parts counts once
+    return Held(split, examined, tokenizer, open_beside(loaded.path, members_of(task)))
 
 
 def _scores(loaded: Loaded, task: TaskConfig, held: Held) -> Scores:

@@ -49,9 +49,7 @@ class ExampleMaker(Protocol):
     def key(self) -> str:
         """Names everything that the examples depend on beside text and tokenizer."""
 
-    def make(
-        self, documents: Sequence[Document], tokenizer: Tokenizer
-    ) -> Sequence[Example | str | Sequence[Example]]:
+    def make(self, documents: Sequence[Document], tokenizer: Tokenizer) -> Sequence[Example | str | Sequence[Example]]:
         """An example of each document, several of one that is read in parts, or in a few words why there is none."""
 
 
