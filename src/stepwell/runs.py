@@ -212,6 +212,16 @@ class RunDirectory:
         return self.root / "result.json"
 
     @property
+    def answers(self) -> Path:
+        """What the best model said of each held-out example, one line each."""
+        return self.root / "answers.jsonl"
+
+    @property
+    def errors(self) -> Path:
+        """Where the best model was right and wrong, as tables."""
+        return self.root / "errors.json"
+
+    @property
     def data(self) -> Path:
         """Prepared text and tokens."""
         return self.root / "data"

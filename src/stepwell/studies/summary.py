@@ -1,6 +1,7 @@
 """The end of a run: the best model measured in full, and the test text read once.
 
-`result.json` is made here and nowhere else. This file leaves out the page that shows it (`report`).
+`result.json` is made here and nowhere else, and beside it what the model said of each validation example and where it
+was wrong; the test text is shown to nobody. This file leaves out the page that shows it (`report`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 from stepwell.baselines import open_beside
 from stepwell.checkpoints import load_checkpoint
-from stepwell.evaluation import Held, measure_of, summarize
+from stepwell.evaluation import Held, Scores, answer_rows, error_report, measure_of, summarize
 from stepwell.models import LanguageModel
 from stepwell.progress import Stage
 from stepwell.recipes import Recipe
@@ -67,16 +68,24 @@ def sum_up(study: Study, reason: str) -> dict[str, Any]:
 
 
 def _on_validation(study: Study, model: LanguageModel, held: Held, recipe: Recipe) -> dict[str, Any]:
-    """Every metric on validation text; what the best round measured is not measured again."""
+    """Every metric on validation text; what the best round measured is not measured again. What was said is kept."""
     assert study.best is not None
     trial = study.best.trial
     as_then = (trial.recipe.task, trial.recipe.decoding) == (recipe.task, recipe.decoding)
-    if as_then and len(trial.scores) == held.split.num_documents:
-        return {name: asdict(interval) for name, interval in summarize(trial.scores).items()}
-    return measure(model, held, recipe)
+    is_whole = len(trial.scores) in (held.split.num_documents, len(held.documents))
+    scores = trial.scores if as_then and is_whole else _scores(model, held, recipe)
+    rows = answer_rows(scores, held.documents, recipe.task)
+    if rows:
+        errors = error_report(scores, rows, held.documents, recipe.task, recipe.metric)
+        write_atomically(study.run.answers, "".join(to_json(row) + "\n" for row in rows))
+        write_atomically(study.run.errors, to_json(errors))
+    return {name: asdict(interval) for name, interval in summarize(scores).items()}
+
+
+def _scores(model: LanguageModel, held: Held, recipe: Recipe) -> Scores:
+    return measure_of(recipe.task).evaluate(model, held, recipe.task, recipe.decoding, recipe.training.precision)
 
 
 def measure(model: LanguageModel, held: Held, recipe: Recipe) -> dict[str, dict[str, float | None]]:
     """Every metric with its interval, as plain values."""
-    scores = measure_of(recipe.task).evaluate(model, held, recipe.task, recipe.decoding, recipe.training.precision)
-    return {name: asdict(interval) for name, interval in summarize(scores).items()}
+    return {name: asdict(interval) for name, interval in summarize(_scores(model, held, recipe)).items()}
