@@ -6,7 +6,7 @@ builds), and how a prediction is judged (`losses.py`). This file leaves out the 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -92,6 +92,7 @@ class SpanCorruptionConfig(Config):
         loss: of a prediction.
     """
 
+    fixed_shapes: ClassVar[bool] = False  # rows are as long as the fullest of their batch
     kind: Literal["span_corruption"] = "span_corruption"
     corruption_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.15
     mean_span_tokens: Annotated[float, Field(ge=1)] = 3.0
@@ -107,6 +108,7 @@ class DenoisingConfig(Config):
         loss: of a prediction.
     """
 
+    fixed_shapes: ClassVar[bool] = False  # rows are as long as the fullest of their batch
     kind: Literal["denoising"] = "denoising"
     mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.3
     mean_span_tokens: Annotated[float, Field(ge=1)] = 3.5
@@ -169,6 +171,7 @@ class SequenceToSequenceConfig(Config):
         loss: of a prediction.
     """
 
+    fixed_shapes: ClassVar[bool] = False  # rows are as long as the fullest of their batch
     kind: Literal["sequence_to_sequence"] = "sequence_to_sequence"
     loss: LossConfig = CrossEntropyConfig()
 
@@ -180,6 +183,7 @@ class PairsConfig(Config):
         loss: of a prediction.
     """
 
+    fixed_shapes: ClassVar[bool] = False  # rows are as long as the fullest of their batch
     kind: Literal["pairs"] = "pairs"
     loss: LossConfig = CrossEntropyConfig()
 

@@ -76,6 +76,8 @@ class Compiled:
             gflops: measured rate of a matrix product; None when it is not known.
         """
         config = self.config
+        if config.compile is None and not getattr(config.objective, "fixed_shapes", True):
+            return False  # each new shape would be compiled again
         if config.compile is not None or config.precision != "bfloat16" or not self.is_possible:
             return bool(config.compile) and self.is_possible
         if seconds is not None:

@@ -65,6 +65,12 @@ def test_the_user_decides(tmp_path):
     assert not compiled(tmp_path, precision="float32").is_worth_it(10**6, 400)
 
 
+@pytest.mark.parametrize("kind", ["pairs", "span_corruption", "denoising", "sequence_to_sequence"])
+def test_rows_of_many_lengths_are_not_compiled_again_and_again(tmp_path, kind):
+    assert not compiled(tmp_path, objective={"kind": kind}).is_worth_it(10**6, 400)
+    assert compiled(tmp_path, objective={"kind": kind}, compile=True).is_worth_it(1, 400)
+
+
 def test_a_model_without_blocks_or_a_machine_without_a_compiler_is_left_alone(tmp_path, monkeypatch):
     lstm = build_model(MODELS["lstm"].sized(1, vocab_size=50, max_seq_len=32))
     assert not compiled(tmp_path, lstm, compile=True).is_worth_it(10**6, 400)
