@@ -14,8 +14,47 @@ from typing import Any
 from stepwell.config import format_duration
 
 ABSENT = "–"
-RATIOS = frozenset({"accuracy", "macro_f1", "f1", "exact_match"})
-"""Metrics between 0 and 1, shown in percent."""
+RATIOS = frozenset(
+    [
+        "accuracy",
+        "macro_f1",
+        "micro_f1",
+        "macro_precision",
+        "macro_recall",
+        "calibration_error",
+        "r_squared",
+        "span_f1",
+        "span_precision",
+        "span_recall",
+        "macro_span_f1",
+        "token_accuracy",
+        "sentence_accuracy",
+        "rouge_1",
+        "rouge_2",
+        "rouge_l",
+        "stop_ratio",
+        "distinct_1_within",
+        "distinct_2_within",
+        "distinct_3_within",
+        "repeated_4gram_ratio",
+        "f1",
+        "exact_match",
+        "no_answer_accuracy",
+        "stop_rate",
+        "format_rate",
+        "win_rate",
+        "judge_agreement",
+        "preference_accuracy",
+        "recall_at_1",
+        "recall_at_5",
+        "recall_at_10",
+        "recall_at_100",
+        "ndcg_at_10",
+        "mrr_at_10",
+        "repetition",
+    ]
+)
+"""Metrics that are a share of a whole, or a mean of shares: shown in percent."""
 
 
 def number(value: object) -> float | None:

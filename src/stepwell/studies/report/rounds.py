@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from stepwell.studies.report import figures
 from stepwell.studies.report.figures import number, show_metric
+from stepwell.studies.report.names import EVENTS
 from stepwell.studies.report.reading import Line, RunFiles, mapping, rows, text
 from stepwell.studies.report.words import (
-    EVENTS,
     Words,
     change_words,
     diagnosis_sentence,

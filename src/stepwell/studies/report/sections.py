@@ -18,12 +18,11 @@ from stepwell.studies.report import figures
 from stepwell.studies.report.curves import draw_curves, gather_curves, is_cut
 from stepwell.studies.report.figures import number, show_metric
 from stepwell.studies.report.markup import element
+from stepwell.studies.report.names import LANGUAGES, LOWER_IS_BETTER
 from stepwell.studies.report.reading import RunFiles, mapping, rows, text
 from stepwell.studies.report.rounds import RoundView, metric_name, target_value
 from stepwell.studies.report.stair import Level, Tread, draw_stair, value_range
 from stepwell.studies.report.words import (
-    LANGUAGES,
-    LOWER_IS_BETTER,
     WORDS,
     Words,
     baseline_words,

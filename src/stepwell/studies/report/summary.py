@@ -13,9 +13,10 @@ from pathlib import Path
 
 from stepwell.studies.report import figures
 from stepwell.studies.report.figures import number, show_metric
+from stepwell.studies.report.names import TASKS
 from stepwell.studies.report.reading import Line, RunFiles, mapping, rows, text
 from stepwell.studies.report.rounds import RoundView, metric_name, shown_range
-from stepwell.studies.report.words import TASKS, Words, metric_words, same, say, stop_words
+from stepwell.studies.report.words import Words, metric_words, same, say, stop_words
 
 
 @dataclass(frozen=True)

@@ -7,69 +7,23 @@ know is shown as it is written in the run. This file leaves out where a sentence
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
-from markupsafe import Markup, escape
-
+from stepwell.studies.report.bilingual import Words as Words
+from stepwell.studies.report.bilingual import filled as filled
+from stepwell.studies.report.bilingual import joined as joined
+from stepwell.studies.report.bilingual import paragraph as paragraph
+from stepwell.studies.report.bilingual import same as same
 from stepwell.studies.report.figures import show_setting
-from stepwell.studies.report.markup import visible
+from stepwell.studies.report.names import BASELINES, METRICS, SETTINGS, STOPS
 
-
-class Words(NamedTuple):
-    """One wording in two languages; in the page each stands in an element of its own."""
-
-    en: str
-    zh: str
-
-    def __html__(self) -> str:
-        return self._in("span")
-
-    def capital(self) -> Words:
-        """The wording as the beginning of a sentence."""
-        return Words(self.en[:1].upper() + self.en[1:], self.zh)
-
-    def in_svg(self) -> Markup:
-        """The wording for an SVG text."""
-        return Markup(self._in("tspan"))
-
-    def _in(self, tag: str) -> str:
-        if self.en == self.zh:
-            return str(escape(visible(self.en)))
-        pair = ((self.en, "en", "en"), (self.zh, "zh", "zh-Hans"))
-        return "".join(
-            f'<{tag} class="{name}" lang="{code}">{escape(visible(wording))}</{tag}>' for wording, name, code in pair
-        )
-
-
-def same(text: str) -> Words:
-    """A text that is the same in both languages."""
-    return Words(text, text)
-
-
-def joined(parts: list[Words]) -> Words:
-    """Wordings one after the other, with commas."""
-    return Words(", ".join(part.en for part in parts), "，".join(part.zh for part in parts))
-
-
-def paragraph(sentences: list[Words]) -> Words:
-    """Sentences one after the other; Chinese has no space between them."""
-    return Words(" ".join(part.en for part in sentences), "".join(part.zh for part in sentences))
+MOST_VALUES = 6
+"""Of a list that are written out."""
 
 
 def say(name: str, values: Mapping[str, object] | None = None) -> Words:
     """The wording of that name with its values filled in; a value may be `Words` itself."""
     return filled(WORDS[name], values)
-
-
-def filled(pair: tuple[str, str], values: Mapping[str, object] | None = None) -> Words:
-    """A wording in both languages with its values filled in; a value may be `Words` itself."""
-    en, zh = pair
-    values = values or {}
-    return Words(
-        en.format(**{key: value.en if isinstance(value, Words) else value for key, value in values.items()}),
-        zh.format(**{key: value.zh if isinstance(value, Words) else value for key, value in values.items()}),
-    )
 
 
 def metric_words(metric: str) -> Words:
@@ -117,68 +71,37 @@ def change_words(change: object) -> list[Words]:
             str(path).removeprefix("data.steps.") if str(path).startswith("data.steps.") else str(path).split(".")[-1]
         )
         label = name or same(last.replace(".", " ").replace("_", " "))
-        values = show_setting(after) if before is None else f"{show_setting(before)} → {show_setting(after)}"
-        found.append(Words(f"{label.en} {values}", f"{label.zh} {values}"))
+        new, old = setting_words(str(path), after), setting_words(str(path), before)
+        values = new if before is None else Words(f"{old.en} → {new.en}", f"{old.zh} → {new.zh}")
+        found.append(Words(f"{label.en} {values.en}", f"{label.zh} {values.zh}"))
     return found
 
 
-METRICS = {
-    "bits_per_byte": Words("bits per byte", "每字节比特数"),
-    "perplexity": Words("perplexity", "困惑度"),
-    "accuracy": Words("accuracy", "准确率"),
-    "macro_f1": Words("macro F1", "宏平均 F1"),
-    "f1": Words("F1", "F1"),
-    "bleu": Words("BLEU", "BLEU"),
-    "chrf": Words("chrF", "chrF"),
-    "rouge_l": Words("ROUGE-L", "ROUGE-L"),
-    "exact_match": Words("exact match", "完全匹配率"),
-}
-LOWER_IS_BETTER = frozenset({"bits_per_byte", "perplexity", "loss"})
+def setting_words(path: str, value: object) -> Words:
+    """A value of the recipe as a person reads it.
 
-TASKS = {
-    "language_modeling": Words("language modelling", "语言建模"),
-    "classification": Words("classification", "文本分类"),
-    "translation": Words("translation", "翻译"),
-    "summarization": Words("summarization", "摘要"),
-}
+    Args:
+        path: where it stands; it tells whether names in a list are those of models.
+        value: plain.
+    """
+    if value is None or value == []:
+        return Words("none", "无")
+    if isinstance(value, bool):
+        return Words("on", "开") if value else Words("off", "关")
+    if isinstance(value, list) and path.endswith(".members"):
+        return members_words([str(one) for one in value])
+    if isinstance(value, list) and len(value) > MOST_VALUES:
+        return Words(f"{len(value)} values", f"{len(value)} 个值")
+    return same(show_setting(value))
 
-LANGUAGES = {
-    "en": Words("English", "英语"),
-    "zh": Words("Chinese", "中文"),
-    "de": Words("German", "德语"),
-    "fr": Words("French", "法语"),
-    "es": Words("Spanish", "西班牙语"),
-    "it": Words("Italian", "意大利语"),
-    "pt": Words("Portuguese", "葡萄牙语"),
-    "nl": Words("Dutch", "荷兰语"),
-    "ru": Words("Russian", "俄语"),
-    "ja": Words("Japanese", "日语"),
-    "ko": Words("Korean", "韩语"),
-    "ar": Words("Arabic", "阿拉伯语"),
-    "other": Words("other", "其他"),
-}
 
-BASELINES = {
-    "uniform": Words("uniform bytes", "均匀字节"),
-    "unigram": Words("unigram", "一元模型"),
-    "bigram": Words("bigram", "二元模型"),
-    "gzip": Words("gzip", "gzip"),
-    "xz": Words("xz", "xz"),
-    "kneser_ney_5": Words("Kneser-Ney 5-gram", "Kneser-Ney 五元模型"),
-    "feed_forward": Words("Bengio's feed-forward model", "Bengio 前馈模型"),
-    "kneser_ney_5gram": Words("Kneser-Ney 5-gram", "Kneser-Ney 五元模型"),
-    "majority": Words("majority class", "多数类"),
-}
+def members_words(members: Sequence[str]) -> Words:
+    """Models that decide together: `the trained model and a linear model over n-grams`."""
+    names = [baseline_words(one) for one in members]
+    last = names[-1:]
+    english = ", ".join(one.en for one in names[:-1])
+    return Words(" and ".join(filter(None, [english, *(one.en for one in last)])), "、".join(one.zh for one in names))
 
-STOPS = {
-    "target_met": Words("The target was met.", "已达到目标。"),
-    "budget_spent": Words("The budget was spent.", "预算已用完。"),
-    "nothing_left": Words("Nothing was left that was worth its cost.", "没有剩下值得花费的改进。"),
-    "nothing_worth_its_cost": Words("Nothing was left that was worth its cost.", "没有剩下值得花费的改进。"),
-    "max_rounds": Words("The number of rounds was reached.", "已达到轮数上限。"),
-    "stopped": Words("It was stopped by hand.", "被手动停止。"),
-    "interrupted": Words("It was stopped by hand.", "被手动停止。"),
-}
 
 DIAGNOSES: dict[str, tuple[Words, Words]] = {
     "lever": (
@@ -190,6 +113,13 @@ DIAGNOSES: dict[str, tuple[Words, Words]] = {
         Words(
             "The first plan: sizes and rates derived from the data, the budget and a measured probe.",
             "初始方案：规模与学习率由数据、预算和实测探针推出。",
+        ),
+    ),
+    "decision": (
+        Words("decided otherwise", "调整判定"),
+        Words(
+            "What the model says may be decided on otherwise, without training.",
+            "同样的模型输出可以用别的方式判定，无需重新训练。",
         ),
     ),
     "underfitting": (
@@ -247,33 +177,6 @@ DIAGNOSES: dict[str, tuple[Words, Words]] = {
         Words("settled", "已收敛"),
         Words("The losses have settled; this lever has little left to give.", "损失已趋于平稳，这一手段余地不大。"),
     ),
-}
-
-SETTINGS = {
-    "steps": Words("steps", "步数"),
-    "learning_rate": Words("learning rate", "学习率"),
-    "weight_decay": Words("weight decay", "权重衰减"),
-    "dropout": Words("dropout", "dropout"),
-    "global_batch_tokens": Words("batch", "批大小"),
-    "num_layers": Words("layers", "层数"),
-    "d_model": Words("width", "宽度"),
-    "d_ff": Words("MLP width", "MLP 宽度"),
-    "num_heads": Words("heads", "注意力头"),
-    "vocab_size": Words("vocabulary", "词表"),
-    "max_seq_len": Words("context", "上下文长度"),
-    "temperature": Words("temperature", "温度"),
-    "repetition_penalty": Words("repetition penalty", "重复惩罚"),
-    "decay_ratio": Words("decay", "衰减段"),
-    "warmup_ratio": Words("warm-up", "预热段"),
-    "gradient_clip": Words("gradient clip", "梯度裁剪"),
-}
-
-EVENTS = {
-    "rolled_back": Words("rolled back", "回滚"),
-    "skipped": Words("skipped", "跳过"),
-    "micro_batch_halved": Words("micro-batch halved", "微批减半"),
-    "resumed": Words("resumed", "续跑"),
-    "shortened": Words("shortened", "缩短"),
 }
 
 WORDS: dict[str, tuple[str, str]] = {

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from stepwell.studies.report.words import LANGUAGES, Words, same
+from stepwell.studies.report.names import LANGUAGES
+from stepwell.studies.report.words import Words, same
 
 _IDENTIFIER = re.compile("[a-z][a-z0-9_]*")
 
