@@ -1,4 +1,4 @@
-"""What is said of a model that writes: sacrebleu's and rouge-score's values of its texts, its loss, the search it suits."""
+"""What is said of a model that writes: values as of sacrebleu and rouge-score, its loss, the search it suits."""
 
 from __future__ import annotations
 
