@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from stepwell.api.requests import PathLike
 from stepwell.config import build
 from stepwell.errors import UsageError
 from stepwell.inference import SamplingParams
-from stepwell.tasks import ChatConfig, GenerationConfig, TaskConfig, members_of, read_task
+from stepwell.tasks import ChatConfig, GenerationConfig, TaskConfig, Vectors, build_task, members_of, read_task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -179,27 +179,48 @@ def _spelled(token: bytes) -> str:
 
 
 def embed(
-    run: PathLike, text: Sequence[str] | str, *, pooling: str = "mean", normalize: bool = True
+    run: PathLike,
+    text: Sequence[str] | str,
+    *,
+    pooling: str | None = None,
+    normalize: bool = True,
+    role: Literal["query", "document"] = "document",
 ) -> NDArray[np.float32]:
     """Give each text a vector, to compare and to search by; encoders are made for it, any model will do.
 
     Args:
         run: a run directory or a checkpoint directory.
         text: one or many. Of one that is longer than the model can read, the beginning is taken.
-        pooling: `mean` of all hidden states, the `first` one, or what the model's `pooler` makes of that.
+        pooling: `mean` of all hidden states, the `first` one, the `last` one, or what the model's `pooler` makes of the
+            first; default as the model was trained, else the mean.
         normalize: to length 1, so that a dot product is a cosine.
+        role: whether the texts look for others or are looked for; of a model for retrieval that was told to tell them
+            apart.
 
     Returns:
         (N, D) float32.
 
     Raises:
-        UsageError: for another pooling, or a pooler that the model does not have.
+        UsageError: for another pooling or role, or a pooler that the model does not have.
     """
     from stepwell.inference import embed_texts
 
     loaded = load(run)
+    if role not in ("query", "document"):
+        raise UsageError("role: no such part", got=role, wanted="query or document")
     several = [text] if isinstance(text, str) else list(text)
-    return embed_texts(loaded.model, loaded.tokenizer, several, pooling=pooling, normalize=normalize)
+    task, longest = build_task(task_of(loaded.provenance)), None
+    if isinstance(task, Vectors):
+        pooling, longest = pooling or task.config.pooling, task.config.max_tokens
+        several = [task.prefixes[role == "document"] + one for one in several]
+    return embed_texts(
+        loaded.model,
+        loaded.tokenizer,
+        several,
+        pooling=pooling or "mean",
+        normalize=normalize,
+        max_tokens=longest,
+    )
 
 
 def load(run: PathLike) -> Loaded:

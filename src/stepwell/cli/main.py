@@ -17,6 +17,7 @@ import typer
 
 from stepwell import __version__
 from stepwell.cli.arguments import ManyWords, StopSignal, is_follower
+from stepwell.cli.vectors import embed, search
 from stepwell.errors import EndedElsewhere, StepwellError, UsageError
 
 BEGAN = time.monotonic()
@@ -299,24 +300,8 @@ def score(
     show.score_result(api.score(run, text), json=json)
 
 
-@app.command(cls=ManyWords)
-def embed(
-    run: Run,
-    text: Annotated[list[str] | None, typer.Option("--text", help="One text or several.", show_default=False)] = None,
-    input_: Annotated[
-        Path | None, typer.Option("--input", help="A file of texts, one a line.", show_default=False)
-    ] = None,
-    pooling: Annotated[str, typer.Option(help="mean, first or pooler.")] = "mean",
-    json: Json = False,
-) -> None:
-    """Give texts vectors, to compare and to search by; made for encoders."""
-    from stepwell import api
-    from stepwell.cli import show
-
-    if (text is None) == (input_ is None):
-        raise UsageError("embed: one of --text and --input is needed", do="stepwell embed RUN --text 'one' 'another'")
-    texts = text if text is not None else [str(one) for one in show.read_prompts(input_)]
-    show.embeddings(texts, api.embed(run, texts, pooling=pooling), json=json)
+app.command(cls=ManyWords)(embed)
+app.command(cls=ManyWords)(search)
 
 
 @app.command(cls=ManyWords)

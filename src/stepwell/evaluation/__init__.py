@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from stepwell.evaluation.classification import ClassificationScores, RegressionScores, confusion
     from stepwell.evaluation.classifying import evaluate_classification, label_scores, score_labels, told_by_members
     from stepwell.evaluation.decisions import f1_of, precision_of, recall_of
-    from stepwell.evaluation.reporting import answer_rows, error_report
     from stepwell.evaluation.error_tables import (
         ClassRow,
         Confusion,
@@ -50,8 +49,9 @@ if TYPE_CHECKING:
     )
     from stepwell.evaluation.reading import FoundAnswerScores, WrittenAnswerScores, score_answers
     from stepwell.evaluation.repetition import GenerationScores, distinct_ratio, distinct_ratios, repeated_ngram_ratio
+    from stepwell.evaluation.reporting import answer_rows, error_report
     from stepwell.evaluation.retrieval import RetrievalScores, ranks_of
-    from stepwell.evaluation.retrieving import SearchedScores, evaluate_bm25, evaluate_retrieval
+    from stepwell.evaluation.retrieving import SearchedScores, evaluate_bm25, evaluate_retrieval, nearest_held
     from stepwell.evaluation.similarity import SimilarityScores, evaluate_similarity
     from stepwell.evaluation.summarization import SummaryScores
     from stepwell.evaluation.tagging import TaggingScores
@@ -130,6 +130,7 @@ __all__ = [
     "length_ranges",
     "measure_of",
     "metric_of_each",
+    "nearest_held",
     "open_judge",
     "paired_bootstrap",
     "paired_means",
@@ -228,6 +229,7 @@ __getattr__ = open_late(
         "RetrievalScores": "retrieval",
         "SearchedScores": "retrieving",
         "evaluate_bm25": "retrieving",
+        "nearest_held": "retrieving",
         "evaluate_retrieval": "retrieving",
         "SimilarityScores": "similarity",
         "evaluate_similarity": "similarity",

@@ -162,6 +162,28 @@ def search_scores(what: Searched, similarities: Similarities) -> RetrievalScores
     return RetrievalScores.of(ranks)
 
 
+def nearest_held(
+    model: LanguageModel, documents: Sequence[Document], tokenizer: Tokenizer, task: VectorsConfig, count: int
+) -> list[tuple[str, str]]:
+    """A few queries of held-out examples, spread evenly, each with the document that is nearest to it.
+
+    Args:
+        model: trained for the task.
+        documents: examples of `task`; all of them are searched.
+        tokenizer: that the model was trained with.
+        task: how vectors are made.
+        count: of queries, at most.
+    """
+    what = searched(documents, task)
+    chosen = np.arange(0, len(what.queries), max(1, len(what.queries) // max(1, count)))[:count]
+    asked = [what.queries[number] for number in chosen]
+    vectors = vectors_for(model, tokenizer, task, what.documents, "document")
+    near = vectors_for(model, tokenizer, task, asked, "query") @ vectors.T
+    if what.is_itself:
+        near[np.arange(len(chosen)), what.answers[chosen]] = -np.inf
+    return [(query, what.documents[at]) for query, at in zip(asked, near.argmax(1).tolist(), strict=True)]
+
+
 def evaluate_bm25(documents: Sequence[Document], task: RetrievalConfig | EmbeddingConfig) -> RetrievalScores:
     """The baseline: the same search by words, or by pairs of characters in Chinese.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stepwell.inference.generation import Completion, FinishReason, Piece, Prompt, generate, generate_many, stream
     from stepwell.inference.labelling import tell_labels, tell_token_labels
     from stepwell.inference.masked import Candidate, Filled, complete_many, fill_masks, has_mask
+    from stepwell.inference.nearest import fused, nearest
     from stepwell.inference.reading import find_answers, is_given, tell_places
     from stepwell.inference.sampling import Sampler
     from stepwell.inference.scoring import TokenScores, score_documents, score_tokens
@@ -46,10 +47,12 @@ __all__ = [
     "embed_tokens",
     "fill_masks",
     "find_answers",
+    "fused",
     "generate",
     "generate_many",
     "has_mask",
     "is_given",
+    "nearest",
     "prompt_room",
     "score_documents",
     "score_targets",
@@ -100,6 +103,8 @@ __getattr__ = open_late(
         "find_answers": "reading",
         "is_given": "reading",
         "tell_places": "reading",
+        "fused": "nearest",
+        "nearest": "nearest",
         "Sampler": "sampling",
         "TokenScores": "scoring",
         "score_documents": "scoring",

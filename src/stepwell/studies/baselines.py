@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from stepwell.baselines import FOLDER, TEXT_MODELS, is_dense
+from stepwell.baselines import FOLDER, TEXT_MODELS, PerceptronTagger, WordTagger, is_dense
 from stepwell.config import format_duration
 from stepwell.data import Packer
 from stepwell.evaluation import (
+    RetrievalScores,
+    TaggingScores,
     bootstrap,
+    evaluate_bm25,
     evaluate_kneser_ney,
     evaluate_language_modeling,
     score_labels,
@@ -31,7 +34,14 @@ from stepwell.recipes import Recipe, derive_training, train_defaults
 from stepwell.runs import RunDirectory
 from stepwell.seeding import derive_seed
 from stepwell.studies.corpus import Corpus, stride_of
-from stepwell.tasks import ClassificationConfig
+from stepwell.tasks import (
+    ClassificationConfig,
+    EmbeddingConfig,
+    RetrievalConfig,
+    Tagging,
+    TaggingConfig,
+    reading_of,
+)
 from stepwell.training import Updater
 
 COUNTED_BYTES = 20_000_000
@@ -108,6 +118,10 @@ def measure_baselines(
     """
     if isinstance(recipe.task, ClassificationConfig):
         return _of_labels(recipe, corpus, run, seconds, watch)
+    if isinstance(recipe.task, RetrievalConfig | EmbeddingConfig):
+        return _by_words(recipe, recipe.task, corpus, watch)
+    if isinstance(recipe.task, TaggingConfig):
+        return _of_tags(recipe, corpus, seconds, watch)
     if recipe.scoring != "causal" or recipe.task.kind != "language_modeling":
         return []
     found = []
@@ -120,6 +134,19 @@ def measure_baselines(
         watch(Fact(f"to beat: {words} has {value:.3f} bits per byte"))
         found.append({"name": name, "bits_per_byte": value})
     return found
+
+
+def _by_words(
+    recipe: Recipe, task: RetrievalConfig | EmbeddingConfig, corpus: Corpus, watch: Watcher
+) -> list[dict[str, Any]]:
+    """BM25 on the documents that judge every round; pairs with a score are not searched."""
+    if recipe.metric not in RetrievalScores.metrics:
+        return []
+    watch(Stage("baseline", "BM25"))
+    held = corpus.held("validation", max_bytes=recipe.study.validation_bytes)
+    values = {name: one.value for name, one in summarize(evaluate_bm25(held.documents, task)).items()}
+    watch(Fact(f"to beat: BM25 has {recipe.metric.replace('_', ' ')} {values[recipe.metric]:.4f}"))
+    return [{"name": "bm25", **values}]
 
 
 LABEL_MODELS = {
@@ -154,6 +181,35 @@ def _of_labels(
         model.save(run.root / FOLDER / f"{name}.safetensors")
         scores = score_labels(model.tell(held.texts), right, task)
         values = {metric: interval.value for metric, interval in summarize(scores).items()}
+        shown = values[recipe.metric]
+        watch(Fact(f"to beat: {name.replace('_', ' ')} has {recipe.metric.replace('_', ' ')} {shown:.4f}"))
+        found.append({"name": name, **values})
+    return found
+
+
+PERCEPTRON_SECONDS = 120.0
+"""For training, from which on a perceptron over the words around each word is tried."""
+
+
+def _of_tags(recipe: Recipe, corpus: Corpus, seconds: float, watch: Watcher) -> list[dict[str, Any]]:
+    """Train simple taggers, and measure them on the validation sentences."""
+    task = recipe.task
+    assert isinstance(task, TaggingConfig)
+    reader = Tagging(task)
+    several: list[tuple[list[list[str]], list[list[str]]]] = []
+    for held in (corpus.held("train"), corpus.held("validation", max_bytes=recipe.study.validation_bytes)):
+        words = [[word.text for word in reader.placed(one)[1]] for one in held.documents]
+        several.append((words, [reader.tags_of(one) or [] for one in held.documents]))
+    (words, tags), (held_words, right) = several
+    taggers: dict[str, WordTagger | PerceptronTagger] = {"word_tagger": WordTagger()}
+    if seconds >= PERCEPTRON_SECONDS:
+        taggers["perceptron"] = PerceptronTagger(task.tags, reader.transitions())
+    found = []
+    for name, tagger in taggers.items():
+        watch(Stage("baseline", name.replace("_", " ")))
+        tagger.fit(words, tags)
+        scores = TaggingScores.of(tagger.tell(held_words), right, scheme=reading_of(task.scheme or "plain"))
+        values = {metric: interval.value for metric, interval in summarize(scores).items() if metric != "loss"}
         shown = values[recipe.metric]
         watch(Fact(f"to beat: {name.replace('_', ' ')} has {recipe.metric.replace('_', ' ')} {shown:.4f}"))
         found.append({"name": name, **values})

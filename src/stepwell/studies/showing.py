@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stepwell.evaluation import answers_to, repeated_ngram_ratio
+from stepwell.evaluation import answers_to, nearest_held, repeated_ngram_ratio
 from stepwell.inference import SamplingParams, answer_many
 from stepwell.models import LanguageModel
 from stepwell.recipes import Recipe
 from stepwell.studies.corpus import Corpus
 from stepwell.studies.speaking import prompts_of, speak
-from stepwell.tasks import Chat, ChatConfig
+from stepwell.tasks import Chat, ChatConfig, VectorsConfig
 
 Shown = tuple[list[dict[str, str]], list[float]]
 """Prompts with answers, and the share of repeated 4-grams of each text that was written."""
@@ -57,9 +57,23 @@ def conversations(model: LanguageModel, corpus: Corpus, recipe: Recipe) -> Shown
     ], [repeated_ngram_ratio(answer.token_ids) for answer in told]
 
 
+def neighbours(model: LanguageModel, corpus: Corpus, recipe: Recipe) -> Shown:
+    """Queries of a few validation examples, with the nearest of the documents that a round is judged by."""
+    task, held = recipe.task, corpus.held("validation", max_bytes=recipe.study.validation_bytes)
+    assert isinstance(task, VectorsConfig)
+    found = nearest_held(model, held.documents, corpus.tokenizer, task, SHOWN_EXAMPLES)
+    return [{"prompt": _short(query), "text": _short(document)} for query, document in found], []
+
+
+def _short(text: str) -> str:
+    return " ".join(text[:SHOWN_CHARACTERS].split())
+
+
 SHOWN: dict[str, Callable[[LanguageModel, Corpus, Recipe], Shown]] = {
     "language_modeling": completions,
     "generation": completions,
     "chat": conversations,
+    "retrieval": neighbours,
+    "embedding": neighbours,
 }
 """Kind of a task -> what is shown, where it is not `answers`."""
