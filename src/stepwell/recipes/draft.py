@@ -147,8 +147,8 @@ def begin_draft(
         where = str(recipe)
         draft = draft.plus(read_recipe_file(recipe), "recipe file")
     draft = draft.plus(flags or {}, "flag")
-    if assignments:
-        draft = draft.plus(parse_assignments(assignments), "--set")
+    for assignment in assignments:  # one by one: a task's kind alone stands for a section, of which others set parts
+        draft = draft.plus(parse_assignments([assignment]), "--set")
     if draft.get("preset"):
         draft = draft.over(preset_values(draft.get("preset")), f"preset {draft.get('preset')}")
     check(Recipe, _with_usual_kinds(draft.tree), where=where)
