@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from stepwell.objectives.pairs import Pair, Pairs, PairsObjective, pack_pairs, pairs_loss, split_pair
     from stepwell.objectives.preference import PreferenceObjective, answer_losses, pair_losses
     from stepwell.objectives.spans import SpanExamples, SpanObjective, span_losses
-    from stepwell.objectives.token_logprobs import Answered, answer_logprobs, token_logprobs
+    from stepwell.objectives.logprobs import Answered, answer_logprobs, token_logprobs
 
 __all__ = [
     "OBJECTIVES",
@@ -116,9 +116,9 @@ __getattr__ = open_late(
         "PreferenceObjective": "preference",
         "answer_losses": "preference",
         "pair_losses": "preference",
-        "Answered": "token_logprobs",
-        "answer_logprobs": "token_logprobs",
-        "token_logprobs": "token_logprobs",
+        "Answered": "logprobs",
+        "answer_logprobs": "logprobs",
+        "token_logprobs": "logprobs",
         "summed_loss": "losses",
         "token_losses": "losses",
     },

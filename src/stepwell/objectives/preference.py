@@ -31,7 +31,7 @@ from stepwell.objectives.preference_config import (
     SimPOConfig,
 )
 from stepwell.objectives.reference import Reference
-from stepwell.objectives.token_logprobs import Answered, answer_logprobs, token_logprobs
+from stepwell.objectives.logprobs import Answered, answer_logprobs, token_logprobs
 from stepwell.tokenizers import Tokenizer
 
 SURE = -1e-6

@@ -19,7 +19,7 @@ from torch import Tensor
 from stepwell.checkpoints import MANIFEST, WEIGHTS, load_checkpoint, read_tokenizer, resolve_checkpoint
 from stepwell.errors import ConfigError
 from stepwell.models import LanguageModel, without_adapter
-from stepwell.objectives.token_logprobs import Answered, answer_logprobs
+from stepwell.objectives.logprobs import Answered, answer_logprobs
 from stepwell.tokenizers import Tokenizer, conversational
 
 WHERE = "training.objective.reference"
