@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from stepwell.baselines.bm25 import BM25, terms_of
     from stepwell.baselines.catalog import FOLDER, TEXT_MODELS, load_text_model, open_beside
     from stepwell.baselines.features import Features, is_dense
+    from stepwell.baselines.taggers import PerceptronTagger, WordTagger
     from stepwell.baselines.text_models import TextModel
 
 __all__ = [
@@ -15,7 +16,9 @@ __all__ = [
     "FOLDER",
     "TEXT_MODELS",
     "Features",
+    "PerceptronTagger",
     "TextModel",
+    "WordTagger",
     "is_dense",
     "load_text_model",
     "open_beside",
@@ -32,6 +35,8 @@ __getattr__ = open_late(
         "FOLDER": "catalog",
         "open_beside": "catalog",
         "TEXT_MODELS": "catalog",
+        "PerceptronTagger": "taggers",
+        "WordTagger": "taggers",
         "TextModel": "text_models",
         "load_text_model": "catalog",
     },

@@ -1,0 +1,139 @@
+"""Simple taggers: the commonest tag of each word, and a linear model over what stands around it.
+
+The linear one is an averaged structured perceptron (Collins, 2002): n-grams of words around each word, and its ends,
+are hashed into weights for each tag, tags have weights for following one another, and where the best sequence is wrong
+the weights move. NumPy alone. This file leaves out how well they do.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepwell.tasks import best_tags
+
+Ints = NDArray[np.int64]
+Sentences = Sequence[Sequence[str]]
+
+REACH = 2
+LONGEST = 3
+ENDS = (1, 2, 3)
+"""Lengths of a word's beginnings and ends that are told apart."""
+
+
+class WordTagger:
+    """Gives each word its commonest tag, and a new word the commonest of all."""
+
+    def fit(self, words: Sentences, tags: Sentences) -> None:
+        """Count."""
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for sentence, right in zip(words, tags, strict=True):
+            for word, tag in zip(sentence, right, strict=True):
+                counts[word][tag] += 1
+        everything = sum(counts.values(), Counter[str]())
+        self._usual = min(everything, key=lambda tag: (-everything[tag], tag))
+        self._tags = {word: min(some, key=lambda tag: (-some[tag], tag)) for word, some in counts.items()}
+
+    def tell(self, words: Sentences) -> list[list[str]]:
+        """Tags of each sentence."""
+        return [[self._tags.get(word, self._usual) for word in sentence] for sentence in words]
+
+
+class PerceptronTagger:
+    """An averaged structured perceptron.
+
+    Args:
+        tags: K names.
+        allowed: (K + 1, K + 1) scores of `Tagging.transitions` without a model: what may not follow what.
+        num_buckets: that features are hashed into.
+        epochs: over the sentences.
+    """
+
+    def __init__(
+        self, tags: Sequence[str], allowed: NDArray[np.float64], *, num_buckets: int = 1 << 19, epochs: int = 3
+    ) -> None:
+        self._tags, self._allowed = tuple(tags), allowed
+        self._num_buckets, self._epochs = num_buckets, epochs
+        self._weights: NDArray[np.float32] = np.zeros((num_buckets, len(tags)), np.float32)
+        self._transitions = np.zeros(allowed.shape)
+
+    def fit(self, words: Sentences, tags: Sentences, seed: int = 0) -> None:
+        """Learn, sentence by sentence.
+
+        Args:
+            words: of each sentence.
+            tags: as many; one with a tag that is not known is passed over.
+            seed: decides the order.
+        """
+        places = {name: number for number, name in enumerate(self._tags)}
+        known = [n for n in range(len(words)) if len(words[n]) and all(tag in places for tag in tags[n])]
+        features = self._features([words[n] for n in known])
+        right = [np.array([places[tag] for tag in tags[n]]) for n in known]
+        weights, late = self._weights, np.zeros_like(self._weights)
+        between, late_between = self._transitions, np.zeros_like(self._transitions)
+        random, step = np.random.default_rng(seed), 1
+        for _ in range(self._epochs):
+            for n in random.permutation(len(known)).tolist():
+                (guess,) = best_tags([weights[features[n]].sum(1)], between + self._allowed)
+                wrong = guess != right[n]
+                for tagged, sign in ((right[n], 1.0), (guess, -1.0)) if wrong.any() else ():
+                    at = features[n][wrong], tagged[wrong][:, None]
+                    np.add.at(weights, at, sign)
+                    np.add.at(late, at, sign * step)
+                    path = np.concatenate([[len(places)], tagged, [len(places)]])
+                    np.add.at(between, (path[:-1], path[1:]), sign)
+                    np.add.at(late_between, (path[:-1], path[1:]), sign * step)
+                step += 1
+        self._weights = (weights - late / step).astype(np.float32)
+        self._transitions = between - late_between / step
+
+    def tell(self, words: Sentences) -> list[list[str]]:
+        """Tags of each sentence."""
+        scores = [self._weights[one].sum(1) for one in self._features(words)]
+        found = best_tags(scores, self._transitions + self._allowed)
+        return [[self._tags[place] for place in row.tolist()] for row in found]
+
+    def _features(self, sentences: Sentences) -> list[Ints]:
+        """(T, M) buckets of the features of each word."""
+        distinct = list(dict.fromkeys(word for sentence in sentences for word in sentence))
+        number = {word: at for at, word in enumerate(distinct)}
+        codes = np.array([_hash(word) for word in distinct], np.uint64)
+        ends = np.array([_ends(word) for word in distinct], np.uint64).reshape(len(distinct), -1)
+        found = []
+        for sentence in sentences:
+            ids = np.array([number[word] for word in sentence], np.int64)
+            mixed = np.concatenate([_around(codes[ids]), ends[ids]], axis=1)
+            mixed *= np.uint64(0x9E3779B97F4A7C15)
+            mixed += np.arange(mixed.shape[1], dtype=np.uint64)
+            found.append(((mixed >> np.uint64(20)) % np.uint64(self._num_buckets)).astype(np.int64))
+        return found
+
+
+def _hash(text: str) -> int:
+    data = text.encode("utf-8", errors="surrogatepass")
+    return zlib.crc32(data) | zlib.adler32(data) << 32
+
+
+def _ends(word: str) -> list[int]:
+    """Hashes of a word's beginnings, its ends, and its shape; 0 where the word is no longer than that."""
+    shape = "".join("A" if one.isupper() else "a" if one.isalpha() else "0" if one.isdigit() else one for one in word)
+    short = [part if len(word) > size else "" for size in ENDS for part in (f"<{word[:size]}", f"{word[-size:]}>")]
+    return [_hash(part) if part else 0 for part in (*short, f"={shape[:12]}")]
+
+
+def _around(codes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """(T, M) the n-grams around each of T words, each with its place; what lies outside counts as a word too."""
+    padded = np.concatenate([np.ones(REACH, np.uint64), codes, np.full(REACH, 2, np.uint64)])
+    found: list[NDArray[Any]] = []
+    for n in range(1, LONGEST + 1):
+        for shift in range(2 * REACH + 2 - n):
+            mixed = np.full(len(codes), 31 * n + shift, np.uint64)
+            for part in range(n):
+                mixed = mixed * np.uint64(0x100000001B3) + padded[shift + part : shift + part + len(codes)]
+            found.append(mixed ^ (mixed >> np.uint64(29)))
+    return np.stack(found, axis=1)
