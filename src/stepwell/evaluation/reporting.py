@@ -104,7 +104,8 @@ def error_report(
 
     Returns:
         `task`, `metric`, `num_examples`, `ranked_by`; `worst` and `drawn` rows; `slices` by what they are of; and, as
-        far as they fit, `classes`, `confusion` (`labels` and `counts`), `confused`, `calibration`, `lengths`.
+        far as they fit, `classes`, `confusion` (`labels` and `counts`), `confused`, `calibration`, `lengths`, and the
+        `scheme` by which tags are read.
     """
     ranked_by = RANKED_BY.get(task.kind, "loss")
     found: dict[str, Any] = {
@@ -188,12 +189,13 @@ def _of_tags(
     """Tables of the types of spans."""
     right = [Tagging(task).tags_of(one) or [] for one in documents]
     names = types_of(task, right)
-    found: dict[str, Any] = {}
+    scheme = reading_of(task.scheme or "plain")
+    found: dict[str, Any] = {"scheme": scheme}
     if len(names) == scores.true.shape[1]:
         found["classes"] = [_class_row(one) for one in class_table(scores, names)]
     if len(scores.said) == len(right):
         chosen = [one["answer"] for one in scores.said]
-        pairs = confused_spans(right, chosen, SHOWN_PAIRS, scheme=reading_of(task.scheme or "plain"), num_rows=3)
+        pairs = confused_spans(right, chosen, SHOWN_PAIRS, scheme=scheme, num_rows=3)
         found["confused"] = [_confused(one, rows) for one in pairs]
     return found
 

@@ -152,19 +152,20 @@ def wrapped(text: str, room: float, size: float, lines: int) -> list[str]:
 
 def text_width(text: str, size: float) -> float:
     """About how wide a text is."""
-    return sum(size if _is_wide(letter) else size * 0.55 for letter in text)
+    return sum(size if is_wide(letter) else size * 0.55 for letter in text)
 
 
 def _pieces(text: str) -> list[str]:
     pieces = [""]
     for letter in text:
         pieces[-1] += letter
-        if letter == " " or _is_wide(letter):
+        if letter == " " or is_wide(letter):
             pieces.append("")
     return pieces
 
 
-def _is_wide(letter: str) -> bool:
+def is_wide(letter: str) -> bool:
+    """Whether a letter of East Asia takes a square, and no space beside it."""
     return "\u2e80" <= letter <= "\u9fff" or "\uac00" <= letter <= "\ud7a3" or "\uff00" <= letter <= "\uff60"
 
 

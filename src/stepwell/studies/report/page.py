@@ -18,7 +18,7 @@ import jinja2
 from markupsafe import Markup
 
 from stepwell.runs import write_atomically
-from stepwell.studies.report import sections, summary
+from stepwell.studies.report import error_words, errors, sections, summary
 from stepwell.studies.report.colours import round_rules
 from stepwell.studies.report.markup import visible
 from stepwell.studies.report.reading import mapping, read_run, rows
@@ -43,6 +43,8 @@ def render_report(run_dir: Path) -> str:
         "head": summary.headline(files, rounds),
         "has_model": any(view.accepted for view in rounds),
         "figures": summary.key_figures(files, rounds),
+        "errors": errors.errors(files),
+        "say_error": error_words.say,
         "stair": sections.stair(files, rounds),
         "rounds": rounds,
         "curves": sections.curves(files),
@@ -58,7 +60,7 @@ def render_report(run_dir: Path) -> str:
         "recipe": files.recipe,
         "unread": files.unread,
     }
-    style = packaged("report.css") + round_rules([view.round for view in rounds])
+    style = packaged("report.css") + packaged("errors.css") + round_rules([view.round for view in rounds])
     return render("report.html.j2", values, style=style, script=packaged("report.js"))
 
 

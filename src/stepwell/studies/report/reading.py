@@ -49,6 +49,7 @@ class RunFiles:
         journal: one dict a round, by rising round.
         result: result.json, or None while the run is not finished.
         traces: the metrics of each round that has any.
+        errors: errors.json, or {}.
         unread: names of files, with line numbers, that could not be read.
     """
 
@@ -58,6 +59,7 @@ class RunFiles:
     journal: list[Line]
     result: Line | None
     traces: dict[int, Trace]
+    errors: Line = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
 
     @functools.cached_property
@@ -79,6 +81,7 @@ def read_run(directory: Path) -> RunFiles:
     recipe = _text(directory / "recipe.yaml", unread)
     facts = _object(directory / "facts.json", unread)
     result = _object(directory / "result.json", unread)
+    errors = _object(directory / "errors.json", unread)
     journal = _journal(directory / "journal.jsonl", unread)
     folders = [path for path in directory.glob("rounds/*") if path.name.isdecimal()]
     traces = {int(path.name): _trace(int(path.name), path / "metrics.jsonl", unread) for path in sorted(folders)}
@@ -89,7 +92,7 @@ def read_run(directory: Path) -> RunFiles:
             wanted="the directory that was given to --out",
             do="stepwell run --text FILE --out DIR makes one",
         )
-    return RunFiles(directory, recipe, facts or {}, journal, result, traces, unread)
+    return RunFiles(directory, recipe, facts or {}, journal, result, traces, errors or {}, unread)
 
 
 def mapping(value: object) -> Line:
