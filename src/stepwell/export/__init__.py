@@ -6,9 +6,13 @@ from stepwell.doors import open_late
 
 if TYPE_CHECKING:
     from stepwell.export.catalog import EXPORTERS
+    from stepwell.export.harness import HarnessModel
     from stepwell.export.huggingface import export_hf
     from stepwell.export.peft import export_peft
 
-__all__ = ["EXPORTERS", "export_hf", "export_peft"]
+__all__ = ["EXPORTERS", "HarnessModel", "export_hf", "export_peft"]
 
-__getattr__ = open_late(__name__, {"EXPORTERS": "catalog", "export_hf": "huggingface", "export_peft": "peft"})
+__getattr__ = open_late(
+    __name__,
+    {"EXPORTERS": "catalog", "HarnessModel": "harness", "export_hf": "huggingface", "export_peft": "peft"},
+)

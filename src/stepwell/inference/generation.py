@@ -14,7 +14,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stepwell.errors import TokenizerError
@@ -30,9 +32,9 @@ from stepwell.tokenizers import StreamDecoder, Tokenizer
 FinishReason = Literal["stop", "length"]
 """`stop`: a token that ends what a model writes or a stop text came; `length`: max_tokens were drawn."""
 
-Prompt = str | Sequence[Mapping[str, Any]]
+Prompt = str | Sequence[Mapping[str, Any]] | NDArray[np.integer[Any]]
 """A text to go on with, a source to turn into another text (where the model is one that does so), or a conversation to
-answer: messages with `role` and `content`, by the chat template."""
+answer: messages with `role` and `content`, by the chat template. Token ids (T,), T from 1, are read as they are."""
 
 MAX_ROWS = 64
 """Samples that `generate_many` decodes at once."""
@@ -346,6 +348,8 @@ def _encode(model: LanguageModel, tokenizer: Tokenizer, prompt: Prompt) -> _Read
             wanted=f"at most {model.config.vocab_size} tokens",
             do="take the tokenizer that the model was trained with",
         )
+    if isinstance(prompt, np.ndarray):
+        return _Read(prompt.tolist(), continues=not model.reads_source)
     if not isinstance(prompt, str):
         return _Read(tokenizer.chat(prompt).tolist(), continues=False)
     if model.reads_source:
