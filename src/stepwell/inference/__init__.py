@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stepwell.inference.generation import Completion, FinishReason, Piece, Prompt, generate, generate_many, stream
     from stepwell.inference.labelling import tell_labels, tell_token_labels
     from stepwell.inference.masked import Candidate, Filled, complete_many, fill_masks, has_mask
-    from stepwell.inference.nearest import fused, nearest
+    from stepwell.inference.ranking import fused, nearest
     from stepwell.inference.reading import find_answers, is_given, tell_places
     from stepwell.inference.sampling import Sampler
     from stepwell.inference.scoring import TokenScores, score_documents, score_tokens
@@ -103,8 +103,8 @@ __getattr__ = open_late(
         "find_answers": "reading",
         "is_given": "reading",
         "tell_places": "reading",
-        "fused": "nearest",
-        "nearest": "nearest",
+        "fused": "ranking",
+        "nearest": "ranking",
         "Sampler": "sampling",
         "TokenScores": "scoring",
         "score_documents": "scoring",
