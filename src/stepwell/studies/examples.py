@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from stepwell.checkpoints import read_config, resolve_checkpoint
-from stepwell.data import ExampleFacts, PreparedText, examples_of
+from stepwell.data import ExampleFacts, PreparedText, examples_of, group_field
 from stepwell.errors import ConfigError, DataError
 from stepwell.models import MODELS
 from stepwell.progress import Fact, Watcher
@@ -153,6 +153,7 @@ def look_over(corpus: Corpus, task: TaskConfig, watch: Watcher) -> None:
         _look_for_targets(corpus, task)
         _look_for_ends(corpus, task, watch)
         _look_for_leaks(corpus)
+        _look_for_groups(corpus, task, watch)
 
 
 def _look_for_targets(corpus: Corpus, task: TaskConfig) -> None:
@@ -216,3 +217,28 @@ def _look_for_leaks(corpus: Corpus) -> None:
                 wanted="splits that share nothing",
                 do="set data.deduplicate=true, or take them out of one of the files",
             )
+
+
+def _look_for_groups(corpus: Corpus, task: TaskConfig, watch: Watcher) -> None:
+    """See that what examples have in common, such as the text that questions are about, is not in two splits.
+
+    Raises:
+        DataError: with an example, when more than a hundredth of a split shares it with training text.
+    """
+    name = group_field(build_task(task).fields())
+    if name is None:
+        return
+    train = {document.group_digest(name) for document in corpus.text.documents("train")}
+    for split in ("validation", "test"):
+        everything = list(corpus.text.documents(split))
+        again = [str(one.columns.get(name)) for one in everything if one.group_digest(name) in train]
+        if len(again) > MOST_LEFT_OUT * len(everything):
+            raise DataError(
+                f"{split}: has the same {name} as training examples",
+                got=f"{len(again):,} of {len(everything):,}, such as {' '.join(again[0][:60].split())!r}",
+                wanted=f"splits that share no {name}",
+                do="put them all in one file: the split is then drawn so that they stay together",
+            )
+        if again:
+            share = f"{len(again):,} of {len(everything):,}"
+            watch(Fact(f"{split}: {share} examples share their {name} with training examples", warning=True))

@@ -170,7 +170,7 @@ class Answering(Task[QuestionAnsweringConfig]):
         found = found_in(text)
         for split in ("train", "validation"):
             rows = [(one, answers_in(one.get("answers"))) for one in text.each_columns(split)]
-            answered = [(one, right) for one, right in rows if right]
+            answered = [(one, right) for one, right in rows if right and str(one.get("context") or "").strip()]
             lost = [one for one, right in answered if not places_of(str(one.get("context") or ""), right)]
             if len(lost) > MOST_UNFOUND * len(answered):
                 raise DataError(
