@@ -75,11 +75,18 @@ def tag_texts(
     """
     reader = Tagging(task)
     documents = [reader.document(one) for one in asked]
-    told = tell_tags(model, task, reader.read(documents, tokenizer))
+    windows = [reader.windows(one, tokenizer) for one in documents]
+    told = tell_tags(model, task, [read for several in windows for read in several])
+    parts = iter(zip(told.scores, told.tags, strict=True))
     answers = []
-    for document, scores, tags in zip(documents, told.scores, told.tags, strict=True):
+    for document, several in zip(documents, windows, strict=True):
         text, words = reader.placed(document)
-        found = _found(text, words, tags, scores, told.transitions, task) if words else []
+        found, at = [], 0
+        for _ in several:
+            scores, tags = next(parts)
+            here = words[at : at + len(tags)]
+            found += _found(text, here, tags, scores, told.transitions, task) if here else []
+            at += len(tags)
         answers.append([Answer(marked_text(text, found, task), found=found)])
     return answers
 

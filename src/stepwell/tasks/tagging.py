@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -34,6 +34,7 @@ from stepwell.tokenizers import Tokenizer
 MISMATCH = "as many tags as words are needed"
 SHOWN = 5
 MOST_MISMATCHED = 0.01
+SENTENCE_ENDS = frozenset(".!?;。！？；…")
 SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
 
 
@@ -169,6 +170,29 @@ class Tagging(Task[TaggingConfig]):
             there = (lengths > 0) & (firsts < room)
             found.append(TaggedRead(framed, np.where(there, firsts + 1, -1), max(0, len(ids) - room)))
         return found
+
+    def windows(self, document: Document, tokenizer: Tokenizer) -> list[TaggedRead]:
+        """A text of any length as the model reads it: in parts that fit, the end of a sentence after each if it can be.
+
+        Args:
+            document: what somebody asks about.
+            tokenizer: that the model was trained with.
+        """
+        words = [word.text for word in self.placed(document)[1]]
+        most, found = self.config.max_tokens or LONGEST_TOKENS, []
+        while True:
+            part, cut = words[:most], len(words)
+            (read,) = self.read([replace(document, columns={"words": part})], tokenizer)
+            if read.left_out_tokens or len(part) < len(words):
+                fitting = np.flatnonzero(read.firsts >= 0)
+                cut = max(1, int(fitting[-1]) if len(fitting) else 1)
+                ends = [number for number in range(cut // 2, cut) if part[number] in SENTENCE_ENDS]
+                cut = ends[-1] + 1 if ends else cut
+                (read,) = self.read([replace(document, columns={"words": part[:cut]})], tokenizer)
+            found.append(read)
+            words = words[cut:]
+            if not words:
+                return found
 
     def placed(self, document: Document) -> tuple[str, list[Word]]:
         """The text that somebody asks about, and where its words are."""

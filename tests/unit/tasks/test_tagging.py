@@ -117,6 +117,20 @@ def test_a_text_is_read_as_its_words_are_learned(tokenizer: Tokenizer) -> None:
     assert listed.firsts.tolist() == asked.firsts.tolist()
 
 
+def test_a_long_text_is_read_in_parts_that_lose_nothing(tokenizer: Tokenizer) -> None:
+    task = task_of(max_tokens=16)
+    words = ["the", "boat", "sails", "."] * 30 + ["Constantinopolis" * 9] + ["Paris", "!"] * 7
+    for several in (words, words[:3], words[:2] * 40, [""] * 50, []):
+        windows = task.windows(task.document({"words": several}), tokenizer)
+        assert sum(len(read.firsts) for read in windows) == len(several)
+        assert all(len(read.token_ids) <= 16 for read in windows)
+        assert all(read.firsts[0] == 1 for read in windows if (read.firsts >= 0).any())
+        lost = [len(read.firsts) for read in windows if read.left_out_tokens]
+        assert lost == ([1] if several is words else [])  # a single word that no window takes
+    ends = np.cumsum([len(read.firsts) for read in task.windows(task.document({"words": words}), tokenizer)])
+    assert all(words[end - 1] in (".", "!") for end in ends[ends < 120])
+
+
 def test_numbers_are_tags_by_the_names_that_are_given() -> None:
     task = task_of()
     assert task.tags_of(row(["a", "b"], [0, 1])) == ["O", "B-place"]
