@@ -270,6 +270,7 @@ def derive_training(
     schedule: str | None = None,
     pretrained: bool = False,
     adapter: str | None = None,
+    rate: float = 1.0,
 ) -> Derived:
     """The training section for one run.
 
@@ -285,6 +286,7 @@ def derive_training(
         schedule: its kind, when the user chose one.
         pretrained: the weights are trained already, so steps are small.
         adapter: kind of what is learned beside them; None for the weights themselves.
+        rate: share of the usual rates for fresh weights that the task wants.
     """
     row = min(model.max_seq_len, LONGEST_ROW)
     batch = batch_tokens or max(row, derive_batch_tokens(tokens))
@@ -295,6 +297,11 @@ def derive_training(
         share = PRETRAINED_RATE * ADAPTER_RATES.get(adapter or "", 1.0)
         small = "the weights are trained already" + ("" if adapter is None else f", and {WANTS[adapter]} times as much")
         rates = {path: (float(f"{value * share:.3g}"), small) for path, (value, _) in rates.items()}
+    elif rate != 1.0:
+        rates = {
+            path: (float(f"{value * rate:.3g}"), f"{rate:.2g} of the usual: the task's")
+            for path, (value, _) in rates.items()
+        }
     return {
         "training.objective.kind": (objective or MODELS[model.kind].objectives[0], "what this family learns from"),
         "training.row_tokens": (row, "the model's window, at most 512"),

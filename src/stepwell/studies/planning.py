@@ -208,6 +208,7 @@ def plan_run(
             schedule=draft.get("training.schedule.kind"),
             pretrained=pretrained,
             adapter=draft.get("training.adapter.kind"),
+            rate=draft.task.rate,
         )
     )
     recipe = draft.finish()

@@ -78,7 +78,7 @@ class Classification(Task[ClassificationConfig]):
     """See `ClassificationConfig`."""
 
     family = "encoder"
-    depth, epochs, tuning_epochs = 2, 12.0, 3.0
+    depth, epochs, tuning_epochs, rate = 2, 12.0, 3.0, 1 / 3
 
     @property
     def metric(self) -> str:

@@ -66,6 +66,9 @@ class Task(ABC, Generic[ConfigT]):
     measuring_passes: ClassVar[float] = 1.0
     """What measuring a model costs, in passes over the examples; writing texts takes many."""
 
+    rate: ClassVar[float] = 1.0
+    """Share of the usual learning rates for fresh weights."""
+
     tuning_epochs: ClassVar[float] = 0.0
     """Likewise for weights that are trained already."""
 
