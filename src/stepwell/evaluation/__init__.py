@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from stepwell.evaluation.reporting import answer_rows, error_report
     from stepwell.evaluation.retrieval import RetrievalScores, ranks_of
     from stepwell.evaluation.retrieving import SearchedScores, evaluate_bm25, evaluate_retrieval, nearest_held
+    from stepwell.evaluation.rewarding import RewardedScores, evaluate_rewards
     from stepwell.evaluation.similarity import SimilarityScores, evaluate_similarity
     from stepwell.evaluation.summarization import SummaryScores
     from stepwell.evaluation.tagging import TaggingScores
@@ -59,7 +60,14 @@ if TYPE_CHECKING:
     from stepwell.evaluation.translation import TranslationScores, signatures
     from stepwell.evaluation.variety import WrittenScores, choose_drawing, evaluate_generation
     from stepwell.evaluation.words import words_of
-    from stepwell.evaluation.writing import SummarizedScores, TranslatedScores, WritingScores
+    from stepwell.evaluation.writing import (
+        SummarizedScores,
+        TranslatedScores,
+        WritingScores,
+        references_of,
+        score_summaries,
+        score_translations,
+    )
 
 __all__ = [
     "MEASURES",
@@ -84,6 +92,7 @@ __all__ = [
     "PreferredScores",
     "RegressionScores",
     "RetrievalScores",
+    "RewardedScores",
     "Scores",
     "SearchedScores",
     "SimilarityScores",
@@ -120,6 +129,7 @@ __all__ = [
     "evaluate_language_modeling",
     "evaluate_preference",
     "evaluate_retrieval",
+    "evaluate_rewards",
     "evaluate_similarity",
     "evaluate_tagging",
     "f1_of",
@@ -139,14 +149,19 @@ __all__ = [
     "precision_of",
     "ranks_of",
     "recall_of",
+    "references_of",
     "repeated_ngram_ratio",
     "roc_auc",
     "score_answers",
     "score_labels",
+    "score_pairs",
+    "score_summaries",
+    "score_translations",
     "signatures",
     "slices",
     "spearman",
     "summarize",
+    "tell_answers",
     "told_by_members",
     "values_of",
     "words_of",
@@ -221,6 +236,10 @@ __getattr__ = open_late(
         "DivergenceScores": "preference",
         "PreferenceScores": "preference",
         "PreferredScores": "preferring",
+        "RewardedScores": "rewarding",
+        "evaluate_rewards": "rewarding",
+        "score_pairs": "preferring",
+        "tell_answers": "preferring",
         "evaluate_preference": "preferring",
         "GenerationScores": "repetition",
         "distinct_ratio": "repetition",
@@ -245,5 +264,8 @@ __getattr__ = open_late(
         "SummarizedScores": "writing",
         "TranslatedScores": "writing",
         "WritingScores": "writing",
+        "references_of": "writing",
+        "score_summaries": "writing",
+        "score_translations": "writing",
     },
 )

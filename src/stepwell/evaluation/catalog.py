@@ -29,6 +29,7 @@ from stepwell.evaluation.reading import (
     evaluate_answers,
 )
 from stepwell.evaluation.retrieving import SearchedScores, evaluate_retrieval
+from stepwell.evaluation.rewarding import ANSWER_TOKENS, RewardedScores, evaluate_rewards
 from stepwell.evaluation.similarity import SimilarityScores, evaluate_similarity
 from stepwell.evaluation.tagging import TaggingScores
 from stepwell.evaluation.telling_tags import evaluate_tagging
@@ -197,10 +198,16 @@ def _preference_by(model: LanguageModel, held: Held, task: Any, metric: str, pre
 
 
 def _preference(model: LanguageModel, held: Held, task: Any, params: SamplingParams, precision: Precision) -> Scores:
+    if task.reward:
+        return evaluate_rewards(model, held.split, held.tokenizer, task, params, precision)
     return evaluate_preference(model, held.split, task, precision)
 
 
 def _preference_on_the_way(model: LanguageModel, held: Held, task: Any, precision: Precision) -> dict[str, float]:
+    if task.reward:
+        params = SamplingParams(max_tokens=ANSWER_TOKENS)
+        rewarded = evaluate_rewards(model, held.split, held.tokenizer, task, params, precision, with_reference=False)
+        return values_of(rewarded, "loss", "reward")
     scores = evaluate_preference(model, held.split, task, precision)
     return values_of(scores, "loss", "preference_accuracy", "margin")
 
@@ -213,8 +220,8 @@ MEASURES: dict[str, Measure] = {
     "chat": Measure(_chat, lambda task: ChatScores, ChatScores.metrics, _chat_on_the_way),
     "preference": Measure(
         _preference,
-        lambda task: PreferredScores,
-        PreferredScores.metrics,
+        lambda task: RewardedScores if task.reward else PreferredScores,
+        {**RewardedScores.metrics, **PreferredScores.metrics},
         _preference_on_the_way,
         decide=_preference_by,
     ),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from stepwell.checkpoints import load_checkpoint, resolve_checkpoint
 from stepwell.data import TokenSplit
 from stepwell.errors import CheckpointError, DataError, UsageError
-from stepwell.evaluation.metrics import FloatArray, Metric, share
+from stepwell.evaluation.metrics import FloatArray
 from stepwell.evaluation.preference import DivergenceScores, PreferenceScores
 from stepwell.hardware import Precision
 from stepwell.models import LanguageModel
@@ -37,17 +37,21 @@ _known: OrderedDict[tuple[object, ...], list[FloatArray]] = OrderedDict()
 
 
 @dataclass(frozen=True)
-class PreferredScores(PreferenceScores, DivergenceScores):
-    """Pairs as a model tells them, and how far it is from its reference on the tokens of their answers."""
+class PreferredScores(PreferenceScores):
+    """Pairs as a model tells them, and how far it is from its reference on the tokens of their answers.
+
+    Attributes:
+        tokens: (N,) as in `DivergenceScores`, of both answers of a pair.
+        log_ratio: likewise.
+        k3: likewise.
+    """
+
+    tokens: NDArray[np.int64]
+    log_ratio: FloatArray
+    k3: FloatArray
 
 
-PreferredScores.metrics = {
-    **PreferenceScores.metrics,
-    "kl": Metric(
-        lambda totals: share(totals.k3, totals.tokens), higher_is_better=None, unit="nats per token", per="token"
-    ),
-    "log_ratio": DivergenceScores.metrics["log_ratio"],
-}
+PreferredScores.metrics = {**PreferenceScores.metrics, **DivergenceScores.metrics}
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def tell_answers(
         UsageError: when the reference cannot be opened.
     """
     example, sides, answered = answers_in(split)
-    own = _read(model, answered, precision)
+    own = read_answers(model, answered, precision)
     path = task.decision.reference
     return Told(example, sides, own, None if path is None else _by_reference(path, model, answered, precision))
 
@@ -121,7 +125,8 @@ def answers_in(split: TokenSplit) -> tuple[NDArray[np.int64], NDArray[np.int64],
     return np.array(example, np.int64), np.array(sides, np.int64), answered
 
 
-def _read(model: LanguageModel, answered: Sequence[Answered], precision: Precision) -> list[FloatArray]:
+def read_answers(model: LanguageModel, answered: Sequence[Answered], precision: Precision) -> list[FloatArray]:
+    """For each answer the log-probabilities of its tokens, (tokens,) nats."""
     with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         return [one.cpu().double().numpy() for one in answer_logprobs(model, answered)]
 
@@ -139,7 +144,7 @@ def _by_reference(
         name = (str(folder.resolve()), precision, hash(tuple(one.token_ids.tobytes() for one in answered)))
         if name not in _known:
             reference = load_checkpoint(folder).model.to(model.device)
-            _known[name] = _read(reference, answered, precision)
+            _known[name] = read_answers(reference, answered, precision)
     except CheckpointError as error:
         raise UsageError(
             "task.decision.reference: cannot be opened",

@@ -56,7 +56,7 @@ MODELS: dict[str, Family] = {
         DecoderConfig,
         decoder_sized,
         opens="decoder:Decoder",
-        objectives=("causal", "prefix", "distillation", "labels", "preference", "contrastive"),
+        objectives=("causal", "prefix", "distillation", "labels", "preference", "grpo", "contrastive"),
     ),
     "encoder": Family(
         EncoderConfig, encoder_sized, opens="encoder:Encoder", objectives=("masked", "labels", "span", "contrastive")
@@ -71,13 +71,13 @@ MODELS: dict[str, Family] = {
         RecurrentConfig,
         lstm_sized,
         opens="recurrent:RecurrentLanguageModel",
-        objectives=("causal", "distillation", "labels", "preference", "contrastive"),
+        objectives=("causal", "distillation", "labels", "preference", "grpo", "contrastive"),
     ),
     "gru": Family(
         RecurrentConfig,
         gru_sized,
         opens="recurrent:RecurrentLanguageModel",
-        objectives=("causal", "distillation", "labels", "preference", "contrastive"),
+        objectives=("causal", "distillation", "labels", "preference", "grpo", "contrastive"),
     ),
     "recurrent_encoder_decoder": Family(
         RecurrentEncoderDecoderConfig,

@@ -23,6 +23,7 @@ from stepwell.objectives.config import (
 )
 from stepwell.objectives.preference_config import (
     DPOConfig,
+    GRPOConfig,
     KTOConfig,
     ORPOConfig,
     PreferenceObjectiveConfig,
@@ -32,13 +33,15 @@ from stepwell.objectives.preference_config import (
 if TYPE_CHECKING:
     from stepwell.objectives.catalog import OBJECTIVES, build_objective, causal_loss
     from stepwell.objectives.contrastive import ContrastiveObjective, Related
+    from stepwell.objectives.grpo import GRPOObjective
     from stepwell.objectives.labels import LabelledExamples, LabelsObjective, label_losses
+    from stepwell.objectives.logprobs import Answered, answer_logprobs, token_logprobs
     from stepwell.objectives.losses import summed_loss, token_losses
     from stepwell.objectives.objective import Examples, Objective
     from stepwell.objectives.pairs import Pair, Pairs, PairsObjective, pack_pairs, pairs_loss, split_pair
     from stepwell.objectives.preference import PreferenceObjective, answer_losses, pair_losses
+    from stepwell.objectives.rewards import Reward, Written, open_reward, rewards_of
     from stepwell.objectives.spans import SpanExamples, SpanObjective, span_losses
-    from stepwell.objectives.logprobs import Answered, answer_logprobs, token_logprobs
 
 __all__ = [
     "OBJECTIVES",
@@ -51,6 +54,8 @@ __all__ = [
     "DenoisingConfig",
     "DistillationConfig",
     "Examples",
+    "GRPOConfig",
+    "GRPOObjective",
     "HiddenStatesConfig",
     "KTOConfig",
     "LabelledExamples",
@@ -70,20 +75,24 @@ __all__ = [
     "PreferenceObjectiveConfig",
     "PrefixConfig",
     "Related",
+    "Reward",
     "SequenceToSequenceConfig",
     "SimPOConfig",
     "SpanConfig",
     "SpanCorruptionConfig",
     "SpanExamples",
     "SpanObjective",
+    "Written",
     "answer_logprobs",
     "answer_losses",
     "build_objective",
     "causal_loss",
     "label_losses",
+    "open_reward",
     "pack_pairs",
     "pair_losses",
     "pairs_loss",
+    "rewards_of",
     "span_losses",
     "split_pair",
     "summed_loss",
@@ -113,6 +122,11 @@ __getattr__ = open_late(
         "pack_pairs": "pairs",
         "pairs_loss": "pairs",
         "split_pair": "pairs",
+        "GRPOObjective": "grpo",
+        "Reward": "rewards",
+        "Written": "rewards",
+        "open_reward": "rewards",
+        "rewards_of": "rewards",
         "PreferenceObjective": "preference",
         "answer_losses": "preference",
         "pair_losses": "preference",

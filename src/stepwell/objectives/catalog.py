@@ -19,6 +19,7 @@ from stepwell.objectives.config import CausalConfig, CrossEntropyConfig, LossCon
 from stepwell.objectives.contrastive import ContrastiveObjective
 from stepwell.objectives.corruption import DenoisingObjective, SpanCorruptionObjective
 from stepwell.objectives.distillation import DistillationObjective
+from stepwell.objectives.grpo import GRPOObjective
 from stepwell.objectives.labels import LabelsObjective
 from stepwell.objectives.losses import summed_loss
 from stepwell.objectives.masking import MaskedObjective
@@ -82,6 +83,7 @@ OBJECTIVES: dict[str, Callable[[Any, Tokenizer], Objective[Any]]] = {
     "pairs": PairsObjective,
     "distillation": DistillationObjective,
     "preference": PreferenceObjective,
+    "grpo": GRPOObjective,
     "labels": lambda config, tokenizer: LabelsObjective(config),
     "span": lambda config, tokenizer: SpanObjective(config),
     "contrastive": lambda config, tokenizer: ContrastiveObjective(config),

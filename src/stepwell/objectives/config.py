@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from stepwell.config import Config
-from stepwell.objectives.preference_config import PreferenceObjectiveConfig
+from stepwell.objectives.preference_config import GRPOConfig, PreferenceObjectiveConfig
 
 
 class CrossEntropyConfig(Config):
@@ -235,6 +235,7 @@ ObjectiveConfig = Annotated[
     | SpanConfig
     | ContrastiveConfig
     | DistillationConfig
-    | PreferenceObjectiveConfig,
+    | PreferenceObjectiveConfig
+    | GRPOConfig,
     Field(discriminator="kind"),
 ]

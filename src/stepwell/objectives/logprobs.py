@@ -127,7 +127,7 @@ def answer_logprobs(model: LanguageModel, answered: Sequence[Answered]) -> list[
     Returns:
         For each answer (tokens,) float32, nats.
     """
-    with _at_rest(model):
+    with at_rest(model):
         told = []
         for token_ids, begin in answered:
             ids = torch.from_numpy(token_ids).to(model.device)
@@ -137,7 +137,8 @@ def answer_logprobs(model: LanguageModel, answered: Sequence[Answered]) -> list[
 
 
 @contextmanager
-def _at_rest(model: LanguageModel) -> Iterator[None]:
+def at_rest(model: LanguageModel) -> Iterator[None]:
+    """Within, a model leaves dropout out; afterwards it is in the mode it was in."""
     was_training = model.training
     model.eval()
     try:

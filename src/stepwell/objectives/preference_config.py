@@ -89,3 +89,33 @@ class PreferenceObjectiveConfig(Config):
     kind: Literal["preference"] = "preference"
     loss: PreferenceLossConfig = DPOConfig()
     reference: str | None = None
+
+
+class GRPOConfig(Config):
+    """Answers that the model draws itself become likelier where a reward says so (Shao et al., 2024, "GRPO").
+
+    Of each prompt a group of answers is drawn from the weights of the step; an answer counts by how much better its
+    reward is than the group's mean, in standard deviations.
+
+    Attributes:
+        reward: function of (prompt, completion, row) that gives a number, as `package.module:function` or
+            `path.py:function`; it runs in the training process.
+        group_size: answers to each prompt.
+        max_answer_tokens: longest answer that is drawn.
+        clip: the ratio of an answer's token now to when it was drawn counts within `1 - clip` and `1 + clip`. Both are
+            of one step, so they differ only by how drawing and reading round.
+        divergence_weight: of the divergence from the reference, a token (the paper's beta, its estimate k3); 0 for no
+            reference.
+        scaled: advantages are divided by the group's standard deviation; off, only its mean is taken off (Liu et al.,
+            2025, "Dr. GRPO").
+        reference: as in `preference`.
+    """
+
+    kind: Literal["grpo"] = "grpo"
+    reward: Annotated[str, Field(pattern=r".:\w+$")]
+    group_size: Annotated[int, Field(ge=2)] = 8
+    max_answer_tokens: Annotated[int, Field(ge=1)] = 128
+    clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    divergence_weight: Annotated[float, Field(ge=0)] = 0.04
+    scaled: bool = True
+    reference: str | None = None

@@ -31,6 +31,7 @@ Range = tuple[float, float]
 SHARE: Range = (0.0, 1.0)
 PERCENT: Range = (0.0, 100.0)
 POSITIVE: Range = (0.0, float("inf"))
+ANY: Range = (-float("inf"), float("inf"))
 
 
 FOUND: Mapping[str, Range] = {
@@ -69,7 +70,7 @@ TASKS: dict[str, TaskRow] = {
     "chat": TaskRow(
         Chat, {"loss": POSITIVE, "perplexity": (1.0, float("inf")), "stop_rate": SHARE, "format_rate": SHARE}
     ),
-    "preference": TaskRow(Preference, {"preference_accuracy": SHARE, "margin": POSITIVE, "loss": POSITIVE}),
+    "preference": TaskRow(Preference, {"preference_accuracy": SHARE, "margin": ANY, "loss": POSITIVE, "reward": ANY}),
     "classification": TaskRow(
         Classification,
         {

@@ -2,12 +2,14 @@
 
 An example holds the conversation with the better answer and again with the worse one, side by side in one document;
 `side` tells them apart, and the loss is of answers alone. Rows may also say of a single answer whether it is good. Of
-what is too long the oldest turns go first, then the beginning of what is asked, and answers lose their ends. This file
-leaves out how answers are compared (`objectives`).
+what is too long the oldest turns go first, then the beginning of what is asked, and answers lose their ends. Where a
+reward judges, there are no answers: the model draws them itself. This file leaves out how answers are compared
+(`objectives`).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -24,6 +26,9 @@ from stepwell.tokenizers import ROLE_TOKENS, Tokenizer, conversational, encode_c
 GOOD = ("1", "true", "yes", "good", "desirable", "chosen", "是", "好")
 BAD = ("0", "-1", "false", "no", "bad", "undesirable", "rejected", "否", "差")
 """How a table says whether an answer is good."""
+
+ASKED = ("messages", "system", "history", "instruction", "input")
+"""Fields of what is asked."""
 
 Score = Literal["log_ratio", "mean_log_probability", "log_probability"]
 
@@ -52,6 +57,9 @@ class PreferenceConfig(TaskConfig):
         rejected: column of the worse one, likewise.
         completion: column of a single answer.
         label: column that says whether a single answer is good.
+        reward: function of (prompt, completion, row) that judges what the model answers itself, as
+            `package.module:function` or `path.py:function`; rows then hold prompts alone.
+        row_columns: further columns that the reward is told of.
         decision: how the better of two answers is told.
     """
 
@@ -61,6 +69,8 @@ class PreferenceConfig(TaskConfig):
     rejected: str | None = None
     completion: str | None = None
     label: str | None = None
+    reward: str | None = None
+    row_columns: tuple[str, ...] = ()
     decision: PreferenceDecisionConfig = PreferenceDecisionConfig()
 
 
@@ -82,7 +92,7 @@ class Preference(Task[PreferenceConfig]):
 
     @property
     def metric(self) -> str:
-        return "preference_accuracy"
+        return "reward" if self.config.reward else "preference_accuracy"
 
     def fields(self) -> Mapping[str, FieldConfig]:
         def optional(named: str | None, *columns: str, is_answer: bool = False) -> FieldConfig:
@@ -91,12 +101,16 @@ class Preference(Task[PreferenceConfig]):
             )
 
         config = self.config
-        return {
+        asked = {
             "messages": optional(config.messages, "messages", "conversations", "conversation", "dialogue"),
             "system": optional(None, "system", "system_prompt"),
             "history": optional(None, "history"),
             "instruction": optional(None, "prompt", "instruction", "question", "query"),
             "input": optional(None, "input", "context"),
+        }
+        if config.reward:
+            return asked | {one: FieldConfig(columns=(one,)) for one in config.row_columns}
+        return asked | {
             "chosen": optional(config.chosen, "chosen", "better", "preferred", is_answer=True),
             "rejected": optional(config.rejected, "rejected", "worse", "dispreferred", is_answer=True),
             "completion": optional(config.completion, "completion", "output", "response", "answer", is_answer=True),
@@ -117,6 +131,8 @@ class Preference(Task[PreferenceConfig]):
 
     def follows(self, get: Callable[[str], Any]) -> Found:
         begins = get("init_from")
+        if self.config.reward:
+            return self._of_reward(get, begins)
         loss = get("training.objective.loss.kind") or ("dpo" if begins else "orpo")
         found: dict[str, tuple[Any, str]] = {
             "training.objective.kind": ("preference", "answers are compared"),
@@ -139,9 +155,28 @@ class Preference(Task[PreferenceConfig]):
             found["training.objective.reference"] = (reference, "what training begins from")
         return found
 
+    def _of_reward(self, get: Callable[[str], Any], begins: str | None) -> Found:
+        if not begins:
+            raise ConfigError(
+                "task.reward: fresh weights draw nothing that a reward could tell apart",
+                wanted="init_from, a run or an imported model",
+                do="train a model on answers first (task chat), and begin from it",
+            )
+        reference = get("training.objective.reference") or begins
+        own = (
+            {} if get("training.adapter") else {"training.objective.reference": (reference, "training begins from it")}
+        )
+        return {
+            "training.objective.kind": ("grpo", "a reward judges"),
+            "training.objective.reward": (self.config.reward, "of the task"),
+            "task.decision.reference": (reference, "training begins from it"),
+            **own,
+        }
+
     def make(self, documents: Sequence[Document], tokenizer: Tokenizer) -> Sequence[Example | str]:
         ready = conversational(tokenizer)
-        return [self._example(document, ready) for document in documents]
+        example = self._prompt if self.config.reward else self._example
+        return [example(document, ready) for document in documents]
 
     def _example(self, document: Document, tokenizer: Tokenizer) -> Example | str:
         asked = self.asked(document.columns)
@@ -154,7 +189,7 @@ class Preference(Task[PreferenceConfig]):
             return error.what
         if not all(len(one) for one in answers):
             return "no room for an answer after what is asked"
-        if len(answers) == 2 and np.array_equal(*answers):
+        if len(answers) == 2 and answers[0].tolist() == answers[1].tolist():
             return "the answers differ only beyond task.max_tokens"
         ids = np.concatenate([part for answer in answers for part in (prompt, answer)])
         weights = [part for answer in answers for part in (np.zeros(len(prompt)), np.ones(len(answer)))]
@@ -162,6 +197,32 @@ class Preference(Task[PreferenceConfig]):
         weight = np.append(np.concatenate(weights)[1:], 0).astype(np.float32)  # at the input that tells the token
         side = np.repeat(np.array([number for _, number in asked.answers], np.int8), lengths)
         return Example(ids, aligned={"weight": weight, "side": side}, left_out_tokens=left_out)
+
+    def _prompt(self, document: Document, tokenizer: Tokenizer) -> Example | str:
+        """What is asked, and after it what the reward is told, as JSON; only the former is ever read by a model."""
+        messages = conversation_of({name: document.columns.get(name) for name in ASKED})
+        if isinstance(messages, str):
+            return messages
+        if messages[-1]["role"] == "assistant":
+            messages = messages[:-1]
+        row = {"messages": messages, **{name: document.columns.get(name) for name in self.config.row_columns}}
+        written = json.dumps(row, ensure_ascii=False, default=str)
+        told = tokenizer.encode(written)
+        if tokenizer.decode(told) != written:
+            return "what the reward is told cannot be written in the tokens of the model"
+        try:
+            prompt = tokenizer.chat(messages)
+        except TokenizerError as error:
+            return error.what
+        left_out = max(0, len(prompt) + len(told) - (self.config.max_tokens or self.longest_tokens) - 1)
+        if left_out >= len(prompt):
+            return "what the reward is told leaves no room for a prompt"
+        prompt = prompt[left_out:]
+        weight, side = np.zeros(len(prompt) + len(told), np.float32), np.zeros(len(prompt) + len(told), np.int8)
+        weight[len(prompt) - 1], side[len(prompt) :] = 1, 1  # an answer begins after the prompt
+        return Example(
+            np.concatenate([prompt, told]), aligned={"weight": weight, "side": side}, left_out_tokens=left_out
+        )
 
     def asked(self, columns: Mapping[str, Any]) -> _Asked | str:
         """What a row asks and which answers it has, or in a few words why it is no example.
@@ -179,7 +240,7 @@ class Preference(Task[PreferenceConfig]):
             return f"no {'chosen' if paired[0] is None else 'rejected'} answer"
         else:
             told = [(one, number) for number, one in enumerate(paired)]
-        before = {name: columns.get(name) for name in ("messages", "system", "history", "instruction", "input")}
+        before = {name: columns.get(name) for name in ASKED}
         prompts: list[Messages] = []
         answers: list[tuple[str, int]] = []
         for value, side in told:
