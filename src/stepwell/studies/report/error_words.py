@@ -33,8 +33,8 @@ ERROR_WORDS: dict[str, tuple[str, str]] = {
     "to": ("{low} to {high}", "{low} 至 {high}"),
     "matrix": ("What is taken for what", "混淆情况"),
     "matrix lead": (
-        "A row is what is right, a column what was answered; the darker, the larger the share of its row.",
-        "行是正确标签，列是模型的回答；颜色越深，占该行的比例越大。",
+        "A row is what is right, a column what was answered; the stronger the colour, the larger the share of its row.",
+        "行是正确标签，列是模型的回答；颜色越浓，占该行的比例越大。",
     ),
     "right is": ("right", "正确"),
     "pairs": ("Commonest mistakes", "最常见的错误"),
@@ -73,10 +73,11 @@ ERROR_WORDS: dict[str, tuple[str, str]] = {
     ),
     "drawn": ("Other examples", "其他样本"),
     "drawn lead": ("Spread evenly over the rest.", "从其余样本中均匀抽取。"),
+    "text": ("text", "文本"),
     "right": ("right", "正确"),
     "said": ("answered", "回答"),
     "found": ("found", "识别"),
     "worse": ("worse", "较差"),
     "probability": ("probability", "概率"),
-    "all rows": ("Every example is in {file}.", "全部样本见 {file}。"),
+    "all rows": ("They are in answers.jsonl of the run.", "逐条结果见运行目录中的 answers.jsonl。"),
 }

@@ -7,7 +7,6 @@ are used, as everywhere here. This file leaves out pictures (`error_pictures.py`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +18,12 @@ from stepwell.studies.report.error_words import say
 from stepwell.studies.report.figures import number, show_metric
 from stepwell.studies.report.names import LANGUAGES
 from stepwell.studies.report.reading import Line, RunFiles, mapping, rows, text
-from stepwell.studies.report.words import Words, metric_words, same
+from stepwell.studies.report.words import Words, metric_words, paragraph, same
 
-MOST_CLASSES, MOST_MATRIX = 60, 20
+MOST_CLASSES, MOST_MATRIX, MOST_PAIRS = 60, 20, 8
+
+MOST_LETTERS, SHORT_NOTES = 160, 2
+"""Of an example that stands in one line."""
 
 SHADES = 9
 """Of a cell, from nothing to all."""
@@ -89,13 +91,14 @@ class Errors:
     matrix: Matrix | None
     pairs: list[Pair]
     calibration: Markup | None
-    calibration_error: str | None
+    calibration_lead: Words
     parts: list[tuple[Words, list[Part]]]
     parts_title: Words
     lengths: list[tuple[Words, str]]
     worst: list[Example]
     worst_lead: Words
     drawn: list[Example]
+    columns: list[Words]
 
 
 def errors(files: RunFiles) -> Errors | None:
@@ -105,24 +108,38 @@ def errors(files: RunFiles) -> Errors | None:
         return None
     metric, tags = text(found.get("metric")), text(found.get("task")) == "tagging"
     measured = mapping(mapping((files.result or {}).get("validation")).get("calibration_error"))
+    measured = measured if number(measured.get("value")) is not None else {}
+    off = [say("calibration error", {"value": show_metric("calibration_error", measured["value"])})] if measured else []
     classes = _classes(found)
     ranked_by = metric_words(text(found.get("ranked_by")))
     return Errors(
-        lead=say("lead", {"n": figures.show_count(found.get("num_examples"))}),
+        lead=paragraph([say("lead", {"n": figures.show_count(found.get("num_examples"))}), say("all rows")]),
         classes_title=say("types" if tags else "classes"),
         classes=classes[:MOST_CLASSES],
         more_classes=max(0, len(classes) - MOST_CLASSES),
         matrix=_matrix(mapping(found.get("confusion"))),
-        pairs=[_pair(one) for one in rows(found.get("confused"))],
+        pairs=[_pair(one) for one in rows(found.get("confused"))[:MOST_PAIRS]],
         calibration=draw_calibration(bins) if (bins := _bins(found)) else None,
-        calibration_error=show_metric("calibration_error", measured["value"]) if "value" in measured else None,
+        calibration_lead=paragraph([say("calibration lead"), *off]),
         parts=_parts(mapping(found.get("slices")), metric),
         parts_title=say("parts", {"metric": metric_words(metric)}),
         lengths=_lengths(mapping(found.get("lengths"))),
         worst=[_example(row, found) for row in rows(found.get("worst"))],
         worst_lead=say("worst lead", {"metric": ranked_by}),
         drawn=[_example(row, found) for row in rows(found.get("drawn"))],
+        columns=_columns(rows(found.get("worst")) + rows(found.get("drawn"))),
     )
+
+
+def _columns(shown: list[Line]) -> list[Words]:
+    """Names of the columns of examples with short texts and a label each, which stand in a table; else nothing."""
+    is_short = [
+        "probability" in row and len(text(row.get("text"))) <= MOST_LETTERS and len(_notes(row)) == SHORT_NOTES
+        for row in shown
+    ]
+    if not shown or not all(is_short):
+        return []
+    return [say("text"), say("right"), say("said"), *(name for name, _ in _notes(shown[0]))]
 
 
 def _classes(found: Line) -> list[ClassLine]:
@@ -258,16 +275,16 @@ def _told(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None else figures.show_setting(value)
 
 
+def _sure(probability: float) -> str:
+    """A probability in percent; what is not quite sure is not written as if it were."""
+    return "> 99.9 %" if 0.9995 <= probability < 1 else f"{100 * probability:.1f} %"
+
+
 def _notes(row: Line) -> list[tuple[Words, str]]:
     """The numbers of an example."""
     probability = number(row.get("probability"))
-    found = [] if probability is None else [(say("probability"), figures.show_ratio(probability))]
+    found = [] if probability is None else [(say("probability"), _sure(probability))]
     values = mapping(row.get("values")).items()
     return found + [
         (metric_words(name), show_metric(name, value)) for name, value in values if number(value) is not None
     ]
-
-
-def answers(files: RunFiles) -> Sequence[Example]:
-    """Drawn examples of a task that answers, for the place where a language model shows what it writes."""
-    return [_example(row, files.errors) for row in rows(files.errors.get("drawn"))]

@@ -137,6 +137,17 @@ BASELINES = {
 }
 """Simple models, and what the trained one is called beside them."""
 
+BRIEF_BASELINES = {
+    "feed_forward": Words("Bengio's model", "Bengio 模型"),
+    "majority": Words("commonest answer", "最常见答案"),
+    "linear": Words("linear, n-grams", "线性模型"),
+    "linear_of_pieces": Words("linear, pieces", "词片线性模型"),
+    "bag": Words("n-gram network", "n 元网络"),
+    "convolution": Words("convolution", "卷积网络"),
+    "likely_sentence": Words("likeliest sentence", "最相近的句子"),
+}
+"""Names that find room beside a picture."""
+
 STOPS = {
     "target_met": Words("The target was met.", "已达到目标。"),
     "budget_spent": Words("The budget was spent.", "预算已用完。"),
@@ -168,7 +179,7 @@ SETTINGS = {
     "residual_initialization": Words("initialisation of new layers", "新层初始化"),
     "label_smoothing": Words("label smoothing", "标签平滑"),
     # What is made of what a model says
-    "members": Words("who decides", "参与判定"),
+    "members": Words("decided by", "判定者："),
     "prior": Words("label priors", "标签先验"),
     "threshold": Words("threshold", "阈值"),
     "margin": Words("least margin of an answer", "给出答案的最小分差"),

@@ -62,6 +62,12 @@ def metric_name(files: RunFiles) -> str:
     return next((text(line.get("metric")) for line in lines if text(line.get("metric"))), "bits_per_byte")
 
 
+def task_of(files: RunFiles) -> str:
+    """Kind of the run's task; empty where it is not known."""
+    task = files.settings.get("task")
+    return text((files.result or {}).get("task")) or text(mapping(task).get("kind")) or text(task)
+
+
 def target_value(files: RunFiles) -> float | None:
     """The target of the run, from the result or, while there is none, from the recipe."""
     return number((files.result if files.result is not None else files.settings).get("target"))

@@ -15,12 +15,14 @@ from markupsafe import Markup
 
 from stepwell.config import flatten
 from stepwell.studies.report import figures
+from stepwell.studies.report.commands import WRITES_ON
 from stepwell.studies.report.curves import draw_curves, gather_curves, is_cut
 from stepwell.studies.report.figures import number, show_metric
 from stepwell.studies.report.markup import element
 from stepwell.studies.report.names import LANGUAGES, LOWER_IS_BETTER
 from stepwell.studies.report.reading import RunFiles, mapping, rows, text
-from stepwell.studies.report.rounds import RoundView, metric_name, target_value
+from stepwell.studies.report.rivals import rivals
+from stepwell.studies.report.rounds import RoundView, metric_name, target_value, task_of
 from stepwell.studies.report.stair import Level, Tread, draw_stair, value_range
 from stepwell.studies.report.words import (
     WORDS,
@@ -43,6 +45,7 @@ class Stair:
     picture: Markup
     lead: Words
     direction: Words
+    baselines_lead: Words
     baselines: list[tuple[Words, str, bool]]
 
 
@@ -63,11 +66,8 @@ def stair(files: RunFiles, rounds: list[RoundView]) -> Stair | None:
         )
         for view in done
     ]
-    levels = [
-        Level(baseline_words(text(line.get("name"))), value)
-        for line in rows((files.result or {}).get("baselines"))
-        if (value := number(line.get(metric))) is not None
-    ]
+    known = rivals(files, metric)
+    levels = [Level(baseline_words(one.name, brief=True), one.value) for one in known]
     target = target_value(files)
     low, high = value_range(treads, target, levels)
     down = metric in LOWER_IS_BETTER
@@ -76,7 +76,10 @@ def stair(files: RunFiles, rounds: list[RoundView]) -> Stair | None:
         picture=draw_stair(treads, metric, target, levels, say("stair").en),
         lead=paragraph([lead, say("what bits are")] if metric == "bits_per_byte" else [lead]),
         direction=joined([metric_words(metric).capital(), say("better down" if down else "better up")]),
-        baselines=[(lv.name, show_metric(metric, lv.value), low <= lv.value <= high) for lv in levels],
+        baselines_lead=say("baselines" if metric == "bits_per_byte" else "baselines examples"),
+        baselines=[
+            (baseline_words(one.name), show_metric(metric, one.value), low <= one.value <= high) for one in known
+        ],
     )
 
 
@@ -132,6 +135,7 @@ class Sample:
     prompt: str
     text: str
     earlier: list[tuple[int, str]]
+    goes_on: bool = True
 
 
 def samples(files: RunFiles, rounds: list[RoundView]) -> list[Sample]:
@@ -158,6 +162,7 @@ def samples(files: RunFiles, rounds: list[RoundView]) -> list[Sample]:
                 _cut(prompt),
                 _cut(_continuation(prompt, text(sample.get("text")))),
                 [(a, _continuation(prompt, t)) for a, t in earlier],
+                goes_on=task_of(files) in ("", *WRITES_ON),
             )
         )
     return found

@@ -20,6 +20,9 @@ from stepwell.studies.report.words import Words, say
 LEAST_NAMED = 76
 """Width of a column below which there is no room for what the round changed; the table says it."""
 
+LEAST_APART = 18
+"""Heights of two lines of letters that do not touch."""
+
 
 @dataclass(frozen=True)
 class Tread:
@@ -159,12 +162,19 @@ class _Stair:
             if self.narrow and kind == "target":
                 parts.append(label(frame.left + 4, y - 5, "level target-name", *words))
             elif self.narrow:
-                parts.append(label(frame.right - 2, height - 4, f"level {kind}-name", *words, anchor="end"))
+                left = self._ends_at(height)
+                at, anchor = (frame.left + 4, None) if left else (frame.right - 2, "end")
+                parts.append(label(at, height - 4, f"level {kind}-name", *words, anchor=anchor))
             else:
                 if abs(height - y) > 2:
                     parts.append(line(frame.right, y, frame.right + 7, height, "leader"))
                 parts.append(label(frame.right + 10, height + 4, f"level {kind}-name", *words))
         return parts
+
+    def _ends_at(self, height: float) -> bool:
+        """Whether the value of the last round would stand where a name at the right does."""
+        value = self.treads[-1].value
+        return value is not None and abs(self.frame.y(value) - height) < LEAST_APART
 
     def _round(self, place: int, tread: Tread) -> list[Markup]:
         frame = self.frame

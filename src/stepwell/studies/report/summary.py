@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stepwell.studies.report import figures
+from stepwell.studies.report.commands import WRITES_ON, use_commands
 from stepwell.studies.report.figures import number, show_metric
 from stepwell.studies.report.names import TASKS
 from stepwell.studies.report.reading import Line, RunFiles, mapping, rows, text
-from stepwell.studies.report.rounds import RoundView, metric_name, shown_range
+from stepwell.studies.report.rivals import verdict
+from stepwell.studies.report.rounds import RoundView, metric_name, shown_range, task_of
 from stepwell.studies.report.words import Words, metric_words, same, say, stop_words
 
 
@@ -36,7 +38,7 @@ def headline(files: RunFiles, rounds: list[RoundView]) -> Headline:
     """The run in a few sentences."""
     metric, result = metric_name(files), files.result or {}
     words = metric_words(metric)
-    final = _final(files, rounds)
+    final = final_value(files, rounds)
     value = number(final.get("value"))
     first = next((view.value for view in rounds if view.value is not None), None)
     count = sum(not view.running for view in rounds)
@@ -50,14 +52,16 @@ def headline(files: RunFiles, rounds: list[RoundView]) -> Headline:
         heading = say("single", shown)
     else:
         heading = say("improved", {**shown, "first": show_metric(metric, first)})
-    sentences = _lead(metric, words, final, first) if value is not None else []
+    task = task_of(files)
+    sentences = _lead(task, metric, words, final, first) if value is not None else []
+    if said := verdict(files, metric, final):
+        sentences.append(said)
     sentences += _ending(metric, result, value)
     running = [view for view in rounds if view.running]
     if running and not result:
         steps = files.traces[running[-1].round].steps
         step = figures.show_count(steps[-1]["step"] if steps else 0)
         sentences.append(say("under way", {"round": running[-1].round, "step": step}))
-    task = text(result.get("task")) or text(files.settings.get("task"))
     return Headline(
         run=_name(files.directory),
         title=f"{_name(files.directory)} · {heading.en} · stepwell",
@@ -69,7 +73,7 @@ def headline(files: RunFiles, rounds: list[RoundView]) -> Headline:
     )
 
 
-def _final(files: RunFiles, rounds: list[RoundView]) -> Line:
+def final_value(files: RunFiles, rounds: list[RoundView]) -> Line:
     """The final measurement on held-out text: from the result, else the best kept round's."""
     measured = mapping(mapping((files.result or {}).get("validation")).get(metric_name(files)))
     if number(measured.get("value")) is not None:
@@ -78,15 +82,20 @@ def _final(files: RunFiles, rounds: list[RoundView]) -> Line:
     return kept[-1] if kept else {}
 
 
-def _lead(metric: str, words: Words, final: Line, first: float | None) -> list[Words]:
+def _lead(task: str, metric: str, words: Words, final: Line, first: float | None) -> list[Words]:
     value = float(final["value"])
     low, high = number(final.get("low")), number(final.get("high"))
     interval: object = ""
     if low is not None and high is not None:
         interval = say("interval", {"low": show_metric(metric, low), "high": show_metric(metric, high)})
-    key = "lead bits_per_byte" if metric == "bits_per_byte" else "lead other"
+    key = "lead other" if not task or task in WRITES_ON else "lead examples"
+    key = "lead bits_per_byte" if metric == "bits_per_byte" else key
     found = [say(key, {"metric": words, "value": show_metric(metric, value), "interval": interval})]
-    if first and abs(value / first - 1) >= 0.005:
+    if first is not None and metric in figures.RATIOS:
+        if show_metric(metric, first) != show_metric(metric, value):
+            points = f"{100 * abs(value - first):.1f}"
+            found.append(say("points fewer" if value < first else "points more", {"points": points}))
+    elif first and abs(value / first - 1) >= 0.005:
         ratio = figures.show_ratio(abs(value / first - 1))
         found.append(say("fewer" if value < first else "more", {"ratio": ratio}))
     return found
@@ -119,7 +128,7 @@ def key_figures(files: RunFiles, rounds: list[RoundView]) -> list[tuple[Words, W
     metric, result, found = metric_name(files), files.result or {}, []
     for split, key in (("validation", "held-out"), ("test", "test once")):
         measured = mapping(mapping(result.get(split)).get(metric)) or (
-            _final(files, rounds) if split == "validation" else {}
+            final_value(files, rounds) if split == "validation" else {}
         )
         if number(measured.get("value")) is not None:
             value = same(show_metric(metric, measured["value"]))
@@ -174,11 +183,8 @@ def commands(files: RunFiles) -> list[tuple[Words, str]]:
     has_model = any(line.get("accepted") is True for line in files.journal)
     found = [] if finished else [(say("cmd go on"), f"stepwell run {recipe} --out {run}")]
     if has_model:
-        prompts = rows((files.result or {}).get("samples"))
-        prompt = text(prompts[0].get("prompt")) if prompts else "Once upon a time"
-        found.append((say("cmd predict"), f"stepwell predict {run} --prompt {shlex.quote(prompt[:80])}"))
-        found.append((say("cmd score"), f"stepwell score {run} --text {shlex.quote('The text to look at.')}"))
-        found.append((say("cmd evaluate"), f"stepwell evaluate {run} --data other.txt"))
+        asked = rows((files.result or {}).get("samples"))
+        found += use_commands(task_of(files), _name(files.directory), text(asked[0].get("prompt")) if asked else "")
     if finished:
         longer = shlex.quote(_name(files.directory).rstrip("/") + "-longer")
         found.append((say("cmd more"), f"stepwell run {recipe} --budget 1h --out {longer}"))

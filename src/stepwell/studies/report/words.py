@@ -15,7 +15,7 @@ from stepwell.studies.report.bilingual import joined as joined
 from stepwell.studies.report.bilingual import paragraph as paragraph
 from stepwell.studies.report.bilingual import same as same
 from stepwell.studies.report.figures import show_setting
-from stepwell.studies.report.names import BASELINES, METRICS, SETTINGS, STOPS
+from stepwell.studies.report.names import BASELINES, BRIEF_BASELINES, METRICS, SETTINGS, STOPS
 
 MOST_VALUES = 6
 """Of a list that are written out."""
@@ -50,8 +50,10 @@ def stop_words(reason: str) -> Words:
     return STOPS.get(reason, same(reason.replace("_", " ") if " " not in reason else reason))
 
 
-def baseline_words(name: str) -> Words:
-    """A baseline's name."""
+def baseline_words(name: str, *, brief: bool = False) -> Words:
+    """A baseline's name; `brief` for a picture."""
+    if brief and name in BRIEF_BASELINES:
+        return BRIEF_BASELINES[name]
     return BASELINES.get(name, same(name.replace("_", " ")))
 
 
@@ -196,6 +198,12 @@ WORDS: dict[str, tuple[str, str]] = {
         "在留出文本上，{metric}为 {value}{interval}。",
     ),
     "interval": (" (95 % interval {low} to {high})", "（95 % 区间 {low} 至 {high}）"),
+    "lead examples": (
+        "On held-out examples its {metric} is {value}{interval}.",
+        "在留出样本上，{metric}为 {value}{interval}。",
+    ),
+    "points fewer": ("That is {points} points less than after its first round.", "比第一轮低 {points} 个百分点。"),
+    "points more": ("That is {points} points more than after its first round.", "比第一轮高 {points} 个百分点。"),
     "fewer": ("That is {ratio} less than after its first round.", "比第一轮减少 {ratio}。"),
     "more": ("That is {ratio} more than after its first round.", "比第一轮增加 {ratio}。"),
     "target met": ("The target of {target} is met.", "已达到目标 {target}。"),
@@ -224,7 +232,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "train text": ("Training text", "训练文本"),
     "to": ("{low} to {high}", "{low} 至 {high}"),
     # Sections
-    "stair": ("The stair of rounds", "逐轮下降"),
+    "stair": ("The stair of rounds", "逐轮台阶"),
     "stair lead down": (
         "Each tread is the best {metric} so far, each dot is what a round measured on the same held-out text, "
         "with its 95 % interval. A filled dot was kept and leads a step down. A hollow dot did not beat the best by "
@@ -244,6 +252,35 @@ WORDS: dict[str, tuple[str, str]] = {
         "每字节比特数衡量模型预见文本的能力：8 表示一无所知，越低越好。",
     ),
     "baselines": ("For comparison, on the same bytes:", "同样字节上的参照："),
+    "baselines examples": ("For comparison, on the same examples:", "同样样本上的参照："),
+    "best baseline": (
+        "{names} is the best of all here; predict uses it instead of the trained model.",
+        "这里最好的是{names}；predict 使用它，而不用训练的模型。",
+    ),
+    "best baselines": (
+        "{names} together are the best of all here; predict uses them instead of the trained model.",
+        "这里最好的是{names}的组合；predict 使用它们，而不用训练的模型。",
+    ),
+    "best together": (
+        "The best of all is {names} together; predict uses them all.",
+        "最好的是{names}的组合；predict 同时使用它们。",
+    ),
+    "another ahead": (
+        "predict uses {names}, which is surest; {name} alone has the better {metric}.",
+        "predict 使用{names}，其损失最低；单看{metric}，{name}更好。",
+    ),
+    "baseline ahead": (
+        "{name} is better here than the trained model, which predict uses: it needs more time or more data.",
+        "这里{name}优于训练的模型（predict 使用后者）：模型需要更多时间或数据。",
+    ),
+    "model ahead": (
+        "The trained model is better than all of them, by more than chance; the next best is {name}.",
+        "训练的模型优于以上全部参照，差距超出偶然；其次是{name}。",
+    ),
+    "model level": (
+        "The trained model is the best of all, but {name} is so near that it may be chance.",
+        "训练的模型最好，但{name}与之接近，差距可能只是偶然。",
+    ),
     "off chart": ("(beyond the picture)", "（超出图幅）"),
     "target": ("target", "目标"),
     "better down": ("lower is better", "越低越好"),
@@ -300,6 +337,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "at step": ("step {step}", "第 {step} 步"),
     "train and held-out": ("training {train}, held-out {value}", "训练 {train}，留出 {value}"),
     "samples": ("Samples", "样例"),
+    "answers lead": (
+        "Validation examples with the answers of the model.",
+        "验证样本与模型的回答。",
+    ),
     "samples lead": (
         "The prompt is set off in colour; everything after it was written by the model.",
         "彩色部分为提示，其后均为模型所写。",
@@ -346,6 +387,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "use": ("Use the model", "使用模型"),
     "go on": ("Go on", "继续运行"),
     "cmd predict": ("Let it write", "让它续写"),
+    "cmd answer": ("Ask it", "让它作答"),
+    "cmd answer many": ("Ask it about many texts, one a line", "批量作答，每行一条"),
+    "cmd answer questions": ("Ask it, with `question` and `context`", "让它作答（含 question 与 context）"),
+    "cmd embed": ("Compare texts by their vectors", "用向量比较文本"),
     "cmd score": ("See the probability of each token", "查看每个词元的概率"),
     "cmd evaluate": ("Measure it on other text", "在其他文本上评测"),
     "cmd more": ("Give it more time, in a run of its own", "给它更多时间（另一次运行）"),
