@@ -18,12 +18,16 @@ from stepwell.config import format_duration
 from stepwell.data import Packer
 from stepwell.evaluation import (
     RetrievalScores,
+    Scores,
     TaggingScores,
     bootstrap,
     evaluate_bm25,
     evaluate_kneser_ney,
     evaluate_language_modeling,
+    references_of,
     score_labels,
+    score_summaries,
+    score_translations,
     summarize,
 )
 from stepwell.hardware import Machine
@@ -40,6 +44,9 @@ from stepwell.tasks import (
     RetrievalConfig,
     Tagging,
     TaggingConfig,
+    WritingConfig,
+    copied,
+    first_sentence,
     reading_of,
 )
 from stepwell.training import Updater
@@ -122,6 +129,8 @@ def measure_baselines(
         return _by_words(recipe, recipe.task, corpus, watch)
     if isinstance(recipe.task, TaggingConfig):
         return _of_tags(recipe, corpus, seconds, watch)
+    if recipe.task.kind in TAKEN_FROM_SOURCE:
+        return _of_sources(recipe, corpus, watch)
     if recipe.scoring != "causal" or recipe.task.kind != "language_modeling":
         return []
     found = []
@@ -147,6 +156,32 @@ def _by_words(
     values = {name: one.value for name, one in summarize(evaluate_bm25(held.documents, task)).items()}
     watch(Fact(f"to beat: BM25 has {recipe.metric.replace('_', ' ')} {values[recipe.metric]:.4f}"))
     return [{"name": "bm25", **values}]
+
+
+TAKEN_FROM_SOURCE: dict[str, tuple[str, Callable[[str], str], Callable[..., Scores]]] = {
+    "translation": ("copy", copied, score_translations),
+    "summarization": ("lead_1", first_sentence, score_summaries),
+}
+"""Kind of a task that writes -> what is taken of a source without a model: a name, how, and how texts are scored."""
+
+
+def _of_sources(recipe: Recipe, corpus: Corpus, watch: Watcher) -> list[dict[str, Any]]:
+    """What the source itself, or its first sentence, is worth as the target, on the validation examples."""
+    task = recipe.task
+    assert isinstance(task, WritingConfig)
+    name, take, score = TAKEN_FROM_SOURCE[task.kind]
+    watch(Stage("baseline", name.replace("_", " ")))
+    held = corpus.held("validation", max_bytes=recipe.study.validation_bytes)
+    texts = [take(str(one.columns.get("source") or "")) for one in held.documents]
+    values = {
+        metric: interval.value
+        for metric, interval in summarize(score(texts, references_of(held.documents, task), task)).items()
+    }
+    if recipe.metric in values:
+        watch(
+            Fact(f"to beat: {name.replace('_', ' ')} has {recipe.metric.replace('_', ' ')} {values[recipe.metric]:.4g}")
+        )
+    return [{"name": name, **values}]
 
 
 LABEL_MODELS = {

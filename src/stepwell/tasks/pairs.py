@@ -8,7 +8,7 @@ set of examples serves both families. This file leaves out how a target is searc
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
@@ -23,6 +23,9 @@ from stepwell.tokenizers import Tokenizer
 
 HERE = "{source}"
 """Where the source stands in a template."""
+
+LABEL_SMOOTHING = 0.1
+"""Of fresh weights (Vaswani et al., 2017)."""
 
 SHORTEST_SOURCE_TOKENS = 4
 """Of a source that is shortened at least so much stays; where the target leaves no room for it, there is no example."""
@@ -119,6 +122,15 @@ class Writing(Task[ConfigT]):
 
     def needs(self) -> Found:
         return {"training.objective.loss.kind": ("cross_entropy", "targets are told token by token")}
+
+    def follows(self, get: Callable[[str], Any]) -> Found:
+        if get("init_from"):
+            return {}
+        smoothing = (LABEL_SMOOTHING, "another word may be right too")
+        found: dict[str, tuple[Any, str]] = {"training.objective.loss.label_smoothing": smoothing}
+        if (get("model.kind") or self.family) == "encoder_decoder":
+            found["model.tie_embeddings"] = (True, "one table for both texts and the output")
+        return found
 
     def measure(self, documents: Sequence[Document], tokenizer: Tokenizer) -> Found:
         lengths = [len(ids) + 1 for ids in tokenizer.encode_many([self._target(one) for one in documents])]

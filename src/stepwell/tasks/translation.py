@@ -34,7 +34,7 @@ class TranslationConfig(PairConfig):
 class Translation(PairWriting[TranslationConfig]):
     """See `TranslationConfig`."""
 
-    depth, epochs, tuning_epochs = 4, 12.0, 3.0
+    depth, epochs, tuning_epochs = 4, 18.0, 3.0
     usual_sources = ("source", "src", "en", "english", "text", "input")
     usual_targets = ("target", "tgt", "translation", "fr", "zh", "de", "es", "ja", "ru", "chinese", "french", "output")
 
