@@ -107,8 +107,8 @@ def pooled(hidden: Tensor, pieces: Tensor, num_pieces: int, pooling: str) -> Ten
     """
     flat, owners = hidden.flatten(0, 1), pieces.flatten()
     if pooling == "mean":
-        sums = torch.zeros(num_pieces + 1, flat.shape[1], device=flat.device)
-        sums = sums.index_add(0, owners, flat.float())
+        states = flat.float()
+        sums = states.new_zeros(num_pieces + 1, flat.shape[1]).index_add(0, owners, states)
         counts = torch.bincount(owners, minlength=num_pieces + 1).clamp(min=1)
         return (sums / counts[:, None])[:num_pieces]
     places = torch.arange(len(owners), device=owners.device)
