@@ -168,6 +168,10 @@ def _with_usual_kinds(tree: Tree) -> Tree:
     model = tree.get("model")
     family = MODELS.get(str(model.get("kind"))) if isinstance(model, Mapping) else None
     kinds = USUAL_KINDS if family is None else {**USUAL_KINDS, "training.objective": family.objectives[0]}
+    task = tree.get("task")
+    row = TASKS.get(str(task.get("kind"))) if isinstance(task, Mapping) else None
+    if row is not None:
+        kinds = {**kinds, "model": row.opens.family}
     unknown = ("model", "training.objective") if tree.get("init_from") else ()  # the checkpoint says it
     for path, kind in kinds.items():
         names = path.split(".")

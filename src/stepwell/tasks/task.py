@@ -63,6 +63,9 @@ class Task(ABC, Generic[ConfigT]):
     epochs: ClassVar[float] = 0.0
     """How often fresh weights see its examples; 0 for as long as there is time."""
 
+    languages: ClassVar[int] = 1
+    """That share a vocabulary."""
+
     measuring_passes: ClassVar[float] = 1.0
     """What measuring a model costs, in passes over the examples; writing texts takes many."""
 

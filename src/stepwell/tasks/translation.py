@@ -35,6 +35,7 @@ class Translation(PairWriting[TranslationConfig]):
     """See `TranslationConfig`."""
 
     depth, epochs, tuning_epochs = 4, 18.0, 3.0
+    languages = 2
     usual_sources = ("source", "src", "en", "english", "text", "input")
     usual_targets = ("target", "tgt", "translation", "fr", "zh", "de", "es", "ja", "ru", "chinese", "french", "output")
 
