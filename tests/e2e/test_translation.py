@@ -61,7 +61,7 @@ def test_pairs_are_learned_measured_and_asked(tmp_path: Path, stepwell: Any, fam
     assert best[0].text == "一蓝蓝" != best[1].text
 
     found = stepwell("predict", str(tmp_path / "run"), "--prompt", "three stair")
-    assert "梯三" in found.stdout
+    assert "梯三" in found.out
 
     same = api.compare(tmp_path / "run", tmp_path / "run", held)
     assert same["metrics"]["bleu"]["difference"]["value"] == 0
@@ -83,15 +83,15 @@ def test_a_run_chooses_its_search_and_shows_what_it_writes(tmp_path: Path) -> No
 
 
 def test_source_without_target_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "half.jsonl").write_text("\n".join(f'{{"source": "line {n}"}}' for n in range(50)), encoding="utf-8")
+    (tmp_path / "half.jsonl").write_text("\n".join(f'{{"source": "line {n}"}}' for n in range(3000)), encoding="utf-8")
     with pytest.raises(DataError, match="target"):
         api.train(text=tmp_path / "half.jsonl", task="translation", steps=2, out=tmp_path / "run")
 
 
 @pytest.mark.parametrize(("value", "why"), [("null", "no target"), ('"  "', "empty target")])
 def test_too_many_rows_without_a_target_are_an_error(tmp_path: Path, value: str, why: str) -> None:
-    lines = [f'{{"source": "line {n}", "target": {value if n % 10 == 0 else chr(34) + f"zeile {n}" + chr(34)}}}'
-             for n in range(200)]  # fmt: skip
+    lines = [f'{{"source": "line number {n}", "target": {value if n % 10 == 0 else chr(34) + f"zeile {n}" + chr(34)}}}'
+             for n in range(2000)]  # fmt: skip
     (tmp_path / "half.jsonl").write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(DataError, match="no examples") as caught:
         api.train(text=tmp_path / "half.jsonl", task="translation", steps=2, out=tmp_path / "run", set=SMALL)
@@ -99,6 +99,6 @@ def test_too_many_rows_without_a_target_are_an_error(tmp_path: Path, value: str,
 
 
 def test_a_family_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
-    data = write(tmp_path / "pairs.jsonl", 100, 1)
+    data = write(tmp_path / "pairs.jsonl", 1500, 1)
     with pytest.raises(UsageError, match="learns no translation"):
         api.train(text=data, task="translation", steps=2, out=tmp_path / "run", set=["model.kind=encoder"])
