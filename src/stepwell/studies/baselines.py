@@ -24,6 +24,7 @@ from stepwell.evaluation import (
     evaluate_bm25,
     evaluate_kneser_ney,
     evaluate_language_modeling,
+    measure_of,
     references_of,
     score_labels,
     score_summaries,
@@ -37,8 +38,10 @@ from stepwell.progress import Fact, Stage, Watcher
 from stepwell.recipes import Recipe, derive_training, train_defaults
 from stepwell.runs import RunDirectory
 from stepwell.seeding import derive_seed
+from stepwell.studies.beginning import begin_model
 from stepwell.studies.corpus import Corpus, stride_of
 from stepwell.tasks import (
+    ChatConfig,
     ClassificationConfig,
     EmbeddingConfig,
     RetrievalConfig,
@@ -131,7 +134,9 @@ def measure_baselines(
         return _of_tags(recipe, corpus, seconds, watch)
     if recipe.task.kind in TAKEN_FROM_SOURCE:
         return _of_sources(recipe, corpus, watch)
-    if recipe.scoring != "causal" or recipe.task.kind != "language_modeling":
+    if isinstance(recipe.task, ChatConfig):
+        return _of_base(recipe, corpus, machine, watch)
+    if recipe.scoring != "causal" or recipe.task.kind not in ("language_modeling", "generation"):
         return []
     found = []
     for name in recipe.study.baselines:
@@ -143,6 +148,19 @@ def measure_baselines(
         watch(Fact(f"to beat: {words} has {value:.3f} bits per byte"))
         found.append({"name": name, "bits_per_byte": value})
     return found
+
+
+def _of_base(recipe: Recipe, corpus: Corpus, machine: Machine, watch: Watcher) -> list[dict[str, Any]]:
+    """What the weights that a chat model begins from make of the right answers."""
+    if recipe.init_from is None:
+        return []
+    watch(Stage("baseline", "the model to begin from"))
+    model = begin_model(recipe, corpus, watch).to(machine.device)
+    held = corpus.held("validation", max_bytes=recipe.study.validation_bytes)
+    values = measure_of(recipe.task).watched(model, held, recipe.task, recipe.training.precision)
+    if recipe.metric in values:
+        watch(Fact(f"to beat: {recipe.init_from} has {recipe.metric} {values[recipe.metric]:.4f}"))
+    return [{"name": "base_model", **values}]
 
 
 def _by_words(

@@ -132,6 +132,7 @@ BASELINES = {
     "lead_1": Words("the first sentence", "取第一句"),
     "likely_sentence": Words("the sentence most like the question", "与问题最相近的句子"),
     "bm25": Words("BM25", "BM25"),
+    "base_model": Words("the model it began from", "起始模型"),
     "tf_idf": Words("TF-IDF", "TF-IDF"),
     "model": Words("the trained model", "训练的模型"),
 }
