@@ -106,7 +106,7 @@ class Writing(Task[ConfigT]):
 
     family = "encoder_decoder"
     objectives = ("pairs", "causal")
-    measuring_passes = 10.0
+    measuring_passes = 2.0
 
     @abstractmethod
     def prompt(self, document: Document) -> Prompt:
