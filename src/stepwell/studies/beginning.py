@@ -12,8 +12,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from stepwell.checkpoints import load_checkpoint, read_provenance, refuse_adapter, resolve_checkpoint, save_checkpoint
+from stepwell.checkpoints import (
+    Loaded,
+    load_checkpoint,
+    read_provenance,
+    refuse_adapter,
+    resolve_checkpoint,
+    save_checkpoint,
+)
 from stepwell.errors import CheckpointError
 from stepwell.models import LanguageModel, NGram, build_model, fill_embeddings, load_extended
 from stepwell.progress import Evaluated, Fact, StepDone, Watcher
@@ -21,6 +29,7 @@ from stepwell.recipes import Recipe
 from stepwell.runs import to_json, write_atomically
 from stepwell.seeding import derive_seed
 from stepwell.studies.corpus import Corpus, Tokens
+from stepwell.tasks import read_task
 from stepwell.tokenizers import parts_of_new
 from stepwell.training import Evaluate
 
@@ -34,14 +43,16 @@ def begin_model(recipe: Recipe, corpus: Tokens, watch: Watcher) -> LanguageModel
         DataError: when word vectors cannot be read.
     """
     if recipe.init_from is not None:
-        model, loaded = build_model(recipe.model), load_checkpoint(Path(recipe.init_from))
+        model = build_model(recipe.model, derive_seed(recipe.seed, "weights"))
+        loaded = load_checkpoint(Path(recipe.init_from))
         refuse_adapter(loaded)
+        inherited = with_own_head(model, loaded, recipe.task.kind)
         new = parts_of_new(loaded.tokenizer, corpus.tokenizer)
         try:
             if new:
-                load_extended(model, loaded.model.tensors(), loaded.tokenizer.vocab_size, new)
+                load_extended(model, inherited, loaded.tokenizer.vocab_size, new)
             else:
-                model.load_tensors(loaded.model.tensors())
+                model.load_tensors(inherited)
         except ValueError as error:
             raise CheckpointError(
                 f"{loaded.path}: does not fit the recipe", got=str(error), do="leave model out of the recipe"
@@ -53,6 +64,22 @@ def begin_model(recipe: Recipe, corpus: Tokens, watch: Watcher) -> LanguageModel
         found = fill_embeddings(embedding, corpus.tokenizer, Path(recipe.word_vectors))
         watch(Fact(f"{found:,} of {len(embedding):,} tokens begin from {recipe.word_vectors}"))
     return model
+
+
+def with_own_head(model: LanguageModel, loaded: Loaded, task: str) -> dict[str, Tensor]:
+    """The weights of a checkpoint for a model; its task head begins fresh unless it was trained for the same task.
+
+    Args:
+        model: fresh.
+        loaded: the checkpoint.
+        task: kind of the task that the model is for.
+    """
+    tensors, own = dict(loaded.model.tensors()), model.tensors()
+    same = loaded.model.config.task_head == model.config.task_head
+    if same and read_task(loaded.provenance.get("task")).kind == task:
+        return tensors
+    body = {name: tensor for name, tensor in tensors.items() if not name.startswith("task_head.")}
+    return body | {name: tensor.clone() for name, tensor in own.items() if name.startswith("task_head.")}
 
 
 def heritage(recipe: Recipe) -> dict[str, object]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.floating[Any]]
 
@@ -134,13 +134,13 @@ def _log_sum(values: NDArray[np.float64]) -> float:
     return float(most + np.log(np.exp(values - most).sum()))
 
 
-def best_margin(margins: Sequence[float], answered: Sequence[float], silent: Sequence[float]) -> float:
+def best_margin(margins: Sequence[float], answered: ArrayLike, silent: ArrayLike) -> float:
     """From which margin on answers should be given, so that most is gained.
 
     Args:
         margins: of the best answer to each question; a question without any does not matter here.
-        answered: what giving it is worth.
-        silent: what saying nothing is worth.
+        answered: (N,) what giving it is worth.
+        silent: (N,) what saying nothing is worth.
 
     Returns:
         A margin between two of those given, or beyond them all; of equal ones the nearest to 0.

@@ -72,7 +72,7 @@ def likely_sentence(question: str, context: str) -> str:
         context: where the answer is looked for; of equal sentences the first is taken.
     """
     asked = _ngrams(question)
-    sentences = [one.strip() for one in _SENTENCE.findall(context) if one.strip()] or [context.strip()]
+    sentences: list[str] = [one.strip() for one in _SENTENCE.findall(context) if one.strip()] or [context.strip()]
     return max(sentences, key=lambda one: (_ngrams(one) & asked).total())
 
 

@@ -106,3 +106,30 @@ def test_the_loop_plays_a_counted_model_and_compares_with_a_trained_baseline(tex
     assert all(0 < baseline["bits_per_byte"] < 8 for baseline in result["baselines"])
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "feed-forward" in page
+
+
+def test_a_head_is_taken_over_for_the_same_task_alone(tmp_path):
+    from stepwell.checkpoints import save_checkpoint
+    from stepwell.models import MODELS, TaskHeadConfig, build_model
+    from stepwell.studies.beginning import with_own_head
+    from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
+
+    tokenizer = train_tokenizer(["some text"], ByteBPEConfig(vocab_size=257))
+    plain = MODELS["encoder"].sized(1, vocab_size=257, max_seq_len=32).model_copy(update={"mask_id": None})
+
+    def model(outputs: int | None, seed: int):
+        head = None if outputs is None else TaskHeadConfig(num_outputs=outputs, pooling="each")
+        return build_model(plain.model_copy(update={"task_head": head}), seed)
+
+    for kind, outputs, kept in (("question_answering", 2, True), ("tagging", 2, False), ("tagging", 3, False)):
+        save_checkpoint(
+            tmp_path / f"{kind}{outputs}", model(outputs, 1), tokenizer, provenance={"task": {"kind": kind}}
+        )
+        loaded, fresh = load_checkpoint(tmp_path / f"{kind}{outputs}"), model(2, 5)
+        found = with_own_head(fresh, loaded, "question_answering")
+        source = loaded.model if kept else fresh
+        assert torch.equal(found["task_head.map.weight"], source.tensors()["task_head.map.weight"])
+        fresh.load_tensors(found)
+        assert torch.equal(fresh.tensors()["task_head.map.weight"], found["task_head.map.weight"])
+    without = model(None, 3)  # plain text again
+    without.load_tensors(with_own_head(without, loaded, "language_modeling"))
