@@ -84,7 +84,7 @@ class Tagging(Task[TaggingConfig]):
     """See `TaggingConfig`."""
 
     family = "encoder"
-    depth, epochs, tuning_epochs = 2, 8.0, 4.0
+    depth, epochs, tuning_epochs = 2, 5.0, 4.0
 
     @property
     def metric(self) -> str:
@@ -222,7 +222,7 @@ class Tagging(Task[TaggingConfig]):
             "model.task_head.num_outputs": (len(self.config.tags), "one for each tag"),
             "model.task_head.pooling": ("each", "each word has a tag"),
             "model.task_head.transitions": (True, "tags follow one another"),
-            "model.task_head.ngrams.reach": (2, "what stands beside a word says much, as measured"),
+            "model.task_head.ngrams.dropout": (0.3, "words around a word say much, and are soon learned by heart"),
             "training.objective.kind": ("labels", "what tagging learns from"),
         }
         if self.config.cut == "characters":
