@@ -20,7 +20,7 @@ from stepwell.errors import BudgetError, ConfigError, UsageError
 from stepwell.models import MODELS
 from stepwell.recipes.presets import preset_values
 from stepwell.recipes.recipe import Recipe
-from stepwell.tasks import TASKS, AnyTaskConfig, LanguageModelingConfig, Task, build_task
+from stepwell.tasks import TASKS, AnyTaskConfig, LanguageModelingConfig, Task, build_task, usual_family
 
 USUAL_KINDS = {
     "task": "language_modeling",
@@ -168,10 +168,8 @@ def _with_usual_kinds(tree: Tree) -> Tree:
     model = tree.get("model")
     family = MODELS.get(str(model.get("kind"))) if isinstance(model, Mapping) else None
     kinds = USUAL_KINDS if family is None else {**USUAL_KINDS, "training.objective": family.objectives[0]}
-    task = tree.get("task")
-    row = TASKS.get(str(task.get("kind"))) if isinstance(task, Mapping) else None
-    if row is not None:
-        kinds = {**kinds, "model": row.opens.family}
+    if suits := usual_family(tree.get("task")):
+        kinds = {**kinds, "model": suits}
     unknown = ("model", "training.objective") if tree.get("init_from") else ()  # the checkpoint says it
     for path, kind in kinds.items():
         names = path.split(".")

@@ -9,7 +9,17 @@ from stepwell.tasks.answer_spans import (
     span_margins,
 )
 from stepwell.tasks.answer_writing import AnswerWriting, likely_sentence
-from stepwell.tasks.catalog import TASKS, AnyTaskConfig, TaskRow, build_task, maker_of, members_of, read_task, undecided
+from stepwell.tasks.catalog import (
+    TASKS,
+    AnyTaskConfig,
+    TaskRow,
+    build_task,
+    maker_of,
+    members_of,
+    read_task,
+    undecided,
+    usual_family,
+)
 from stepwell.tasks.chat import Chat, ChatConfig, ChatDecisionConfig, ExchangeConfig
 from stepwell.tasks.classification import Classification, ClassificationConfig, DecisionConfig
 from stepwell.tasks.decisions import MODEL, chosen_labels, decided, in_words, told_by_head
@@ -122,4 +132,5 @@ __all__ = [
     "spans_of",
     "told_by_head",
     "undecided",
+    "usual_family",
 ]

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from stepwell.config import Config, build
 from stepwell.data import ExampleMaker
+from stepwell.errors import ConfigError
 from stepwell.tasks.answer_writing import AnswerWriting
 from stepwell.tasks.chat import Chat, ChatConfig
 from stepwell.tasks.classification import Classification, ClassificationConfig
@@ -147,6 +148,19 @@ class _Section(Config):
     """A task where it stands alone."""
 
     task: AnyTaskConfig
+
+
+def usual_family(written: object) -> str | None:
+    """The kind of the model that suits a task; None for one that is unknown or faulty, which others tell of.
+
+    Args:
+        written: plain values.
+    """
+    known = isinstance(written, Mapping) and written.get("kind") in TASKS
+    try:
+        return build_task(build(_Section, {"task": written}, where="recipe").task).family if known else None
+    except ConfigError:
+        return None
 
 
 def undecided(config: TaskConfigT) -> TaskConfigT:

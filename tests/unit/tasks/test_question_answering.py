@@ -11,7 +11,14 @@ import pytest
 from stepwell.config import build
 from stepwell.data import Document
 from stepwell.errors import ConfigError, DataError
-from stepwell.tasks import Answering, AnswerWriting, QuestionAnsweringConfig, build_task, likely_sentence
+from stepwell.tasks import (
+    Answering,
+    AnswerWriting,
+    QuestionAnsweringConfig,
+    build_task,
+    likely_sentence,
+    usual_family,
+)
 from stepwell.tasks.answer_places import RightAnswer, answers_in, places_of
 from stepwell.tasks.question_answering import BEGIN, CANDIDATE, END, spans_of_tokens, window_starts
 from stepwell.tokenizers import ByteBPEConfig, CharacterConfig, Tokenizer, train_tokenizer
@@ -195,3 +202,11 @@ def test_the_sentence_that_is_most_like_the_question() -> None:
     assert likely_sentence("谁画下了地图？", text) == "小姑娘画下了海边的地图。"
     assert likely_sentence("xyz", text) == "The gate is old."
     assert likely_sentence("xyz", "") == ""
+
+
+def test_what_model_suits_depends_on_the_mode() -> None:
+    assert usual_family({"kind": "question_answering"}) == "encoder"
+    assert usual_family({"kind": "question_answering", "mode": "generative"}) == "encoder_decoder"
+    assert usual_family({"kind": "question_answering", "mode": "guessing"}) is None
+    assert usual_family({"kind": "juggling"}) is None
+    assert usual_family(None) is None
