@@ -52,6 +52,7 @@ def evaluate(
     Returns:
         `task`, `scoring` (`causal`, or `masked`: its numbers compare with those of other masked models alone),
         `num_examples`, `num_tokens`, and `metrics` of the model's task: each with its 95 % interval over examples.
+        `errors` says where it is right and wrong (`evaluation.error_report`); empty for plain text.
 
     Raises:
         DataError: when there is no text.
@@ -69,7 +70,16 @@ def evaluate(
         "num_examples": len(held.documents),
         "num_tokens": held.split.num_tokens - held.split.num_documents,
         "metrics": {name: asdict(interval) for name, interval in summarize(scores).items()},
+        "errors": _errors(scores, held, asked),
     }
+
+
+def _errors(scores: Scores, held: Held, task: TaskConfig) -> dict[str, Any]:
+    """Tables of errors; nothing where there are no examples to look at."""
+    from stepwell.evaluation import answer_rows, error_report
+
+    rows = answer_rows(scores, held.documents, task)
+    return error_report(scores, rows, held.documents, task, build_task(task).metric) if rows else {}
 
 
 def compare(

@@ -24,7 +24,7 @@ from rich.text import Text
 
 from stepwell.config import format_duration
 from stepwell.progress import Evaluated, Event, Fact, Profiled, RoundDone, RoundStarted, RunStarted, Stage, StepDone
-from stepwell.studies import change_words, diagnosis_words, metric_words, number, show_metric, visible
+from stepwell.studies import baseline_words, change_words, diagnosis_words, metric_words, number, show_metric, visible
 
 Clock = Callable[[], float]
 
@@ -34,6 +34,7 @@ STAGES = {
     "probe": "measuring this machine",
     "rates": "trying learning rates",
     "train": "training",
+    "baseline": "training a simple model",
     "evaluate": "measuring on held-out text",
     "predict": "writing samples",
     "report": "writing the report",
@@ -408,7 +409,8 @@ def stage_words(stage: Stage | None) -> str:
     if stage is None:
         return "starting"
     name = STAGES.get(stage.name, stage.name.replace("_", " "))
-    return f"{name}: {stage.detail}" if stage.detail else name
+    detail = baseline_words(stage.detail.replace(" ", "_")).en if stage.name == "baseline" else stage.detail
+    return f"{name}: {detail}" if detail else name
 
 
 def speed(tokens_per_second: float) -> str:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 SHOWN_LABELS = 3
 """Of an answer, with their probabilities."""
 
+LABEL_CHARACTERS = 60
+"""Half of what stands on one line with its answer."""
+
 
 def view(json: bool) -> AbstractContextManager[Watcher]:
     """The picture of a run that is going on; none on a rank beside rank 0."""
@@ -85,13 +88,20 @@ def plain(text: str) -> str:
     return escape(visible(text))
 
 
+def plain_line(text: str) -> str:
+    """Text as one line without control characters."""
+    from stepwell.studies import visible
+
+    return visible(" ".join(text.split()))
+
+
 def run_result(result: dict[str, Any], *, json: bool) -> None:
     """The end of a run: rounds, result, samples, where things are, what to try next."""
     if json:
         print_json(result)
         return
     from stepwell.cli.live import rounds_table
-    from stepwell.studies import baseline_words, metric_words, show_metric
+    from stepwell.studies import best_words, metric_words, show_metric
 
     console, out = console_for(), result["out"]
     journal = read_lines(RunDirectory(Path(out)).journal)
@@ -106,39 +116,59 @@ def run_result(result: dict[str, Any], *, json: bool) -> None:
             if values["low"] is not None:
                 interval = f" [dim]({show_metric(metric, values['low'])}–{show_metric(metric, values['high'])})[/]"
             console.print(f"{split:<11}[bold]{show_metric(metric, values['value'])}[/] {name}{interval}")
-    for baseline in result["baselines"]:
-        if metric in baseline:
-            words = baseline_words(baseline["name"]).en
-            console.print(f"{'to beat':<11}{show_metric(metric, baseline[metric])} {name}, {words}")
+    _baselines(console, result["baselines"], metric)
+    if best := best_words(Path(out)):
+        console.print(f"{'best':<11}{plain(best.en)}", soft_wrap=True)
     trained = next((line for line in reversed(journal) if line.get("accepted") and line.get("tokens_per_second")), None)
     if trained is not None:
         console.print(f"{'speed':<11}{_pace(trained)}")
     masked_words(console, result)
-    _samples(console, result["samples"])
+    _samples(console, result)
     console.print()
-    _places(console, out)
+    _places(console, result)
 
 
-def _samples(console: Console, samples: Sequence[dict[str, str]]) -> None:
-    for sample in samples:
+def _baselines(console: Console, baselines: Sequence[dict[str, Any]], metric: str) -> None:
+    """Simple models on the same examples."""
+    from stepwell.studies import baseline_words, metric_words, show_metric
+
+    name = metric_words(metric).en
+    for baseline in baselines:
+        if metric in baseline:
+            words = baseline_words(baseline["name"]).en
+            console.print(f"{'to beat':<11}{show_metric(metric, baseline[metric])} {name}, {words}")
+
+
+def _samples(console: Console, result: dict[str, Any]) -> None:
+    """Prompts and what follows them; of a task that answers, texts and their answers."""
+    from stepwell.studies import WRITES_ON
+
+    answers = result["task"] not in WRITES_ON
+    if answers and result["samples"]:
+        console.print()
+    for sample in result["samples"]:
         text = " ".join(sample["text"].split())
         prompt = " ".join(sample["prompt"].split())
-        console.print()
-        console.print(f"[bold]{plain(prompt)}[/] {plain(text)}", soft_wrap=False)
+        if not answers or len(prompt) + len(text) > 2 * LABEL_CHARACTERS:
+            console.print()
+        console.print(f"[bold]{plain(prompt)}[/]{' → ' if answers else ' '}{plain(text)}", soft_wrap=False)
 
 
-def _places(console: Console, out: str) -> None:
-    quoted = shlex.quote(out)
+def _places(console: Console, result: dict[str, Any]) -> None:
+    from stepwell.studies import WRITES_ON, use_commands
+
+    out, task = result["out"], result["task"]
+    quoted, samples = shlex.quote(out), result["samples"]
     console.print(f"model      {plain(str(Path(out) / 'best'))}", soft_wrap=True)
     console.print(f"report     {plain(str(Path(out) / 'report.html'))}", soft_wrap=True)
     console.print()
     console.print("[dim]next[/]")
-    for command in (
-        f"stepwell predict {quoted} --prompt 'Once upon a time'",
-        f"stepwell score {quoted} --text 'a sentence of your own'",
-        f"stepwell run --out {quoted} --budget 30m     # go on with a larger budget",
-        "stepwell run --text YOUR_FILES --budget 20m",
-    ):
+    asked = "" if task in WRITES_ON or not samples else plain_line(samples[0]["prompt"])
+    commands = [command for _, command in use_commands(task, out, asked)]
+    commands.append(f"stepwell run --out {quoted} --budget 30m     # go on with a larger budget")
+    if task in WRITES_ON:
+        commands.append("stepwell run --text YOUR_FILES --budget 20m")
+    for command in commands:
         console.print(f"  {command}", markup=False, soft_wrap=True)
 
 
@@ -180,7 +210,7 @@ def train_result(result: dict[str, Any], *, json: bool) -> None:
     if json:
         print_json(result)
         return
-    from stepwell.studies import metric_words, show_metric
+    from stepwell.studies import WRITES_ON, metric_words, show_metric, use_commands
 
     console, metric = console_for(), result["metric"]
     interval = ""
@@ -193,11 +223,12 @@ def train_result(result: dict[str, Any], *, json: bool) -> None:
     )
     console.print(f"speed      {_pace(result)}")
     masked_words(console, result)
-    _samples(console, result["samples"])
+    _samples(console, result)
     console.print()
     console.print(f"model      {plain(str(Path(result['out']) / result['checkpoint']))}", soft_wrap=True)
-    command = f"  stepwell predict {shlex.quote(result['out'])} --prompt 'Once upon a time'"
-    console.print(command, markup=False, soft_wrap=True)
+    asked = "" if result["task"] in WRITES_ON or not result["samples"] else result["samples"][0]["prompt"]
+    _, command = use_commands(result["task"], result["out"], plain_line(asked))[0]
+    console.print(f"  {command}", markup=False, soft_wrap=True)
 
 
 def _pace(result: dict[str, Any]) -> str:
@@ -337,7 +368,7 @@ def score_result(result: dict[str, Any], *, json: bool) -> None:
 
 def masked_words(console: Console, result: dict[str, Any]) -> None:
     """What the numbers of a masked model do not say."""
-    if result.get("scoring") == "masked":
+    if result.get("scoring") == "masked" and result.get("task", "language_modeling") == "language_modeling":
         console.print("[dim]each token told from both sides: to be compared with other masked models alone[/]")
 
 

@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from stepwell.studies.crew import with_all_ranks
     from stepwell.studies.preparing import prepare_only
     from stepwell.studies.report import (
+        WRITES_ON,
         Words,
         baseline_words,
+        best_words,
         change_words,
         diagnosis_words,
         metric_words,
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
         render_data_report,
         render_report,
         show_metric,
+        use_commands,
         visible,
         write_data_report,
         write_report,
@@ -25,9 +28,11 @@ if TYPE_CHECKING:
     from stepwell.studies.sessions import find_rate_only, plan_only, run_loop, train_once
 
 __all__ = [
+    "WRITES_ON",
     "Words",
     "Workers",
     "baseline_words",
+    "best_words",
     "change_words",
     "diagnosis_words",
     "find_rate_only",
@@ -40,6 +45,7 @@ __all__ = [
     "run_loop",
     "show_metric",
     "train_once",
+    "use_commands",
     "visible",
     "with_all_ranks",
     "write_data_report",

@@ -15,7 +15,8 @@ from stepwell.evaluation import Held, Scores, answer_rows, error_report, measure
 from stepwell.models import LanguageModel
 from stepwell.progress import Stage
 from stepwell.recipes import Recipe
-from stepwell.runs import to_json, write_atomically
+from stepwell.runs import RunDirectory, to_json, write_atomically
+from stepwell.studies.showing import SHOWN_CHARACTERS, SHOWN_EXAMPLES
 from stepwell.studies.study import Study
 from stepwell.tasks import members_of
 
@@ -39,7 +40,11 @@ def sum_up(study: Study, reason: str) -> dict[str, Any]:
     model = load_checkpoint(run.best).model.to(study.machine.device)
     corpus = study.corpus_of(recipe)
     beside = open_beside(run.root, members_of(recipe.task))
-    test, at_most = corpus.tokens.split("test"), recipe.study.validation_bytes
+    at_most = recipe.study.validation_bytes
+    validation = corpus.held("validation", max_bytes=at_most, beside=beside)
+    scores = _on_validation(study, model, validation, recipe)
+    errors = _keep_errors(run, scores, validation, recipe)
+    test = corpus.tokens.split("test")
     spoken = [line for line in journal.lines if line["accepted"] and line["samples"]]
     result = {
         "task": recipe.task.kind,
@@ -49,7 +54,7 @@ def sum_up(study: Study, reason: str) -> dict[str, Any]:
         "target_met": None if study.recipe.target is None else study.target_met(),
         "stopped_because": reason,
         "rounds": len(journal.lines),
-        "validation": _on_validation(study, model, corpus.held("validation", max_bytes=at_most, beside=beside), recipe),
+        "validation": {name: asdict(interval) for name, interval in summarize(scores).items()},
         "test": measure(model, corpus.held("test", max_bytes=at_most, beside=beside), recipe)
         if test.num_documents
         else None,
@@ -60,26 +65,37 @@ def sum_up(study: Study, reason: str) -> dict[str, Any]:
             "decoding": recipe.decoding.model_dump(),
         },
         "baselines": (run.read(run.facts) or {}).get("baselines", []),
-        "samples": spoken[-1]["samples"] if spoken else [],
+        "samples": _answered(errors) or (spoken[-1]["samples"] if spoken else []),
         "seconds": round(study.budget.spent, 1),
     }
     write_atomically(run.result, to_json(result, indent=2))
     return result
 
 
-def _on_validation(study: Study, model: LanguageModel, held: Held, recipe: Recipe) -> dict[str, Any]:
-    """Every metric on validation text; what the best round measured is not measured again. What was said is kept."""
+def _on_validation(study: Study, model: LanguageModel, held: Held, recipe: Recipe) -> Scores:
+    """Scores on validation text; what the best round measured is not measured again."""
     assert study.best is not None
     trial = study.best.trial
     as_then = (trial.recipe.task, trial.recipe.decoding) == (recipe.task, recipe.decoding)
     is_whole = len(trial.scores) in (held.split.num_documents, len(held.documents))
-    scores = trial.scores if as_then and is_whole else _scores(model, held, recipe)
+    return trial.scores if as_then and is_whole else _scores(model, held, recipe)
+
+
+def _keep_errors(run: RunDirectory, scores: Scores, held: Held, recipe: Recipe) -> dict[str, Any]:
+    """Write what was said of each example, and the tables of it; plain text has none."""
     rows = answer_rows(scores, held.documents, recipe.task)
-    if rows:
-        errors = error_report(scores, rows, held.documents, recipe.task, recipe.metric)
-        write_atomically(study.run.answers, "".join(to_json(row) + "\n" for row in rows))
-        write_atomically(study.run.errors, to_json(errors))
-    return {name: asdict(interval) for name, interval in summarize(scores).items()}
+    if not rows:
+        return {}
+    errors = error_report(scores, rows, held.documents, recipe.task, recipe.metric)
+    write_atomically(run.answers, "".join(to_json(row) + "\n" for row in rows))
+    write_atomically(run.errors, to_json(errors))
+    return errors
+
+
+def _answered(errors: dict[str, Any]) -> list[dict[str, str]]:
+    """A few examples with the answers of the best model, where answers are texts."""
+    rows = [row for row in errors.get("drawn", ()) if isinstance(row.get("answer"), str)]
+    return [{"prompt": row["text"][:SHOWN_CHARACTERS], "text": row["answer"]} for row in rows[:SHOWN_EXAMPLES]]
 
 
 def _scores(model: LanguageModel, held: Held, recipe: Recipe) -> Scores:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from stepwell.doors import open_late
 
 if TYPE_CHECKING:
+    from stepwell.studies.report.commands import WRITES_ON as WRITES_ON
+    from stepwell.studies.report.commands import use_commands as use_commands
     from stepwell.studies.report.corpus.page import render_data_report as render_data_report
     from stepwell.studies.report.corpus.page import write_data_report as write_data_report
     from stepwell.studies.report.figures import number as number
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from stepwell.studies.report.page import render_report as render_report
     from stepwell.studies.report.page import write_report as write_report
     from stepwell.studies.report.rates import render_rate_page as render_rate_page
+    from stepwell.studies.report.rivals import best_words as best_words
     from stepwell.studies.report.words import Words as Words
     from stepwell.studies.report.words import baseline_words as baseline_words
     from stepwell.studies.report.words import change_words as change_words
@@ -27,8 +30,10 @@ if TYPE_CHECKING:
     from stepwell.studies.report.words import metric_words as metric_words
 
 __all__ = [
+    "WRITES_ON",
     "Words",
     "baseline_words",
+    "best_words",
     "change_words",
     "diagnosis_words",
     "metric_words",
@@ -37,6 +42,7 @@ __all__ = [
     "render_rate_page",
     "render_report",
     "show_metric",
+    "use_commands",
     "visible",
     "write_data_report",
     "write_report",
@@ -45,7 +51,10 @@ __all__ = [
 __getattr__ = open_late(
     __name__,
     {
+        "WRITES_ON": "commands",
         "Words": "words",
+        "best_words": "rivals",
+        "use_commands": "commands",
         "change_words": "words",
         "diagnosis_words": "words",
         "baseline_words": "words",

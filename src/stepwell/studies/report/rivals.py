@@ -7,10 +7,11 @@ file leaves out the picture (`stair.py`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from stepwell.studies.report.figures import number
 from stepwell.studies.report.names import LOWER_IS_BETTER
-from stepwell.studies.report.reading import Line, RunFiles, mapping, rows, text
+from stepwell.studies.report.reading import Line, RunFiles, mapping, read_run, rows, text
 from stepwell.studies.report.words import Words, members_words, metric_words, say
 
 MODEL = "model"
@@ -25,6 +26,20 @@ class Rival:
 
     name: str
     value: float
+
+
+def best_words(directory: Path) -> Words | None:
+    """`verdict` of a finished run; None where there is nothing to compare.
+
+    Args:
+        directory: of the run.
+
+    Raises:
+        RunError: when it holds no run.
+    """
+    files = read_run(directory)
+    metric = text((files.result or {}).get("metric"))
+    return verdict(files, metric, mapping(mapping((files.result or {}).get("validation")).get(metric)))
 
 
 def rivals(files: RunFiles, metric: str) -> list[Rival]:
