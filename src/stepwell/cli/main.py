@@ -45,7 +45,7 @@ Data = Annotated[
     list[str] | None,
     typer.Option("--data", metavar="PATH...", help="Tables with a text column (jsonl, csv, parquet ...)."),
 ]
-Task = Annotated[str | None, typer.Option(help="What the model is for: language_modeling, classification, chat...", show_default=False)]
+Task = Annotated[str | None, typer.Option(help="What it is for: classification, chat, ...", show_default=False)]
 Metric = Annotated[
     str | None, typer.Option(help="What is improved: a metric of the task.", show_default=False)
 ]

@@ -164,7 +164,7 @@ def tags_of(spans: Iterable[Span], length: int, scheme: TagScheme) -> list[str]:
         length: words.
         scheme: with letters.
     """
-    begins, goes_on, ends, alone = {"BIO": "BIIB", "BIOES": "BIES", "BILOU": "BILU", "IO": "IIII"}[scheme]
+    begins, goes_on, ends, alone = tuple({"BIO": "BIIB", "BIOES": "BIES", "BILOU": "BILU", "IO": "IIII"}[scheme])
     tags = [OUTSIDE] * length
     for kind, first, last in spans:
         letters = alone if last - first == 1 else begins + goes_on * (last - first - 2) + ends

@@ -140,7 +140,8 @@ class Stage:
         np.savez(folder / "scores.npz", **{n: getattr(scores, n) for n in ("nats", "tokens", "bytes", "correct")})
         append_line(folder / "metrics.jsonl", {"kind": "step", "step": recipe.training.steps, "learning_rate": 1.0})
         summary = {
-            "train_loss": outcome.bits, "train_value": outcome.bits, "samples": [{"prompt": "a", "text": "b"}], "repetition": [0.0],
+            "train_loss": outcome.bits, "train_value": outcome.bits, "repetition": [0.0],
+            "samples": [{"prompt": "a", "text": "b"}],
             "steps": recipe.training.steps, "tokens": recipe.training.steps * 256,
             "stable_step": recipe.training.steps // 2 if outcome.stable else 0, "tokens_per_second": 2560.0,
             "training_seconds": trained,
