@@ -39,12 +39,26 @@ def hostile_run(root: Path, text: str) -> Path:
         "tokenizer": {"kind": text, "vocab_size": 300, "bytes_per_token": {text: 2.0}, "examples": [text]},
         "machine": {text: text}, "environment": {text: {text: text}}, "plan": {text: [text]},
     }  # fmt: skip
+    shares = {name: {"value": 0.5, "low": 0.4, "high": 0.6} for name in ("precision", "recall", "f1")}
+    tagged = {"text": text, "words": [text, text], "true": ["B-" + text, "O"], "answer": ["O", text]}
+    written = {"text": text, "true": text, "answer": text, "worse": text, "values": {text: 1.0}}
+    labelled = {"text": text, "true": text, "answer": text, "probability": 0.5, "values": {"loss": 1.0}}
+    errors = {
+        "task": text, "metric": text, "num_examples": 3, "ranked_by": text, "scheme": "lenient",
+        "classes": [{"name": text, "true_count": 1, "chosen_count": 1, **shares}],
+        "confusion": {"labels": [text, text], "counts": [[1, 2], [0, 3]]},
+        "confused": [{"true": text, "chosen": text, "count": 1, "true_ratio": 0.5, "examples": [text]}],
+        "calibration": [{"confidence": 0.5, "accuracy": 0.4, "count": 3}],
+        "slices": {"source": [{"key": text, "num_examples": 1, "value": 1.0}], text: [{"key": text, "value": 1.0}]},
+        "worst": [tagged, written], "drawn": [labelled],
+    }  # fmt: skip
     metrics = [{"kind": "step", "step": 1, "loss": 2.0, "tokens": 9}, {"kind": "evaluation", "step": 1, text: 1.9},
                {"kind": "event", "step": 1, "event": text, "detail": text}]  # fmt: skip
     (root / "rounds" / "01").mkdir(parents=True)
     (root / "rounds" / "01" / "metrics.jsonl").write_text("\n".join(map(json.dumps, metrics)), encoding="utf-8")
     (root / "journal.jsonl").write_text(json.dumps(record) + "\n" + json.dumps(second) + "\n", encoding="utf-8")
     (root / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    (root / "errors.json").write_text(json.dumps(errors), encoding="utf-8")
     (root / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
     recipe = text.encode("utf-8", "replace").decode()
     (root / "recipe.yaml").write_text(f"# {recipe}\nname: {json.dumps(recipe)}\n", encoding="utf-8")

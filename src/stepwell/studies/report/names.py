@@ -58,6 +58,7 @@ METRICS = {
     "margin": Words("margin", "分差"),
     "kl": Words("KL from the reference", "与参考模型的 KL 散度"),
     "log_ratio": Words("log ratio to the reference", "与参考模型的对数比"),
+    "reward": Words("reward", "奖励"),
     # Search
     "recall_at_1": Words("recall at 1", "前 1 召回率"),
     "recall_at_5": Words("recall at 5", "前 5 召回率"),
