@@ -22,6 +22,7 @@ from stepwell.tasks import TASKS, WHOLE_TEXT_BYTES, TaskConfig, build_task, make
 if TYPE_CHECKING:
     from stepwell.checkpoints import Loaded
     from stepwell.evaluation import Held, Interval, Judge, Scores
+    from stepwell.inference import SamplingParams
 
 SHOWN_DOCUMENTS = 3
 """In which either model is the better one by most, shown of a comparison."""
@@ -188,7 +189,7 @@ def _judged(
     told: list[list[str]] = []
     for one, its in zip(pair, tasks, strict=True):
         assert isinstance(its, ChatConfig)
-        params = sampling_of(None, one.provenance)
+        params = _drawn_for(one, its)
         told.append([some.text for some in answers_to(chosen, one.model, one.tokenizer, its, params)])
     asked = [Chat(ChatConfig()).asked(one.columns) for one in chosen]
     scores = judged(asked, told[0], told[1], decides)
@@ -242,8 +243,19 @@ def _scores(loaded: Loaded, task: TaskConfig, held: Held) -> Scores:
     from stepwell.evaluation import measure_of
     from stepwell.hardware import examine
 
-    params = sampling_of(None, loaded.provenance)
+    params = _drawn_for(loaded, task)
     return measure_of(task).evaluate(loaded.model, held, task, params, examine().precision)
+
+
+def _drawn_for(loaded: Loaded, task: TaskConfig) -> SamplingParams:
+    """How a model draws: as its run found best, or as is usual for the task where it learned elsewhere."""
+    usual = {
+        path.removeprefix("decoding."): value
+        for path, (value, _) in build_task(task).needs().items()
+        if path.startswith("decoding.")
+    }
+    known = loaded.provenance.get("decoding")
+    return sampling_of(None, {**loaded.provenance, "decoding": known or usual})
 
 
 def _scoring(loaded: Loaded) -> str:

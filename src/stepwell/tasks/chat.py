@@ -7,6 +7,7 @@ single exchange is cut. This file leaves out how rows are read (`messages`) and 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -14,13 +15,18 @@ import numpy as np
 from pydantic import Field
 
 from stepwell.config import Config
-from stepwell.data import Document, Example, FieldConfig
+from stepwell.data import Document, Example, FieldConfig, text_of
 from stepwell.errors import TokenizerError, UsageError
 from stepwell.tasks.messages import Messages, conversation_of
 from stepwell.tasks.task import LONGEST_TOKENS, Found, Task, TaskConfig, one_of
 from stepwell.tokenizers import ROLE_TOKENS, Conversation, Tokenizer, conversational, encode_conversation
 
 ENDS_WITH_USER = "ends with the user; what was said after the last answer is left out"
+
+
+TEXT_FIELDS = ("messages", "system", "history", "instruction", "input", "output")
+
+WAS_CLEANED = "steps changed the text; its messages are learned as they stand in the table"
 
 
 class ExchangeConfig(Config):
@@ -162,9 +168,9 @@ class Chat(Task[ChatConfig]):
         said = conversation_of(document.columns)
         if isinstance(said, str):
             return said
-        remark = ""
+        remarks = [] if _is_as_read(document) else [WAS_CLEANED]
         if said[-1]["role"] != "assistant":
-            remark, said = ENDS_WITH_USER, said[:-1]
+            remarks, said = [ENDS_WITH_USER, *remarks], said[:-1]
         if not any(one["role"] == "assistant" for one in said):
             return "no answer"
         try:
@@ -188,7 +194,7 @@ class Chat(Task[ChatConfig]):
             token_ids,
             aligned={"weight": weight},
             left_out_tokens=len(whole.token_ids) - len(token_ids),
-            remark=remark,
+            remark="; ".join(remarks),
         )
 
     def _fitting(self, whole: Conversation, messages: Messages, tokenizer: Tokenizer) -> tuple[Conversation, Messages]:
@@ -202,3 +208,13 @@ class Chat(Task[ChatConfig]):
             turns = turns[2 * dropped :]
             whole = encode_conversation(tokenizer, [*system, *turns])
         return whole, [*system, *turns]
+
+
+def _is_as_read(document: Document) -> bool:
+    """Whether a document's text is what its messages say: steps change the text alone."""
+    read = text_of([document.columns.get(name) for name in TEXT_FIELDS])
+    one, other = (  # whatever the order of the fields
+        sorted("".join(unicodedata.normalize("NFKC", text).replace("\0", "").replace("\ufeff", "").split()))
+        for text in (document.text, read)
+    )
+    return one == other

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stepwell.config import build
-from stepwell.data import Document, Example
+from stepwell.data import Document, Example, text_of
 from stepwell.errors import ConfigError, UsageError
 from stepwell.tasks import Chat, ChatConfig, ChatDecisionConfig
 from stepwell.tokenizers import ROLE_TOKENS, ByteBPEConfig, Tokenizer, conversational, train_tokenizer
@@ -28,7 +28,7 @@ def said(*turns: str, system: str | None = None) -> list[dict[str, str]]:
 
 
 def document(messages: list[dict[str, str]]) -> Document:
-    return Document("x", "test", columns={"messages": messages})
+    return Document(text_of([messages]) or "x", "test", columns={"messages": messages})
 
 
 def made(messages: list[dict[str, str]], tokenizer: Tokenizer, **settings: Any) -> Example:
@@ -96,6 +96,16 @@ def test_what_comes_after_the_last_answer_is_left_out(tokenizer: Tokenizer) -> N
     open_ended, closed = made(said("a", "b", "c"), tokenizer), made(said("a", "b"), tokenizer)
     assert open_ended.token_ids.tolist() == closed.token_ids.tolist()
     assert (bool(open_ended.remark), bool(closed.remark)) == (True, False)
+
+
+def test_what_steps_took_out_of_the_text_is_named(tokenizer: Tokenizer) -> None:
+    """Steps change the text, and not the messages: who removes names from a text must know that."""
+    messages = said("I am Anna Smith", "Hello, Anna!")
+    cleaned = Document("I am [NAME]\nHello, [NAME]!", "test", columns={"messages": messages})
+    (one,) = Chat(ChatConfig()).make([cleaned], tokenizer)
+    assert isinstance(one, Example)
+    assert "steps changed the text" in one.remark
+    assert not made(messages, tokenizer).remark
 
 
 def test_nobody_ends_a_turn_by_writing_so(tokenizer: Tokenizer) -> None:
