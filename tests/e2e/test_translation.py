@@ -47,11 +47,12 @@ def test_pairs_are_learned_measured_and_asked(tmp_path: Path, stepwell: Any, fam
     held = write(tmp_path / "held.jsonl", 60, 99)
     measured = api.evaluate(tmp_path / "run", held)
     assert measured["task"] == "translation"
+    assert "tok:zh" in measured["signatures"]["bleu"]  # found in the targets, and a part of the model
     values = {name: one["value"] for name, one in measured["metrics"].items()}
     assert values["bleu"] > 90
     assert values["chrf"] > 90
     assert values["ter"] < 10
-    assert values["loss"] < 0.1
+    assert values["loss"] < 0.3  # label smoothing leaves some
     assert values["stop_ratio"] > 0.98  # the end is learned
 
     answers = api.predict(tmp_path / "run", ["red well", "two green stair"])

@@ -17,7 +17,16 @@ from stepwell.config import build
 from stepwell.data import DataConfig, Document
 from stepwell.errors import DataError, UsageError
 from stepwell.progress import Watcher, unwatched
-from stepwell.tasks import TASKS, WHOLE_TEXT_BYTES, TaskConfig, build_task, maker_of, members_of, read_task
+from stepwell.tasks import (
+    TASKS,
+    WHOLE_TEXT_BYTES,
+    TaskConfig,
+    TranslationConfig,
+    build_task,
+    maker_of,
+    members_of,
+    read_task,
+)
 
 if TYPE_CHECKING:
     from stepwell.checkpoints import Loaded
@@ -53,7 +62,8 @@ def evaluate(
     Returns:
         `task`, `scoring` (`causal`, or `masked`: its numbers compare with those of other masked models alone),
         `num_examples`, `num_tokens`, and `metrics` of the model's task: each with its 95 % interval over examples.
-        `errors` says where it is right and wrong (`evaluation.error_report`); empty for plain text.
+        `errors` says where it is right and wrong (`evaluation.error_report`); empty for plain text. Of translations,
+        `signatures`: how sacrebleu took each metric.
 
     Raises:
         DataError: when there is no text.
@@ -72,6 +82,7 @@ def evaluate(
         "num_tokens": held.split.num_tokens - held.split.num_documents,
         "metrics": {name: asdict(interval) for name, interval in summarize(scores).items()},
         "errors": _errors(scores, held, asked),
+        **_signatures(held, asked),
     }
 
 
@@ -256,6 +267,15 @@ def _drawn_for(loaded: Loaded, task: TaskConfig) -> SamplingParams:
     }
     known = loaded.provenance.get("decoding")
     return sampling_of(None, {**loaded.provenance, "decoding": known or usual})
+
+
+def _signatures(held: Held, task: TaskConfig) -> dict[str, dict[str, str]]:
+    """How sacrebleu took the metrics of translations; nothing of other tasks."""
+    from stepwell.evaluation import references_of, signatures
+
+    if not isinstance(task, TranslationConfig):
+        return {}
+    return {"signatures": signatures(references_of(held.documents, task), task.target_language or "en")}
 
 
 def _scoring(loaded: Loaded) -> str:

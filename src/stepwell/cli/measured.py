@@ -41,6 +41,8 @@ def evaluation(result: dict[str, Any], *, json: bool) -> None:
     console = console_for()
     console.print(table)
     console.print(f"[dim]{result['num_examples']:,} {things}, {result['num_tokens']:,} tokens[/]")
+    for signature in dict.fromkeys(result.get("signatures", {}).values()):
+        console.print(f"[dim]{plain(signature)}[/]", soft_wrap=True)
     masked_words(console, result)
     errors(console, result.get("errors") or {})
 

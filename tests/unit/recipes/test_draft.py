@@ -108,7 +108,7 @@ def test_an_unknown_field_names_its_path_and_the_nearest_right_name(assignment: 
         "training.precision=float16",
         "training.optimizer.kind=sgdw",
         "metric=bleu",
-        "task=translation",
+        "task=poetry",
         "budget=soon",
         "budget=-5m",
         "seed=-1",
