@@ -163,17 +163,17 @@ def _matrix_parameters(kind: str, depth: int, vocab_size: int) -> int:
     return max(1, MODELS[kind].sized(depth, vocab_size=vocab_size, max_seq_len=MAX_SEQ_LEN).num_matrix_parameters)
 
 
-def derive_tokenizer(train_bytes: int, *, kind: str, objective: str, languages: int = 1) -> Derived:
+def derive_tokenizer(train_bytes: int, *, kind: str, objective: str, factor: int = 1) -> Derived:
     """The tokenizer section.
 
     Args:
         train_bytes: of the text it learns from.
         kind: of the tokenizer.
         objective: kind of what the model learns from; it may need tokens of its own.
-        languages: that share the vocabulary.
+        factor: how many times the vocabulary that the size of the text asks for.
     """
-    size, why = derive_vocab_size(train_bytes) * languages, f"{train_bytes / 1e6:,.1f} MB to learn from"
-    why += f", in {languages} languages" if languages > 1 else ""
+    size, why = derive_vocab_size(train_bytes) * factor, f"{train_bytes / 1e6:,.1f} MB to learn from"
+    why += f", {factor} times that for the task" if factor > 1 else ""
     if kind in ("unigram", "wordpiece"):
         size = max(size, SMALLEST_OF_PIECES)
     values: dict[str, tuple[Any, str]] = {

@@ -118,7 +118,7 @@ def open_draft(draft: Draft, run: RunDirectory, watch: Watcher, workers: Workers
             text.facts.splits["train"].bytes,
             kind=draft.get("tokenizer.kind") or "byte_bpe",
             objective=draft.get("training.objective.kind") or MODELS[_kind_of(draft)].objectives[0],
-            languages=draft.task.languages,
+            factor=draft.task.vocabulary_factor,
         )
         if draft.task.special_tokens:
             why = f"what {draft.task.config.kind} is written with"

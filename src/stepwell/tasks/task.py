@@ -63,8 +63,8 @@ class Task(ABC, Generic[ConfigT]):
     epochs: ClassVar[float] = 0.0
     """How often fresh weights see its examples; 0 for as long as there is time."""
 
-    languages: ClassVar[int] = 1
-    """That share a vocabulary."""
+    vocabulary_factor: ClassVar[int] = 1
+    """How many times the vocabulary that the size of the text asks for."""
 
     measuring_passes: ClassVar[float] = 1.0
     """What measuring a model costs, in passes over the examples; writing texts takes many."""
