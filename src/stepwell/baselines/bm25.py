@@ -52,7 +52,8 @@ class BM25:
             for term, count in several.items():
                 holders.setdefault(term, []).append(number)
                 counts.setdefault(term, []).append(count)
-        norm = saturation * (1 - length_share + length_share * lengths / max(1e-9, float(lengths.mean() or 0.0)))
+        mean = float(lengths.mean()) if lengths.any() else 1.0
+        norm = saturation * (1 - length_share + length_share * lengths / mean)
         self._weights: dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
         for term, several_documents in holders.items():
             at, often = np.array(several_documents), np.array(counts[term], np.float64)

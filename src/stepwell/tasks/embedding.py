@@ -104,7 +104,7 @@ class Vectors(Task[ConfigT]):
 
     family = "encoder"
     objectives = ("contrastive",)
-    depth, epochs, tuning_epochs = 2, 12.0, 2.0
+    depth, epochs, tuning_epochs, rate = 2, 12.0, 2.0, 0.25
 
     prefixes: tuple[str, str] = ("", "")
     """What stands before a query, and before a document."""
