@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 SHOWN_LABELS = 3
 """Of an answer, with their probabilities."""
 
-LABEL_CHARACTERS = 60
-"""Half of what stands on one line with its answer."""
+LINE_CHARACTERS = 76
+"""A text with its answer stands on one line up to here."""
 
 
 def view(json: bool) -> AbstractContextManager[Watcher]:
@@ -144,12 +144,10 @@ def _samples(console: Console, result: dict[str, Any]) -> None:
     from stepwell.studies import WRITES_ON
 
     answers = result["task"] not in WRITES_ON
-    if answers and result["samples"]:
-        console.print()
-    for sample in result["samples"]:
-        text = " ".join(sample["text"].split())
-        prompt = " ".join(sample["prompt"].split())
-        if not answers or len(prompt) + len(text) > 2 * LABEL_CHARACTERS:
+    pairs = [(plain_line(sample["prompt"]), plain_line(sample["text"])) for sample in result["samples"]]
+    brief = answers and all(len(prompt) + len(text) <= LINE_CHARACTERS for prompt, text in pairs)
+    for place, (prompt, text) in enumerate(pairs):
+        if not brief or not place:
             console.print()
         console.print(f"[bold]{plain(prompt)}[/]{' → ' if answers else ' '}{plain(text)}", soft_wrap=False)
 

@@ -113,8 +113,15 @@ class Study:
         if len(self.journal.lines) >= self.recipe.study.max_rounds:
             return "max_rounds"
         if self.journal.lines and self._seconds_for_rounds() < SHORTEST_ROUND_SECONDS:
-            return "budget_spent"
+            return None if self._members_wait() else "budget_spent"
         return None
+
+    def _members_wait(self) -> bool:
+        """Whether it is still open which of the simple models and the trained one answer: that takes a moment."""
+        decision = Change(DECISION, {}, goes_on=False, retrains=False)
+        tried = {line["key"] for line in self.journal.lines}
+        has_members = hasattr(getattr(self.recipe.task, "decision", None), "members")
+        return self.best is not None and has_members and bool(self._baselines()) and self._key(decision) not in tried
 
     def _seconds_for_rounds(self) -> float:
         """What is left, but for the end: measuring on validation and test text, the report, and some air."""

@@ -95,7 +95,11 @@ def _keep_errors(run: RunDirectory, scores: Scores, held: Held, recipe: Recipe) 
 def _answered(errors: dict[str, Any]) -> list[dict[str, str]]:
     """A few examples with the answers of the best model, where answers are texts."""
     rows = [row for row in errors.get("drawn", ()) if isinstance(row.get("answer"), str)]
-    return [{"prompt": row["text"][:SHOWN_CHARACTERS], "text": row["answer"]} for row in rows[:SHOWN_EXAMPLES]]
+    return [{"prompt": _beginning(row["text"]), "text": row["answer"]} for row in rows[:SHOWN_EXAMPLES]]
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
 
 
 def _scores(model: LanguageModel, held: Held, recipe: Recipe) -> Scores:

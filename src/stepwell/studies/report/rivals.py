@@ -76,16 +76,18 @@ def verdict(files: RunFiles, metric: str, final: Line) -> Words | None:
         return None
     members = deciding(files)
     if [one for one in members if one != MODEL]:
-        return _of_members(members, found[0], metric, value)
+        return _of_members(members, found[0], metric, final)
     return _of_model(found[0], metric, value, final)
 
 
-def _of_members(members: list[str], best: Rival, metric: str, value: float) -> Words:
+def _of_members(members: list[str], best: Rival, metric: str, final: Line) -> Words:
     """Of a decision in which a simple model has a say; it is taken for the least loss, not always the best metric."""
     names: dict[str, object] = {"names": members_words(members)}
-    if is_ahead(best.value, value, metric):
+    if is_ahead(best.value, float(final["value"]), metric):
+        end = number(final.get("low" if metric in LOWER_IS_BETTER else "high"))
+        sure = end is not None and is_ahead(best.value, end, metric)
         other = {"name": members_words([best.name]), "metric": metric_words(metric)}
-        return say("another ahead", {**names, **other}).capital()
+        return say("another ahead" if sure else "another level", {**names, **other}).capital()
     if MODEL in members:
         return say("best together", names)
     return say("best baseline" if len(members) == 1 else "best baselines", names).capital()

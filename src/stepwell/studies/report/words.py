@@ -266,8 +266,12 @@ WORDS: dict[str, tuple[str, str]] = {
         "最好的是{names}的组合；predict 同时使用它们。",
     ),
     "another ahead": (
-        "predict uses {names}, which is surest; {name} alone has the better {metric}.",
+        "predict uses {names}, for the least loss; {name} alone has the better {metric}.",
         "predict 使用{names}，其损失最低；单看{metric}，{name}更好。",
+    ),
+    "another level": (
+        "predict uses {names}, for the least loss; {name} alone has the same {metric} but for chance.",
+        "predict 使用{names}，其损失最低；单用{name}，{metric}与之相当。",
     ),
     "baseline ahead": (
         "{name} is better here than the trained model, which predict uses: it needs more time or more data.",
