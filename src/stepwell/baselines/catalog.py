@@ -52,6 +52,7 @@ def load_text_model(path: Path) -> TextModel:
             said = json.loads((file.metadata() or {})["stepwell"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         model = TEXT_MODELS[said["name"]](said["problem"], said["num_outputs"])
+        model.center, model.spread = said.get("center", 0.0), said.get("spread", 1.0)
         if kinds := said.get("ngrams"):
             words = {kind: tensors[f"vocabulary.{kind}"].numpy().tobytes().decode().split("\0") for kind in kinds}
             model.features = Features(words, {kind: tensors[f"idf.{kind}"].numpy() for kind in kinds})

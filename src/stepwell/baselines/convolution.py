@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, dropout
 
 from stepwell.baselines.features import WORDS, is_dense
-from stepwell.baselines.text_models import Labels, Outputs, TextModel, as_told, loss_of
+from stepwell.baselines.text_models import Labels, Outputs, TextModel, loss_of
 
 LONGEST = 256
 """Characters or words that are read of a text."""
@@ -37,9 +37,10 @@ class _Network(nn.Module):
 
     def __init__(self, num_symbols: int, num_outputs: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(num_symbols, self.width, padding_idx=PADDING)
-        self.layers = nn.ModuleList(nn.Conv1d(self.width, self.channels, size) for size in self.widths)
-        self.out = nn.Linear(self.channels * len(self.widths), num_outputs)
+        with torch.random.fork_rng(devices=[]):  # what layers draw for themselves is drawn anew below
+            self.embedding = nn.Embedding(num_symbols, self.width, padding_idx=PADDING)
+            self.layers = nn.ModuleList(nn.Conv1d(self.width, self.channels, size) for size in self.widths)
+            self.out = nn.Linear(self.channels * len(self.widths), num_outputs)
         with torch.no_grad():
             for parameter in self.parameters():
                 bound = 0.1 if parameter.ndim < 3 else (parameter[0].numel()) ** -0.5
@@ -54,7 +55,11 @@ class _Network(nn.Module):
         vectors: Tensor = self.embedding(symbols).mT
         if self.training:  # whole channels of a text
             vectors = vectors * dropout(torch.ones(*vectors.shape[:2], 1), self.drop_channels)
-        found = [torch.relu(layer(vectors)).amax(-1) for layer in self.layers]
+        begins = symbols != PADDING  # what only sees padding says nothing, however long the other texts are
+        found = [
+            torch.relu(layer(vectors)).masked_fill(~begins[:, None, : symbols.shape[1] - size + 1], 0.0).amax(-1)
+            for layer, size in zip(self.layers, self.widths, strict=True)
+        ]
         out: Tensor = self.out(dropout(torch.cat(found, 1), self.drop_features, training=self.training))
         return out
 
@@ -72,7 +77,7 @@ class Convolution(TextModel):
         rows = self._rows(texts)
         generator = torch.Generator().manual_seed(seed)
         self.network = _Network(len(self.symbols) + 2, self.num_outputs, generator).train()
-        right = torch.from_numpy(np.asarray(labels, np.int64 if self.problem == "single" else np.float32))
+        right = self.right(labels)
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.learning_rate, weight_decay=0.01)
         steps = self.epochs * -(-len(texts) // self.batch_texts)
         warmup, step = max(1, steps // 10), 0
@@ -110,7 +115,7 @@ class Convolution(TextModel):
         with torch.inference_mode():
             for first in range(0, len(order), 256):
                 batch = order[first : first + 256]
-                told[batch] = as_told(self.network(_padded([rows[n] for n in batch])).double(), self.problem)
+                told[batch] = self.told(self.network(_padded([rows[n] for n in batch])))
         return told
 
     def tensors(self) -> dict[str, Tensor]:
@@ -123,7 +128,7 @@ class Convolution(TextModel):
 
     def take(self, tensors: Mapping[str, Tensor]) -> None:
         self.dense = bool(tensors["dense"])
-        self.symbols = tensors["symbols"].numpy().tobytes().decode().split("\0")
+        self.symbols = [one for one in tensors["symbols"].numpy().tobytes().decode().split("\0") if one]
         self.network = _Network(len(self.symbols) + 2, self.num_outputs, torch.Generator().manual_seed(0)).eval()
         with torch.no_grad():
             for name, parameter in self.network.named_parameters():
@@ -140,8 +145,8 @@ class Convolution(TextModel):
 
 
 def _padded(rows: Sequence[NDArray[np.int64]]) -> Tensor:
-    """(B, T), at least as long as the widest convolution."""
-    length = max(_Network.widths[-1], *(len(row) for row in rows)) if rows else _Network.widths[-1]
+    """(B, T), with room for the widest convolution from each symbol on."""
+    length = max((len(row) for row in rows), default=0) + _Network.widths[-1]
     padded = np.full((len(rows), length), PADDING, np.int64)
     for number, row in enumerate(rows):
         padded[number, : len(row)] = row

@@ -84,6 +84,8 @@ class Features:
     def rows(self, texts: Sequence[str]) -> Any:
         """(N, F) sparse float32."""
         sparse: Any = needed("scipy.sparse", "data", "a baseline of n-grams")
+        if not texts:
+            return sparse.csr_matrix((0, self.size), dtype=np.float32)
         read = [one[:READ_CHARACTERS] for one in texts]
         rows = sparse.hstack([part.transform(read) for part in self._parts], format="csr", dtype=np.float32)
         return rows * np.float32(len(self._parts) ** -0.5)

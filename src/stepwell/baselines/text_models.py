@@ -41,12 +41,17 @@ class TextModel(ABC):
     Args:
         problem: what labels are.
         num_outputs: K.
+
+    Attributes:
+        center: of numbers, what a network tells is how far from this they are.
+        spread: of numbers, the unit of that.
     """
 
     name: ClassVar[str]
 
     def __init__(self, problem: Problem, num_outputs: int) -> None:
         self.problem, self.num_outputs = problem, num_outputs
+        self.center, self.spread = 0.0, 1.0
 
     @abstractmethod
     def fit(self, texts: Sequence[str], labels: Labels, seed: int = 0) -> None:
@@ -72,10 +77,24 @@ class TextModel(ABC):
 
     features: Features | None = None
 
+    def right(self, labels: Labels) -> Tensor:
+        """Labels as a network learns them; numbers are brought to mean 0 and spread 1."""
+        if self.problem == "number":
+            numbers = np.asarray(labels, np.float64)
+            self.center, self.spread = float(numbers.mean()), float(numbers.std()) or 1.0
+            labels = (numbers - self.center) / self.spread
+        return torch.from_numpy(np.asarray(labels, np.int64 if self.problem == "single" else np.float32))
+
+    def told(self, logits: Tensor) -> Outputs:
+        """What a network's outputs (N, K) say: probabilities, or numbers."""
+        said = as_told(logits.double(), self.problem)
+        return said * self.spread + self.center if self.problem == "number" else said
+
     def save(self, path: Path) -> None:
         """Write a file (safetensors, its vocabulary in the header)."""
         tensors = {f"model.{name}": tensor.contiguous() for name, tensor in self.tensors().items()}
-        said: dict[str, Any] = {"name": self.name, "problem": self.problem, "num_outputs": self.num_outputs}
+        kept = ("name", "problem", "num_outputs", "center", "spread")
+        said: dict[str, Any] = {name: getattr(self, name) for name in kept}
         if self.features is not None:
             said["ngrams"] = list(self.features.vocabularies)
             for kind, words in self.features.vocabularies.items():
@@ -120,7 +139,7 @@ class Linear(TextModel):
         rows = self.features.rows(texts)
         if self.problem == "number":
             ridge = linear.Ridge(alpha=1.0, solver="lsqr").fit(rows, np.asarray(labels, np.float64))
-            self.weight, self.bias = ridge.coef_[None], np.atleast_1d(ridge.intercept_)
+            self._keep(ridge.coef_[None], np.atleast_1d(ridge.intercept_))
             return
         right = np.eye(self.num_outputs)[np.asarray(labels, np.int64)] if self.problem == "single" else labels
         weights, biases = [], []
@@ -132,7 +151,11 @@ class Linear(TextModel):
             model = svm.LinearSVC(C=INVERSE_PENALTY, random_state=0).fit(rows, column)
             weights.append(model.coef_)
             biases.append(model.intercept_)
-        self.weight, self.bias = SHARPNESS * np.concatenate(weights), SHARPNESS * np.concatenate(biases)
+        self._keep(SHARPNESS * np.concatenate(weights), SHARPNESS * np.concatenate(biases))
+
+    def _keep(self, weight: NDArray[Any], bias: NDArray[Any]) -> None:
+        """In the precision in which they are written, so that a model says the same once it is read again."""
+        self.weight, self.bias = weight.astype(np.float32), bias.astype(np.float64)
 
     def tell(self, texts: Sequence[str]) -> Outputs:
         assert self.features is not None
@@ -140,7 +163,7 @@ class Linear(TextModel):
         return as_told(torch.from_numpy(logits.astype(np.float64)), self.problem)
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"weight": torch.from_numpy(self.weight.astype(np.float32)), "bias": torch.from_numpy(self.bias)}
+        return {"weight": torch.from_numpy(self.weight), "bias": torch.from_numpy(self.bias)}
 
     def take(self, tensors: Mapping[str, Tensor]) -> None:
         self.weight, self.bias = tensors["weight"].numpy(), tensors["bias"].numpy()
@@ -175,7 +198,7 @@ class Bag(TextModel):
             self.width, self.epochs, self.drop_ngrams = 64, 4, 0.5
         generator = torch.Generator().manual_seed(seed)
         self._draw(self.features.size, generator)
-        right = torch.from_numpy(np.asarray(labels, np.int64 if self.problem == "single" else np.float32))
+        right = self.right(labels)
         dense = torch.optim.AdamW([self.bias, *self.out.parameters()], lr=self.learning_rate, weight_decay=0.0)
         sparse = torch.optim.SparseAdam([self.table], lr=self.learning_rate)
         steps = self.epochs * -(-len(texts) // self.batch_texts)
@@ -196,7 +219,7 @@ class Bag(TextModel):
     def tell(self, texts: Sequence[str]) -> Outputs:
         assert self.features is not None
         with torch.inference_mode():
-            return as_told(self._logits(self.features.rows(texts), None).double(), self.problem)
+            return self.told(self._logits(self.features.rows(texts), None))
 
     def tensors(self) -> dict[str, Tensor]:
         out = {f"out.{name}": tensor.detach() for name, tensor in self.out.named_parameters()}
@@ -212,7 +235,8 @@ class Bag(TextModel):
     def _draw(self, size: int, generator: torch.Generator) -> None:
         self.table = nn.Parameter(0.05 * torch.randn(size, self.width, generator=generator))
         self.bias = nn.Parameter(torch.zeros(self.width))
-        self.out = nn.Linear(self.width, self.num_outputs)
+        with torch.random.fork_rng(devices=[]):
+            self.out = nn.Linear(self.width, self.num_outputs)
         nn.init.normal_(self.out.weight, std=self.width**-0.5, generator=generator)
         nn.init.zeros_(self.out.bias)
 

@@ -7,6 +7,7 @@ set. A head over the model's hidden states tells them. This file leaves out how 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -101,7 +102,7 @@ class Classification(Task[ClassificationConfig]):
         Raises:
             DataError: when labels are of several kinds, of one class only, too rare, or unseen in training.
         """
-        values = {split: [columns.get("label") for columns in text.each_columns(split)] for split in SPLITS}
+        values = {split: [_given(columns.get("label")) for columns in text.each_columns(split)] for split in SPLITS}
         everything = [value for several in values.values() for value in several if value is not None]
         problem = self.config.problem or problem_of(everything)
         dense = sum(share for language, share in text.facts.languages.items() if language in DENSE_LANGUAGES)
@@ -128,7 +129,7 @@ class Classification(Task[ClassificationConfig]):
         places = {name: number for number, name in enumerate(self.config.labels)}
         made: list[Example | str] = []
         for document, (ids, left_out) in zip(documents, self.read(documents, tokenizer), strict=True):
-            value = document.columns.get("label")
+            value = _given(document.columns.get("label"))
             if value is None:
                 made.append("no label")
                 continue
@@ -169,6 +170,13 @@ class Classification(Task[ClassificationConfig]):
         if problem == "number":
             return np.float32((number_of(value) - self.config.center) / self.config.spread)
         names = names_of(value, problem)
+        if unknown := [name for name in names if name not in places]:
+            raise DataError(
+                "task.label: a label that the model does not know",
+                got=", ".join(unknown[:SHOWN]),
+                wanted=f"{', '.join(list(places)[:SHOWN])}{', ...' if len(places) > SHOWN else ''}",
+                do="leave such rows out, or train with examples of them",
+            )
         if problem == "single":
             return np.int64(places[names[0]])
         row = np.zeros(len(places), np.float32)
@@ -179,8 +187,15 @@ class Classification(Task[ClassificationConfig]):
 SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
 
 
+def _given(value: Any) -> Any:
+    """A label as a table holds it; None for a blank cell."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
 def problem_of(values: Sequence[Any]) -> Problem:
     """What labels say about themselves: lists are several labels, fractions are numbers, all else is one of a set.
+
+    A table of comma-separated values holds text alone, so text counts as a number where all of it is.
 
     Raises:
         DataError: when some are text and some are numbers, or lists.
@@ -198,8 +213,17 @@ def problem_of(values: Sequence[Any]) -> Problem:
         )
     if "a list" in kinds:
         return "multiple"
-    fractions = "a number" in kinds and any(isinstance(value, float) and not value.is_integer() for value in values)
-    return "number" if fractions else "single"
+    numbers = [_as_number(value) for value in values]
+    fractions = [one for one in numbers if one is not None and not one.is_integer()]
+    return "number" if fractions and None not in numbers else "single"
+
+
+def _as_number(value: Any) -> float | None:
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        return None
+    return found if math.isfinite(found) else None
 
 
 def number_of(value: Any) -> float:
