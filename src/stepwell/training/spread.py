@@ -130,6 +130,11 @@ def spread_over(world: World, model: LanguageModel, objective: Objective[Any], c
             wanted=" or ".join(SHARDED_OPTIMIZERS),
             do="set training.parallel=ddp, or another optimizer",
         )
+    if config.objective.kind == "grpo":
+        raise ConfigError(
+            "training.objective.kind: grpo draws answers, for which every rank needs all weights",
+            do="set training.parallel=ddp",
+        )
     for field in NOT_SHARDED:
         if getattr(config, field) is not None:
             raise ConfigError(f"training.{field}: does not work on shards", do="set training.parallel=ddp")
