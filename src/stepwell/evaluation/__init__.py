@@ -63,7 +63,6 @@ if TYPE_CHECKING:
     from stepwell.evaluation.writing import (
         SummarizedScores,
         TranslatedScores,
-        WritingScores,
         references_of,
         score_summaries,
         score_translations,
@@ -102,7 +101,6 @@ __all__ = [
     "TaggingScores",
     "TranslatedScores",
     "TranslationScores",
-    "WritingScores",
     "WrittenAnswerScores",
     "WrittenScores",
     "answer_losses",
@@ -263,7 +261,6 @@ __getattr__ = open_late(
         "choose_search": "beam_choice",
         "SummarizedScores": "writing",
         "TranslatedScores": "writing",
-        "WritingScores": "writing",
         "references_of": "writing",
         "score_summaries": "writing",
         "score_translations": "writing",

@@ -28,8 +28,10 @@ from stepwell.evaluation import (
     Scores,
     SearchedScores,
     SimilarityScores,
+    SummarizedScores,
     SummaryScores,
     TaggingScores,
+    TranslatedScores,
     TranslationScores,
     WrittenAnswerScores,
     WrittenScores,
@@ -38,6 +40,15 @@ from stepwell.evaluation import (
     paired_bootstrap,
     summarize,
 )
+
+TOLD = {
+    "nats": np.array([9.0, 4.0, 7.0, 1.0]),
+    "tokens": np.array([3.0, 1, 4, 2]),
+    "correct": np.array([1.0, 1, 4, 0]),
+    "stopped": np.array([1.0, 1, 0, 1]),
+    "texts": np.ones(4),
+}
+"""How a model told four right texts."""
 
 TAGS = [["B-x", "I-x", "O"], ["O"], ["B-y", "B-x"], []]
 
@@ -85,8 +96,13 @@ EXAMPLES: list[Scores] = [
     ),
     SimilarityScores.of([0.9, 0.1, 0.5, 0.4], [1.0, 0.0, 0.3, 0.6]),
     SummaryScores.of(["a boat", "", "灯在河边", "x"], ["the boat", "a", "灯在桥边", "y"]),
+    SummarizedScores(**SummaryScores.of(["a boat", "", "灯", "x"], ["the boat", "a", "灯", "y"]).arrays(), **TOLD),
     TaggingScores.of([["B-x", "I-x", "O"], ["B-y"], ["B-x", "B-x"], []], TAGS, nats=np.array([0.5, 2.0, 1.0, 0.0])),
     TranslationScores.of(["a b c d e", "", "x y z w", "q"], ["a b c d f", "a", "x y z w", "r"], "en"),
+    TranslatedScores(
+        **TranslationScores.of(["a b c d e", "", "x y z w", "q"], ["a b c d f", "a", "x y z w", "r"], "en").arrays(),
+        **TOLD,
+    ),
     WrittenAnswerScores(
         **AnswerScores.of(["灯", "", "the boat", ""], [["灯", "桥"], [], ["boats"], ["灯"]]).arrays(),
         nats=np.array([9.0, 4.0, 7.0, 1.0]),
