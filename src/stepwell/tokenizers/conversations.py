@@ -128,23 +128,25 @@ def encode_conversation(tokenizer: Tokenizer, messages: Sequence[Mapping[str, An
         TokenizerError: when the prompt of an answer, the answer and its end are not what the template makes of the
             whole conversation, to the character and to the token.
     """
-    said = [
-        {**message, "content": message["content"].strip()} if message["role"] == ASSISTANT else dict(message)
-        for message in messages
-    ]
-    whole = tokenizer.render(said, add_generation_prompt=False)
+    said = tokenizer.quoted(
+        [
+            {**message, "content": message["content"].strip()} if message["role"] == ASSISTANT else message
+            for message in messages
+        ]
+    )
+    whole = tokenizer.render_quoted(said, add_generation_prompt=False)
     pieces: list[TokenIds] = []
     answers: list[tuple[int, int]] = []
     at = length = 0
     for place, message in enumerate(said):
         if message["role"] != ASSISTANT:
             continue
-        prompt = tokenizer.render(said[:place], add_generation_prompt=True)
-        so_far = tokenizer.render(said[: place + 1], add_generation_prompt=False)
+        prompt = tokenizer.render_quoted(said[:place], add_generation_prompt=True)
+        so_far = tokenizer.render_quoted(said[: place + 1], add_generation_prompt=False)
         told = so_far[len(prompt) :]
         if not (so_far.startswith(prompt) and whole.startswith(so_far)):
             raise _otherwise("a prompt is not the beginning of its conversation", whole)
-        if not told.lstrip().startswith(tokenizer.quoted(message["content"])):
+        if not told.lstrip().startswith(message["content"]):
             raise _otherwise("what the assistant says is changed", told)
         pieces.append(tokenizer.encode_rendered(whole[at : len(prompt)]))
         length += len(pieces[-1])

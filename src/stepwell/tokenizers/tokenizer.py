@@ -226,6 +226,20 @@ class Tokenizer:
         Raises:
             TokenizerError: as in `chat`.
         """
+        return self.render_quoted(self.quoted(messages), add_generation_prompt=add_generation_prompt, tools=tools)
+
+    def quoted(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Messages as they stand in a rendered conversation: what spells a special token is quoted."""
+        return quote_tokens(messages, self._literals)
+
+    def render_quoted(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> str:
+        """`render` for messages that `quoted` gave: who renders a conversation many times quotes it once."""
         if self.chat_template is None:
             raise TokenizerError(
                 "tokenizer: has no chat template",
@@ -233,15 +247,11 @@ class Tokenizer:
             )
         return render_chat(
             self.chat_template,
-            quote_tokens(messages, self._literals),
+            messages,
             add_generation_prompt=add_generation_prompt,
             tools=tools,
             tokens=self.roles.chat_tokens,
         )
-
-    def quoted(self, text: str) -> str:
-        """What a message says, as it stands in a rendered conversation."""
-        return str(quote_tokens([{"content": text}], self._literals)[0]["content"])
 
     def encode_rendered(self, rendered: str) -> TokenIds:
         """The ids of a part of what `render` gave, (T,)."""
