@@ -11,7 +11,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from stepwell.data import DataConfig, Document, FieldConfig
 from stepwell.errors import DataError, DiskError, UsageError
 from stepwell.progress import Fact, Stage, Watcher, unwatched
 from stepwell.runs import to_json, write_atomically
-from stepwell.tasks import TaskConfig, VectorsConfig, build_task
+from stepwell.tasks import RankedBy, RetrievalConfig, TaskConfig, VectorsConfig, build_task
 
 if TYPE_CHECKING:
     from stepwell.checkpoints import Loaded
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 PASSAGE_BYTES = 2_000
 """A longer text is cut into passages of at most so much, each of which is found for itself."""
 
-FUSED_DEPTH = 100
-"""Of each ranking so many are joined, or as many as are asked for."""
+RANKED_AT_ONCE = 64
+"""Queries whose similarities to all passages are held at once."""
 
 FOLDER = "search"
 """Within a checkpoint's directory."""
@@ -44,7 +44,7 @@ def search(
     data: Texts,
     *,
     k: int = 5,
-    hybrid: bool = False,
+    by: RankedBy | None = None,
     text_column: str | None = None,
     watch: Watcher = unwatched,
 ) -> list[list[dict[str, Any]]]:
@@ -56,30 +56,33 @@ def search(
         text: one query or many.
         data: the corpus: sources, as for `run`. Long texts are cut into passages.
         k: how many are wanted of each query.
-        hybrid: rank by words too (BM25), and join both rankings.
+        by: `vectors`, `words` (BM25), or `both` rankings joined; default what the run found best, else vectors.
         text_column: of tables; default the column of the task's documents.
         watch: is told of what takes time, and of problems in the sources.
 
     Returns:
-        For each query its passages, the best first: `text`, `source`, `similarity` (the cosine), and with `hybrid` the
-        `score` that they are ranked by.
+        For each query its passages, the best first: `text`, `source`, `similarity` (the cosine), and the `score` that
+        they are ranked by.
 
     Raises:
         CheckpointError: when there is no whole model.
         DataError: when there is no text.
-        UsageError: when nothing is asked for.
+        UsageError: when nothing is asked for, or for another way to rank.
     """
     queries = [text] if isinstance(text, str) else list(text)
     if not queries or not all(one.strip() for one in queries):
         raise UsageError("text: an empty query", wanted="some words to search for")
     if k < 1:
         raise UsageError("k: nothing is asked for", got=str(k), wanted="1 or more")
+    if by not in (None, *get_args(RankedBy)):
+        raise UsageError("by: no such way to rank", got=str(by), wanted=", ".join(get_args(RankedBy)))
     loaded = load(run)
     task = task_of(loaded.provenance)
     passages = _passages(data, text_column, task, watch)
     vectors = _vectors_of(loaded, task, passages, watch)
     asked = _made(loaded, task, queries, "query")
-    return _found(queries, passages, asked, vectors, k, hybrid=hybrid)
+    usual = task.decision.by if isinstance(task, RetrievalConfig) else "vectors"
+    return _found(queries, passages, asked, vectors, k, by or usual)
 
 
 def _found(
@@ -88,33 +91,32 @@ def _found(
     asked: NDArray[np.float32],
     vectors: NDArray[np.float32],
     k: int,
-    *,
-    hybrid: bool,
+    by: RankedBy,
 ) -> list[list[dict[str, Any]]]:
-    from stepwell.inference import fused, nearest
-
-    def told(number: int, cosine: float) -> dict[str, Any]:
-        one = passages[number]
-        return {"text": one.text, "source": one.source, "similarity": round(float(cosine), 6)}
-
-    numbers, cosines = nearest(asked, vectors, max(k, FUSED_DEPTH) if hybrid else k)
-    if not hybrid:
-        return [
-            [told(number, cosine) for number, cosine in zip(*pair, strict=True)]
-            for pair in zip(numbers.tolist(), cosines.tolist(), strict=True)
-        ]
     from stepwell.baselines import BM25
+    from stepwell.inference import highest, joined
 
-    index, found = BM25([one.text for one in passages]), []
-    for query, row, vector in zip(queries, numbers.tolist(), asked, strict=True):
-        (scores,) = index.scores([query])
-        by_words = [n for n in np.argsort(-scores, kind="stable")[: max(k, FUSED_DEPTH)].tolist() if scores[n] > 0]
-        found.append(
-            [
-                {**told(number, float(vectors[number] @ vector)), "score": round(score, 6)}
-                for number, score in fused([row, by_words], k)
-            ]
-        )
+    index = None if by == "vectors" else BM25([one.text for one in passages])
+    found: list[list[dict[str, Any]]] = []
+    for first in range(0, len(queries), RANKED_AT_ONCE):
+        part = slice(first, first + RANKED_AT_ONCE)
+        near = asked[part] @ vectors.T
+        worth = near
+        if index is not None:
+            words = index.scores(queries[part])
+            worth = words if by == "words" else joined(near, words)
+        for row, numbers, values in zip(near, *(one.tolist() for one in highest(worth, k)), strict=True):
+            found.append(
+                [
+                    {
+                        "text": passages[number].text,
+                        "source": passages[number].source,
+                        "score": round(value, 6),
+                        "similarity": round(float(row[number]), 6),
+                    }
+                    for number, value in zip(numbers, values, strict=True)
+                ]
+            )
     return found
 
 
@@ -144,7 +146,7 @@ def _passages(data: Texts, text_column: str | None, task: TaskConfig, watch: Wat
 def _vectors_of(loaded: Loaded, task: TaskConfig, passages: Sequence[Document], watch: Watcher) -> NDArray[np.float32]:
     """(N, D) vectors of passages, made or found beside the model."""
     named = hashlib.sha256((loaded.path / "manifest.json").read_bytes())
-    named.update(to_json(task.model_dump(mode="json")).encode())
+    named.update(to_json(task.model_dump(mode="json", exclude={"decision"})).encode())
     for one in passages:
         named.update(one.digest)
     path = loaded.path / FOLDER / f"vectors-{named.hexdigest()[:16]}.npz"

@@ -1,4 +1,4 @@
-"""How found texts look: under each query its nearest texts, with how near they are.
+"""How found texts look: under each query its nearest texts, with the score they are ranked by.
 
 This file leaves out how they are found.
 """
@@ -33,4 +33,4 @@ def found_texts(queries: Sequence[str], found: Sequence[Sequence[Mapping[str, An
         for rank, one in enumerate(some, start=1):
             words = " ".join(str(one["text"]).split())
             short = words[:SHOWN_CHARACTERS] + ("…" if len(words) > SHOWN_CHARACTERS else "")
-            console.print(f"{rank:>3}  {one['similarity']:.3f}  {plain(short)}", soft_wrap=True)
+            console.print(f"{rank:>3}  {one['score']:.3f}  {plain(short)}", soft_wrap=True)

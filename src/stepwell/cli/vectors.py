@@ -49,7 +49,10 @@ def search(
     text: Texts = None,
     input_: Input = None,
     k: Annotated[int, typer.Option("-k", help="How many texts of each query.")] = 5,
-    hybrid: Annotated[bool, typer.Option("--hybrid", help="Rank by words too (BM25), and join both.")] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(help="vectors, words or both. [default: what the run found best]", show_default=False),
+    ] = None,
     text_column: Annotated[str | None, typer.Option(help="Of tables.", show_default=False)] = None,
     json: Json = False,
 ) -> None:
@@ -63,5 +66,5 @@ def search(
         )
     queries = text if text is not None else [str(one) for one in show.read_prompts(input_)]
     with show.view(json) as watch:
-        found = api.search(run, queries, data, k=k, hybrid=hybrid, text_column=text_column, watch=watch)
+        found = api.search(run, queries, data, k=k, by=by, text_column=text_column, watch=watch)  # type: ignore[arg-type]
     searched.found_texts(queries, found, json=json)

@@ -51,7 +51,13 @@ if TYPE_CHECKING:
     from stepwell.evaluation.repetition import GenerationScores, distinct_ratio, distinct_ratios, repeated_ngram_ratio
     from stepwell.evaluation.reporting import answer_rows, error_report
     from stepwell.evaluation.retrieval import RetrievalScores, ranks_of
-    from stepwell.evaluation.retrieving import SearchedScores, evaluate_bm25, evaluate_retrieval, nearest_held
+    from stepwell.evaluation.retrieving import (
+        SearchedScores,
+        choose_ranking,
+        evaluate_bm25,
+        evaluate_retrieval,
+        nearest_held,
+    )
     from stepwell.evaluation.rewarding import RewardedScores, evaluate_rewards
     from stepwell.evaluation.similarity import SimilarityScores, evaluate_similarity
     from stepwell.evaluation.summarization import SummaryScores
@@ -110,6 +116,7 @@ __all__ = [
     "bootstrap_counts",
     "bootstrap_each",
     "choose_drawing",
+    "choose_ranking",
     "choose_score",
     "choose_search",
     "class_table",
@@ -245,6 +252,7 @@ __getattr__ = open_late(
         "repeated_ngram_ratio": "repetition",
         "RetrievalScores": "retrieval",
         "SearchedScores": "retrieving",
+        "choose_ranking": "retrieving",
         "evaluate_bm25": "retrieving",
         "nearest_held": "retrieving",
         "evaluate_retrieval": "retrieving",

@@ -28,7 +28,7 @@ from stepwell.evaluation.reading import (
     choose_answering,
     evaluate_answers,
 )
-from stepwell.evaluation.retrieving import SearchedScores, evaluate_retrieval
+from stepwell.evaluation.retrieving import SearchedScores, choose_ranking, evaluate_retrieval
 from stepwell.evaluation.rewarding import ANSWER_TOKENS, RewardedScores, evaluate_rewards
 from stepwell.evaluation.similarity import SimilarityScores, evaluate_similarity
 from stepwell.evaluation.tagging import TaggingScores
@@ -134,6 +134,10 @@ def _vectors_on_the_way(model: LanguageModel, held: Held, task: Any, precision: 
     return values_of(scores, "loss", "spearman" if isinstance(scores, SimilarityScores) else "ndcg_at_10")
 
 
+def _ranking_by(model: LanguageModel, held: Held, task: Any, metric: str, precision: Precision) -> Any:
+    return choose_ranking(model, held.documents, held.tokenizer, task, metric)
+
+
 def vector_scores(task: Any) -> type[Scores]:
     """The class of the scores of a task that gives texts vectors."""
     return SimilarityScores if getattr(task, "relation", None) == "graded" else SearchedScores
@@ -228,7 +232,9 @@ MEASURES: dict[str, Measure] = {
     "classification": Measure(
         _labels, label_scores, {**RegressionScores.metrics, **ClassificationScores.metrics}, _labels_on_the_way
     ),
-    "retrieval": Measure(_vectors, vector_scores, SearchedScores.metrics, _vectors_on_the_way),
+    "retrieval": Measure(
+        _vectors, vector_scores, SearchedScores.metrics, _vectors_on_the_way, decide=_ranking_by
+    ),
     "embedding": Measure(
         _vectors, vector_scores, {**SimilarityScores.metrics, **SearchedScores.metrics}, _vectors_on_the_way
     ),

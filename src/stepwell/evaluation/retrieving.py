@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,21 @@ from numpy.typing import NDArray
 
 from stepwell.baselines import BM25
 from stepwell.data import Document
+from stepwell.evaluation.intervals import bootstrap, paired_bootstrap
 from stepwell.evaluation.metrics import FloatArray, Metric
 from stepwell.evaluation.retrieval import RetrievalScores, ranks_of
-from stepwell.inference import vectors_for
+from stepwell.inference import joined, vectors_for
 from stepwell.models import LanguageModel
-from stepwell.tasks import EmbeddingConfig, RetrievalConfig, Vectors, VectorsConfig, build_task, key_of_text
+from stepwell.tasks import (
+    EmbeddingConfig,
+    RankedBy,
+    RankingConfig,
+    RetrievalConfig,
+    Vectors,
+    VectorsConfig,
+    build_task,
+    key_of_text,
+)
 from stepwell.tokenizers import Tokenizer
 
 COMPARED_AT_ONCE = 256
@@ -138,11 +149,57 @@ def evaluate_retrieval(
     what = searched(documents, task)
     queries = vectors_for(model, tokenizer, task, what.queries, "query")
     vectors = queries if what.is_itself else vectors_for(model, tokenizer, task, what.documents, "document")
-    found = search_scores(what, lambda part: queries[part] @ vectors.T)
+    ranked = ways_to_rank(what, queries, vectors)
+    found = search_scores(what, ranked[task.decision.by if isinstance(task, RetrievalConfig) else "vectors"])
     nats = np.concatenate(list(_nats(what, queries, vectors, task)) or [np.zeros(0)])
     count = np.full(len(what.queries), float(len(what.documents) - what.is_itself))
     beside = {field.name: getattr(found, field.name) for field in fields(RetrievalScores)}
     return SearchedScores(**beside, nats=nats, candidates=count)
+
+
+def ways_to_rank(
+    what: Searched, queries: NDArray[np.float32], vectors: NDArray[np.float32]
+) -> dict[RankedBy, Similarities]:
+    """Every way to rank documents for queries.
+
+    Args:
+        what: queries and documents.
+        queries: (N, W) vectors of the queries.
+        vectors: (D, W) vectors of the documents.
+    """
+    index = cache(lambda: BM25(what.documents))
+
+    def near(part: slice) -> NDArray[np.float32]:
+        return queries[part] @ vectors.T
+
+    def words(part: slice) -> NDArray[np.float32]:
+        return index().scores(what.queries[part])
+
+    return {"vectors": near, "words": words, "both": lambda part: joined(near(part), words(part))}
+
+
+def choose_ranking(
+    model: LanguageModel, documents: Sequence[Document], tokenizer: Tokenizer, task: RetrievalConfig, metric: str
+) -> RetrievalConfig:
+    """The way to rank that finds most in held-out examples; vectors alone where nothing is better by more than chance.
+
+    Args:
+        model: trained for the task.
+        documents: examples of `task`.
+        tokenizer: that the model was trained with.
+        task: how vectors are made.
+        metric: that counts; of one that ranks do not decide, vectors stay.
+    """
+    if metric not in RetrievalScores.metrics:
+        return task
+    what = searched(documents, task)
+    queries = vectors_for(model, tokenizer, task, what.queries, "query")
+    vectors = vectors_for(model, tokenizer, task, what.documents, "document")
+    scores = {by: search_scores(what, rank) for by, rank in ways_to_rank(what, queries, vectors).items()}
+    best = max(scores, key=lambda by: bootstrap(scores[by], metric, resamples=1).value)
+    gain = paired_bootstrap(scores[best], scores["vectors"], metric)
+    by: RankedBy = best if gain.low is not None and gain.low > 0 else "vectors"
+    return task.model_copy(update={"decision": RankingConfig(by=by)})
 
 
 def search_scores(what: Searched, similarities: Similarities) -> RetrievalScores:

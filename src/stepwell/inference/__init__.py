@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stepwell.inference.generation import Completion, FinishReason, Piece, Prompt, generate, generate_many, stream
     from stepwell.inference.labelling import tell_labels, tell_token_labels
     from stepwell.inference.masked import Candidate, Filled, complete_many, fill_masks, has_mask
-    from stepwell.inference.ranking import fused, nearest
+    from stepwell.inference.ranking import highest, joined
     from stepwell.inference.reading import find_answers, is_given, tell_places
     from stepwell.inference.sampling import Sampler
     from stepwell.inference.scoring import TokenScores, score_documents, score_tokens
@@ -47,12 +47,12 @@ __all__ = [
     "embed_tokens",
     "fill_masks",
     "find_answers",
-    "fused",
     "generate",
     "generate_many",
     "has_mask",
+    "highest",
     "is_given",
-    "nearest",
+    "joined",
     "prompt_room",
     "score_documents",
     "score_targets",
@@ -103,8 +103,8 @@ __getattr__ = open_late(
         "find_answers": "reading",
         "is_given": "reading",
         "tell_places": "reading",
-        "fused": "ranking",
-        "nearest": "ranking",
+        "highest": "ranking",
+        "joined": "ranking",
         "Sampler": "sampling",
         "TokenScores": "scoring",
         "score_documents": "scoring",

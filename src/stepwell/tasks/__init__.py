@@ -26,6 +26,8 @@ from stepwell.tasks.decisions import MODEL, chosen_labels, decided, in_words, to
 from stepwell.tasks.embedding import (
     Embedding,
     EmbeddingConfig,
+    RankedBy,
+    RankingConfig,
     Retrieval,
     RetrievalConfig,
     Vectors,
@@ -89,6 +91,8 @@ __all__ = [
     "Prompt",
     "QuestionAnsweringConfig",
     "QuestionRead",
+    "RankedBy",
+    "RankingConfig",
     "Retrieval",
     "RetrievalConfig",
     "Scheme",

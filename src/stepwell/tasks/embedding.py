@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from stepwell.config import Config
 from stepwell.data import LABEL_COLUMNS, Document, Example, FieldConfig, PreparedText
 from stepwell.errors import DataError, UsageError
 from stepwell.tasks.task import LONGEST_TOKENS, Found, Task, TaskConfig, one_of
@@ -25,6 +26,8 @@ from stepwell.tokenizers import Tokenizer
 
 Pooling = Literal["mean", "first", "last"]
 Relation = Literal["pairs", "graded", "classes"]
+
+RankedBy = Literal["vectors", "words", "both"]
 
 MOST_SIDES = 32
 """Texts of an example: a query, its document, and negatives."""
@@ -54,6 +57,16 @@ class VectorsConfig(TaskConfig):
     mean_bytes: Annotated[int, Field(ge=1)] | None = None
 
 
+class RankingConfig(Config):
+    """How texts are ranked for a query; chosen on validation text, without training again.
+
+    Attributes:
+        by: `vectors`, `words` (BM25), or `both` rankings joined.
+    """
+
+    by: RankedBy = "vectors"
+
+
 class RetrievalConfig(VectorsConfig):
     """Documents that answer queries.
 
@@ -63,6 +76,7 @@ class RetrievalConfig(VectorsConfig):
         negative: column of a text, or a list of texts, that look as if they did and do not; may be absent.
         query_prefix: stands before each query, such as `query: ` for models that were trained so.
         document_prefix: likewise before each document.
+        decision: how documents are ranked.
     """
 
     kind: Literal["retrieval"] = "retrieval"
@@ -71,6 +85,7 @@ class RetrievalConfig(VectorsConfig):
     negative: str | None = None
     query_prefix: str = ""
     document_prefix: str = ""
+    decision: RankingConfig = RankingConfig()
 
 
 class EmbeddingConfig(VectorsConfig):

@@ -14,6 +14,7 @@ from stepwell.evaluation import (
     SearchedScores,
     SimilarityScores,
     bootstrap,
+    choose_ranking,
     evaluate_bm25,
     evaluate_retrieval,
     evaluate_similarity,
@@ -109,6 +110,18 @@ def test_words_find_what_shares_them() -> None:
     assert value(scores, "recall_at_1") == 1
     rows[0]["query"] = "nothing of it"
     assert value(evaluate_bm25(documents_of(rows), RetrievalConfig()), "recall_at_1") == 0.75
+
+
+def test_the_way_to_rank_is_chosen_by_what_finds_more(model: LanguageModel, byte_tokenizer: Tokenizer) -> None:
+    """Words find everything here, and a model that was never trained does not."""
+    words = ["".join(chr(97 + (7 * n + 3 * at) % 26) for at in range(6)) for n in range(24)]
+    rows = [{"query": word, "document": f"some {words[at - 1][::-1]} {word} more"} for at, word in enumerate(words)]
+    task = RetrievalConfig(max_tokens=32)
+    chosen = choose_ranking(model, documents_of(rows), byte_tokenizer, task, "recall_at_1")
+    assert chosen.decision.by == "words"
+    assert value(evaluate_retrieval(model, documents_of(rows), byte_tokenizer, chosen), "recall_at_1") == 1
+    rows = [{"query": word, "document": word[::-1]} for word in words]
+    assert choose_ranking(model, documents_of(rows), byte_tokenizer, task, "recall_at_1").decision.by == "vectors"
 
 
 def test_graded_pairs_are_judged_as_scipy_does(model: LanguageModel, byte_tokenizer: Tokenizer) -> None:
