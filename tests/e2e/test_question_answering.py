@@ -100,6 +100,12 @@ def test_answers_are_found_measured_and_asked(
     written = write(tmp_path / "asked.jsonl", asked)
     said = json.loads(stepwell("predict", tmp_path / "run", "--input", written, "--json").out)
     assert [one["text"] for one in said["completions"]] == list(right.values())
+    shown = stepwell("predict", tmp_path / "run", "--input", written).out.splitlines()
+    starts = [text.index(one) for one in right.values()]
+    assert all(
+        f"{one}  " in line and f"characters {start} to {start + len(one)}" in line
+        for one, start, line in zip(right.values(), starts, shown, strict=True)
+    )
 
 
 @pytest.mark.slow

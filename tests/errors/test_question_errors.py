@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from stepwell import api
 from stepwell.errors import StepwellError, UsageError
 from stepwell.progress import Fact
 from stepwell.tasks import Answering, QuestionAnsweringConfig
+
+pytestmark = pytest.mark.slow  # most of them prepare a text
 
 
 def rows(count: int = 300, **changed: Any) -> list[dict[str, Any]]:
@@ -123,3 +125,25 @@ def test_what_is_asked_must_have_both_parts() -> None:
 def test_answers_that_cannot_be_read(tmp_path: Path) -> None:
     told = message(tmp_path, rows(answers=lambda number, row: {"text": ["by the gate"], "answer_start": [1, 2]}))
     assert "task.answers: cannot be read" in told
+
+
+def test_what_is_asked_is_text_and_nothing_to_read_has_no_answer(small_text: Callable[..., str]) -> None:
+    from stepwell.inference import SamplingParams, answer_many
+    from stepwell.models import MODELS, TaskHeadConfig, build_model
+    from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
+
+    tokenizer = train_tokenizer([small_text("en", 5_000)], ByteBPEConfig(vocab_size=280))
+    shape = MODELS["decoder"].sized(1, vocab_size=tokenizer.vocab_size, max_seq_len=64)
+    head = TaskHeadConfig(num_outputs=2, pooling="each")
+    model = build_model(shape.model_copy(update={"task_head": head}), 0)
+    task = QuestionAnsweringConfig(max_tokens=32, max_answer_tokens=4)
+
+    def answered(**asked: Any) -> list[Any]:
+        return answer_many(model, tokenizer, task, [asked], SamplingParams(n=3))[0]
+
+    assert [one.text for one in answered(question="who?", context=" \n")] == [""]
+    assert [one.text for one in answered(question="", context="the miller")] == [""]
+    long = answered(question="who? " * 50, context="the miller by the river " * 20)
+    assert len({one.text for one in long}) == 3
+    with pytest.raises(UsageError, match="its context is no text"):
+        answered(question="who?", context=["the miller"])

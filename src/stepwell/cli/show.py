@@ -283,7 +283,11 @@ def _answer(answer: Answer) -> None:
     """An answer of a task, and how sure it is."""
     likely = list(answer.probabilities.items())[:SHOWN_LABELS]
     shares = ", ".join(f"{plain(label)} {share:.1%}" for label, share in likely)
-    console_for().print(plain(answer.text) + (f"  [dim]{shares}[/]" if shares else ""), soft_wrap=True)
+    if len(answer.found) == 1 and answer.found[0]["text"] == answer.text:  # a passage of the text that was read
+        place = answer.found[0]
+        shares = f"{place['probability']:.1%}, characters {place['start']} to {place['end']}"
+    words = plain(answer.text) or "[dim]no answer[/]"
+    console_for().print(words + (f"  [dim]{shares}[/]" if shares else ""), soft_wrap=True)
 
 
 def _choice(completion: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stepwell.errors import UsageError
 from stepwell.hardware import Precision
 from stepwell.inference.answer import Answer
 from stepwell.inference.labelling import tell_token_labels
@@ -88,12 +89,17 @@ def answer_questions(
         writes, `Completion`s.
 
     Raises:
-        UsageError: when an example lacks what the task reads.
+        UsageError: when an example lacks what the task reads, or it is no text.
     """
     if task.mode == "generative":
         return [list(some) for some in write_answers(model, tokenizer, task, asked, params)]
     reader = Answering(task)
-    reads = reader.read([reader.document(one) for one in asked], tokenizer)
+    documents = [reader.document(one) for one in asked]
+    for document in documents:
+        for name, value in document.columns.items():
+            if not isinstance(value, str):
+                raise UsageError(f"prompt: its {name} is no text", got=repr(value)[:60], wanted="text")
+    reads = reader.read(documents, tokenizer)
     answers: list[list[Any]] = []
     for found in find_answers(tell_places(model, reads), reads, task, params.n):
         spoken = [Answer(one.text, found=[_as_plain(one)]) for one in found]

@@ -31,6 +31,7 @@ from stepwell.tasks import (
     ChatConfig,
     ClassificationConfig,
     DecisionConfig,
+    QuestionAnsweringConfig,
     TaskConfig,
     decided,
 )
@@ -122,6 +123,8 @@ DECIDED_BY = {"generation": "variety_gap"}
 def has_choice(task: TaskConfig) -> bool:
     """Whether there is something to decide on without training again."""
     known = task.kind in DECIDERS or measure_of(task).decide is not None
+    if isinstance(task, QuestionAnsweringConfig) and task.mode == "extractive" and not task.unanswerable:
+        return False
     return known and not (isinstance(task, ChatConfig) and not task.ways)
 
 

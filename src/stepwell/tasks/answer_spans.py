@@ -82,9 +82,11 @@ def span_margins(read: QuestionRead, outputs: Sequence[Floats], max_tokens: int)
         max_tokens: longest passage, L.
 
     Returns:
-        (N, L) nats of the passage of l + 1 tokens from token n on; minus infinity where no window holds it.
+        (N, L) nats of the passage of l + 1 tokens from token n on; minus infinity where no window holds it. L is less
+        where no window is so long.
     """
-    margins = np.full((len(read.places), max(1, max_tokens)), -np.inf)
+    longest = min(max_tokens, max((window.count for window in read.windows), default=0))
+    margins = np.full((len(read.places), max(1, longest)), -np.inf)
     for window, told in zip(read.windows, outputs, strict=True):
         scores = np.asarray(told, np.float64)
         begins, ends = (scores[window.begin : window.begin + window.count] - scores[-1]).T
@@ -98,7 +100,7 @@ def span_margins(read: QuestionRead, outputs: Sequence[Floats], max_tokens: int)
 def best_answers(
     read: QuestionRead, margins: NDArray[np.float64], count: int, *, may_have_none: bool
 ) -> list[FoundAnswer]:
-    """The likeliest passages, the best first, each place once; none where there is nothing to read.
+    """The likeliest passages, the best first, each text once at its best place; none where there is nothing to read.
 
     Args:
         read: what was read.
@@ -110,7 +112,7 @@ def best_answers(
     possible = np.flatnonzero(np.isfinite(flat))
     total = _log_sum(np.append(flat[possible], [0.0] if may_have_none else []))
     order = possible[np.argsort(-flat[possible], kind="stable")]
-    found: dict[tuple[int, int], FoundAnswer] = {}
+    found: dict[str, FoundAnswer] = {}
     for number in order.tolist():
         if len(found) >= count:
             break
@@ -119,11 +121,9 @@ def best_answers(
         text = read.context[start:end]
         start += len(text) - len(text.lstrip())
         text = text.strip()
-        if text and (start, start + len(text)) not in found:
+        if text and text not in found:
             margin = float(flat[number])
-            found[start, start + len(text)] = FoundAnswer(
-                text, start, start + len(text), margin, float(np.exp(margin - total))
-            )
+            found[text] = FoundAnswer(text, start, start + len(text), margin, float(np.exp(margin - total)))
     return list(found.values())
 
 

@@ -49,6 +49,16 @@ def test_margins_are_those_of_every_passage(windows: list[tuple[int, int]], long
         assert best_answers(read, margins, 2, may_have_none=none) == found[:2]
 
 
+def test_a_text_is_given_once_at_its_best_place() -> None:
+    read = read_of(3, [(0, 3)])
+    again = QuestionRead("aba", read.places, read.windows)
+    outputs = np.zeros((6, 2))
+    outputs[4] = 5.0  # the second a
+    found = best_answers(again, span_margins(again, [outputs], 1), 5, may_have_none=False)
+    assert (found[0].text, found[0].start) == ("a", 2)
+    assert sorted(one.text for one in found) == ["a", "b"]
+
+
 def test_a_place_is_given_once_without_blanks_around_it() -> None:
     context = " 渔 "
     places = np.array([[0, 1], [1, 2], [1, 2], [1, 2], [2, 3]])  # a character of three tokens between blanks
