@@ -150,7 +150,7 @@ def _by_reference(
             "task.decision.reference: cannot be opened",
             got=error.what,
             wanted="the model that training began from",
-            do="set task.decision.reference, or task.decision.score=mean_log_probability with reference=null",
+            do="work in the folder that training was started in, from which the path leads to it",
         ) from error
     _known.move_to_end(name)
     while len(_known) > KEPT_REFERENCES:

@@ -6,7 +6,7 @@ This file leaves out the losses themselves (`preference.py`).
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -110,6 +110,8 @@ class GRPOConfig(Config):
             2025, "Dr. GRPO").
         reference: as in `preference`.
     """
+
+    fixed_shapes: ClassVar[bool] = False  # answers are as long as they are drawn
 
     kind: Literal["grpo"] = "grpo"
     reward: Annotated[str, Field(pattern=r".:\w+$")]
