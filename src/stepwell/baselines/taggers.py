@@ -25,6 +25,9 @@ LONGEST = 3
 ENDS = (1, 2, 3)
 """Lengths of a word's beginnings and ends that are told apart."""
 
+NOTHING = 0
+"""Bucket of what a short word does not have; it never weighs anything."""
+
 
 class WordTagger:
     """Gives each word its commonest tag, and a new word the commonest of all."""
@@ -88,6 +91,7 @@ class PerceptronTagger:
                     path = np.concatenate([[len(places)], tagged, [len(places)]])
                     np.add.at(between, (path[:-1], path[1:]), sign)
                     np.add.at(late_between, (path[:-1], path[1:]), sign * step)
+                weights[NOTHING] = late[NOTHING] = 0
                 step += 1
         self._weights = (weights - late / step).astype(np.float32)
         self._transitions = between - late_between / step
@@ -108,9 +112,9 @@ class PerceptronTagger:
         for sentence in sentences:
             ids = np.array([number[word] for word in sentence], np.int64)
             mixed = np.concatenate([_around(codes[ids]), ends[ids]], axis=1)
-            mixed *= np.uint64(0x9E3779B97F4A7C15)
-            mixed += np.arange(mixed.shape[1], dtype=np.uint64)
-            found.append(((mixed >> np.uint64(20)) % np.uint64(self._num_buckets)).astype(np.int64))
+            buckets = (mixed * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)
+            buckets = np.where(mixed == 0, NOTHING, buckets % np.uint64(self._num_buckets - 1) + np.uint64(1))
+            found.append(buckets.astype(np.int64))
         return found
 
 
