@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stepwell.baselines import TextModel
 from stepwell.errors import UsageError
 from stepwell.inference.answer import Answer
-from stepwell.inference.conversing import answer_conversations
+from stepwell.inference.conversing import answer_conversations, answer_prompts
 from stepwell.inference.embedding import vectors_for
 from stepwell.inference.labelling import tell_labels
 from stepwell.inference.masked import complete_many
@@ -26,7 +26,6 @@ from stepwell.inference.writing import write_answers
 from stepwell.models import LanguageModel
 from stepwell.tasks import (
     MODEL,
-    ChatConfig,
     Classification,
     ClassificationConfig,
     TaskConfig,
@@ -128,9 +127,7 @@ ANSWERS: dict[str, Callable[..., list[list[Any]]]] = {
     "language_modeling": complete_texts,
     "generation": complete_texts,
     "chat": answer_conversations,
-    "preference": lambda model, tokenizer, task, asked, params: answer_conversations(
-        model, tokenizer, ChatConfig(), asked, params
-    ),
+    "preference": answer_prompts,
     "classification": label_texts,
     "retrieval": compare_texts,
     "embedding": compare_texts,

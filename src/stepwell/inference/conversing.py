@@ -12,7 +12,7 @@ from typing import Any
 from stepwell.inference.generation import Completion, Piece, generate_many, stream
 from stepwell.inference.params import SamplingParams
 from stepwell.models import LanguageModel
-from stepwell.tasks import Chat, ChatConfig
+from stepwell.tasks import Chat, ChatConfig, Preference, PreferenceConfig
 from stepwell.tokenizers import Tokenizer, conversational
 
 Said = str | Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -41,6 +41,18 @@ def answer_conversations(
     """
     reader = Chat(task)
     return generate_many(model, conversational(tokenizer), [reader.asked(one) for one in asked], params)
+
+
+def answer_prompts(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    task: PreferenceConfig,
+    asked: Sequence[Said],
+    params: SamplingParams,
+) -> list[list[Completion]]:
+    """Answer what the rows of a task of preferences ask; the rest is as in `answer_conversations`."""
+    reader = Preference(task)
+    return generate_many(model, conversational(tokenizer), [reader.prompted(one) for one in asked], params)
 
 
 def stream_answer(

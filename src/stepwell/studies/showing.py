@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stepwell.evaluation import answers_to, nearest_held, repeated_ngram_ratio
-from stepwell.inference import SamplingParams, answer_many
+from stepwell.inference import SamplingParams, answer_many, generate_many
 from stepwell.models import LanguageModel
 from stepwell.recipes import Recipe
 from stepwell.studies.corpus import Corpus
 from stepwell.studies.speaking import prompts_of, speak
-from stepwell.tasks import Chat, ChatConfig, VectorsConfig
+from stepwell.tasks import Chat, ChatConfig, Preference, PreferenceConfig, VectorsConfig
 
 Shown = tuple[list[dict[str, str]], list[float]]
 """Prompts with answers, and the share of repeated 4-grams of each text that was written."""
@@ -57,6 +57,19 @@ def conversations(model: LanguageModel, corpus: Corpus, recipe: Recipe) -> Shown
     ], [repeated_ngram_ratio(answer.token_ids) for answer in told]
 
 
+def preferred(model: LanguageModel, corpus: Corpus, recipe: Recipe) -> Shown:
+    """What the model answers to a few validation prompts, drawn as the recipe draws."""
+    task, documents = recipe.task, corpus.held("validation", SHOWN_EXAMPLES).documents
+    assert isinstance(task, PreferenceConfig)
+    params = recipe.decoding.model_copy(update={"max_tokens": recipe.study.sample_tokens, "n": 1})
+    asked = [Preference(task).prompted(one.columns) for one in documents]
+    told = [some[0] for some in generate_many(model, corpus.tokenizer, asked, params)]
+    return [
+        {"prompt": _short(messages[-1]["content"]), "text": answer.text}
+        for messages, answer in zip(asked, told, strict=True)
+    ], [repeated_ngram_ratio(answer.token_ids) for answer in told]
+
+
 def neighbours(model: LanguageModel, corpus: Corpus, recipe: Recipe) -> Shown:
     """Queries of a few validation examples, with the nearest of the documents that a round is judged by."""
     task, held = recipe.task, corpus.held("validation", max_bytes=recipe.study.validation_bytes)
@@ -73,6 +86,7 @@ SHOWN: dict[str, Callable[[LanguageModel, Corpus, Recipe], Shown]] = {
     "language_modeling": completions,
     "generation": completions,
     "chat": conversations,
+    "preference": preferred,
     "retrieval": neighbours,
     "embedding": neighbours,
 }

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from stepwell.config import Config
 from stepwell.data import Document, Example, FieldConfig
 from stepwell.errors import ConfigError, TokenizerError
+from stepwell.tasks.chat import Chat, ChatConfig
 from stepwell.tasks.messages import Messages, conversation_of
 from stepwell.tasks.task import LONGEST_TOKENS, Found, Task, TaskConfig, one_of
 from stepwell.tokenizers import ROLE_TOKENS, Tokenizer, conversational, encode_conversation
@@ -200,7 +201,7 @@ class Preference(Task[PreferenceConfig]):
 
     def _prompt(self, document: Document, tokenizer: Tokenizer) -> Example | str:
         """What is asked, and after it what the reward is told, as JSON; only the former is ever read by a model."""
-        messages = conversation_of({name: document.columns.get(name) for name in ASKED})
+        messages = conversation_of(_before(document.columns))
         if isinstance(messages, str):
             return messages
         if messages[-1]["role"] == "assistant":
@@ -224,6 +225,24 @@ class Preference(Task[PreferenceConfig]):
             np.concatenate([prompt, told]), aligned={"weight": weight, "side": side}, left_out_tokens=left_out
         )
 
+    def prompted(self, asked: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Messages:
+        """The conversation that a model is to answer.
+
+        Args:
+            asked: what a person says, messages, or a row of a table; its answers are left out.
+
+        Raises:
+            UsageError: when it is no conversation.
+        """
+        reader = Chat(ChatConfig())
+        if not isinstance(asked, Mapping):
+            return reader.asked(asked)
+        before = _before(asked if "messages" in asked else self.document(asked).columns)
+        if not any(before.values()):
+            whole = next((one for one in map(asked.get, ("chosen", "rejected")) if isinstance(one, list | tuple)), ())
+            before["messages"] = list(whole[:-1])
+        return reader.asked(before)
+
     def asked(self, columns: Mapping[str, Any]) -> _Asked | str:
         """What a row asks and which answers it has, or in a few words why it is no example.
 
@@ -240,7 +259,7 @@ class Preference(Task[PreferenceConfig]):
             return f"no {'chosen' if paired[0] is None else 'rejected'} answer"
         else:
             told = [(one, number) for number, one in enumerate(paired)]
-        before = {name: columns.get(name) for name in ASKED}
+        before = _before(columns)
         prompts: list[Messages] = []
         answers: list[tuple[str, int]] = []
         for value, side in told:
@@ -254,6 +273,14 @@ class Preference(Task[PreferenceConfig]):
         if len(answers) == 2 and answers[0][0] == answers[1][0]:
             return "the chosen and the rejected answer are the same"
         return _Asked(prompts[0], answers)
+
+
+def _before(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of what is asked; a prompt may be messages."""
+    before = {name: columns.get(name) for name in ASKED}
+    if before["messages"] is None and isinstance(before["instruction"], list | tuple):
+        before["messages"], before["instruction"] = before["instruction"], None
+    return before
 
 
 def _side_of(label: object) -> int | None:

@@ -203,3 +203,28 @@ def test_what_follows_from_the_recipe(given: dict[str, Any], settings: dict[str,
 def test_fresh_weights_have_no_reference(given: dict[str, Any], settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="init_from"):
         Preference(PreferenceConfig(**settings)).follows(given.get)
+
+
+TURNS = [*ASKED, {"role": "assistant", "content": "there"}, {"role": "user", "content": "and the lamp"}]
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ("where is the boat", ASKED),
+        (TURNS, TURNS),
+        ({"prompt": "where is the boat", "chosen": "a", "rejected": "b"}, ASKED),
+        ({"prompt": TURNS, "chosen": [{"role": "assistant", "content": "a"}]}, TURNS),
+        ({"messages": None, "instruction": TURNS, "chosen": "a"}, TURNS),
+        ({"messages": TURNS, "chosen": "a", "rejected": "b"}, TURNS),
+        ({"chosen": [*TURNS, {"role": "assistant", "content": "a"}]}, TURNS),
+    ],
+)
+def test_what_a_model_is_asked(asked: Any, wanted: list[dict[str, str]]) -> None:
+    assert Preference(PreferenceConfig()).prompted(asked) == wanted
+
+
+def test_a_prompt_may_be_messages(tokenizer: Tokenizer) -> None:
+    one = made({"instruction": TURNS, "chosen": "by the river", "rejected": "灯"}, tokenizer)
+    other = made({"messages": TURNS, "chosen": "by the river", "rejected": "灯"}, tokenizer)
+    assert one.token_ids.tolist() == other.token_ids.tolist()
