@@ -39,6 +39,9 @@ Row = dict[str, Any]
 MOST_CHARACTERS = 600
 """Of a text in a row."""
 
+AROUND_CHARACTERS = 100
+"""Of a context, before and after a right answer."""
+
 MOST_WORDS = 120
 """Of a tagged sentence in a row."""
 
@@ -73,8 +76,9 @@ def answer_rows(scores: Scores, documents: Sequence[Document], task: TaskConfig)
         task: what was asked.
 
     Returns:
-        Of each example its `number`, `text`, what is `true`, what was said (`answer`, and what goes with it), and
-        `values`: metrics of it alone. Nothing where the task has no examples, or they are not one for each document.
+        Of each example its `number`, `text` and how many `characters` that has, what is `true`, what was said
+        (`answer`, and what goes with it), and `values`: metrics of it alone. Nothing where the task has no examples, or
+        they are not one for each document.
     """
     if not build_task(task).fields() or len(documents) != len(scores):
         return []
@@ -84,7 +88,7 @@ def answer_rows(scores: Scores, documents: Sequence[Document], task: TaskConfig)
     rows = []
     for number, (document, told) in enumerate(zip(documents, said, strict=True)):
         asked = PARTS.get(task.kind, _fields)(document, task)
-        row = {"number": number, **asked, **told}
+        row = {"number": number, "characters": len(asked["text"]), **asked, **told}
         row["values"] = {name: _finite(of_each[number]) for name, of_each in values.items()}
         rows.append({name: _short(value) for name, value in row.items()})
     return rows
@@ -236,7 +240,7 @@ def _slices(
 ) -> dict[str, list[dict[str, Any]]]:
     """The metric of parts of the data, by length, language and source; a kind with one part says nothing."""
     kinds: dict[str, Sequence[Key]] = {
-        "length": length_ranges([len(document.text) for document in documents]),
+        "length": length_ranges([row["characters"] for row in rows]),
         "language": _languages(rows),
         "source": [document.source for document in documents],
     }
@@ -285,7 +289,20 @@ def _label(document: Document, task: TaskConfig) -> dict[str, Any]:
 def _words(document: Document, task: TaskConfig) -> dict[str, Any]:
     assert isinstance(task, TaggingConfig)
     text, words = Tagging(task).placed(document)
-    return {"text": text, "words": [word.text for word in words], "true": Tagging(task).tags_of(document) or []}
+    ends = [0, *(word.end for word in words)]
+    gaps = [text[end : word.start] for end, word in zip(ends, words, strict=False)]
+    true = Tagging(task).tags_of(document) or []
+    return {"text": text, "words": [word.text for word in words], "gaps": gaps, "true": true}
+
+
+def _question(document: Document, task: TaskConfig) -> dict[str, Any]:
+    """A question, what stands around the right answer in its context, and that answer."""
+    context, true = plain(document.columns.get("context")), plain(document.columns.get("answers"))
+    begin = max(0, context.find(true) - AROUND_CHARACTERS) if true else 0
+    end = begin + 2 * AROUND_CHARACTERS + len(true)
+    around = f"{'…' if begin else ''}{context[begin:end]}{'…' if end < len(context) else ''}"
+    asked = plain(document.columns.get("question"))
+    return {"text": asked, "characters": len(context), "context": around, "true": true}
 
 
 def _last_turn(document: Document, task: TaskConfig) -> dict[str, Any]:
@@ -308,6 +325,7 @@ def _pair(document: Document, task: TaskConfig) -> dict[str, Any]:
 PARTS: Mapping[str, Callable[[Document, TaskConfig], dict[str, Any]]] = {
     "classification": _label,
     "tagging": _words,
+    "question_answering": _question,
     "chat": _last_turn,
     "preference": _pair,
 }

@@ -20,7 +20,28 @@ PIPELINES = {"decoder": "text-generation", "encoder": "fill-mask", "encoder_deco
 
 UNKNOWN_LICENSE = "unknown: you choose"
 
-METRICS = {"bits_per_byte": "bits per byte", "perplexity": "perplexity", "accuracy": "accuracy"}
+TASK_PIPELINES = {
+    "summarization": "summarization",
+    "embedding": "feature-extraction",
+    "retrieval": "feature-extraction",
+}
+"""Kind of a task -> what the hub calls it, where the kind of the model does not say it and no head is needed."""
+
+HEADS = ("Classification", "QuestionAnswering")
+"""In the names of classes of transformers that hold a task head."""
+
+METRICS = {
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "chrf_plus_plus": "chrF++",
+    "ter": "TER",
+    "rouge_1": "ROUGE-1",
+    "rouge_2": "ROUGE-2",
+    "rouge_l": "ROUGE-L",
+    "kl": "KL",
+    "r_squared": "R²",
+}
+"""Names that are not the words of the metric."""
 
 
 def model_card(
@@ -54,16 +75,17 @@ def model_card(
         "language": languages or None,
         "license": source.get("license"),
         "library_name": "transformers",
-        "pipeline_tag": PIPELINES[loaded.model.config.kind],
+        "pipeline_tag": TASK_PIPELINES.get(_task_of(loaded), PIPELINES[loaded.model.config.kind]),
         "tags": ["stepwell"],
     }
     sections = [
         f"# {name}",
         _what_it_is(loaded, source),
+        *_headless(loaded, auto_class),
         *_loading(name, auto_class, loaded),
         "## Trained on",
         *_training(loaded, facts, source),
-        *_measured(result),
+        *_measured(result, _members(loaded)),
         "## Tokenizer",
         _tokenizer(loaded, facts),
         "## Limits",
@@ -84,14 +106,38 @@ def _known(run: Path, file: str) -> Mapping[str, Any]:
     return {}
 
 
+def _task_of(loaded: Loaded) -> str:
+    """Kind of the task that a model was trained for; empty for plain text."""
+    task = loaded.provenance.get("task")
+    kind = task.get("kind", "") if isinstance(task, Mapping) else ""
+    return "" if kind in ("language_modeling", "generation") else str(kind)
+
+
+def _members(loaded: Loaded) -> Sequence[str]:
+    """Who answers beside or instead of the trained model; empty for the model alone."""
+    task = loaded.provenance.get("task")
+    decision = task.get("decision") if isinstance(task, Mapping) else None
+    members = decision.get("members", ()) if isinstance(decision, Mapping) else ()
+    return () if list(members) == ["model"] else list(members)
+
+
 def _what_it_is(loaded: Loaded, source: Mapping[str, Any]) -> str:
     config = loaded.model.config
-    words = f"A language model ({config.kind.replace('_', '-')}) of {config.num_parameters:,} parameters"
+    task = _task_of(loaded).replace("_", " ")
+    what = f"A model for {task}" if task else "A language model"
+    words = f"{what} ({config.kind.replace('_', '-')}) of {config.num_parameters:,} parameters"
     if source and "step" in loaded.provenance:
         return f"{words}, trained further by stepwell from `{_source_name(source)}` (`{source['model_type']}`)."
     if source:
         return f"{words}, from `{_source_name(source)}` (`{source['model_type']}`), handed on by stepwell."
     return f"{words}, trained and measured by stepwell."
+
+
+def _headless(loaded: Loaded, auto_class: str) -> list[str]:
+    """That the head which answers is missing; nothing where there is none, or it is there."""
+    if loaded.model.task_head is None or any(name in auto_class for name in HEADS):
+        return []
+    return ["The head that gives its answers is not in this folder: `stepwell predict` on the run has it."]
 
 
 def _source_name(source: Mapping[str, Any]) -> str:
@@ -134,23 +180,35 @@ def _public(source: str) -> str:
     return source if source.startswith(("hf://", "sample:")) else Path(source).name
 
 
-def _measured(result: Mapping[str, Any]) -> list[str]:
+def _measured(result: Mapping[str, Any], members: Sequence[str]) -> list[str]:
     """A table of the metrics with their 95 % intervals; nothing where none was measured."""
     rows = []
     for split in ("validation", "test"):
-        for metric, words in METRICS.items():
-            values = (result.get(split) or {}).get(metric)
-            if values is not None:
+        for metric, values in (result.get(split) or {}).items():
+            if values.get("value") is not None:
                 between = "" if values.get("low") is None else f"{values['low']:.4g} to {values['high']:.4g}"
-                rows.append(f"| {split} | {words} | {values['value']:.4g} | {between} |")
+                rows.append(f"| {split} | {_named(metric)} | {values['value']:.4g} | {between} |")
     if not rows:
         return []
     table = ["| text | metric | value | 95 % interval over documents |", "|---|---|---|---|", *rows]
+    metric = result.get("metric", "bits_per_byte")
     for baseline in result.get("baselines", []):
-        table.append(f"| validation | bits per byte of {baseline['name']} | {baseline['bits_per_byte']:.4g} | |")
+        if baseline.get(metric) is not None:
+            table.append(f"| validation | {_named(metric)} of {baseline['name']} | {baseline[metric]:.4g} | |")
     seconds = result.get("seconds")
     told = f"Measured on text that was not trained on; the run took {format_duration(seconds)}." if seconds else ""
-    return ["## Measured", "\n".join(table), *([told] if told else [])]
+    notes = [told] if told else []
+    if members:
+        who = " and ".join(one.replace("_", " ") for one in members)
+        notes.append(
+            f"The numbers are those of `stepwell predict`, where answers come from: {who}. The weights here are "
+            "those of the trained model alone."
+        )
+    return ["## Measured", "\n".join(table), *notes]
+
+
+def _named(metric: str) -> str:
+    return METRICS.get(metric, metric.replace("_", " "))
 
 
 def _tokenizer(loaded: Loaded, facts: Mapping[str, Any]) -> str:
@@ -162,10 +220,13 @@ def _tokenizer(loaded: Loaded, facts: Mapping[str, Any]) -> str:
 
 
 def _limits(loaded: Loaded, languages: Sequence[str], result: Mapping[str, Any]) -> str:
+    task = _task_of(loaded)
     lines = ["- It continues text by what it has seen; it does not know what is true."]
+    if task:
+        lines = ["- It answers every text, also one that is like nothing it has seen."]
     if languages:
         lines.append(f"- It has seen {', '.join(languages)}; other languages will be poor.")
-    if loaded.model.config.num_parameters < 100_000_000:
+    if loaded.model.config.num_parameters < 100_000_000 and task in ("", "chat", "preference"):
         lines.append("- It is small: expect fluent words rather than knowledge.")
     if not result:
         lines.append("- stepwell has not measured it on any text.")

@@ -26,6 +26,7 @@ from stepwell.tasks import (
     ClassificationConfig,
     LanguageModelingConfig,
     PreferenceConfig,
+    QuestionAnsweringConfig,
     TaggingConfig,
     TranslationConfig,
 )
@@ -158,7 +159,26 @@ def test_tags() -> None:
     assert {(pair["true"], pair["chosen"]) for pair in report["confused"]} == {("PER", ""), ("", "LOC")}
     worst = report["worst"][0]
     assert (worst["words"], worst["true"], worst["answer"]) == (list("王先生"), right[1], guess[1])
+    assert worst["gaps"] == ["", "", ""]
     assert report["scheme"]
+
+
+def test_questions_show_the_passage_around_the_answer() -> None:
+    from stepwell.evaluation import AnswerScores
+
+    scores = AnswerScores.of(["", "Rome"], [["Paris"], ["Rome"]], language="en").saying(
+        [{"answer": ""}, {"answer": "Rome"}]
+    )
+    context = "x" * 500 + " Paris " + "y" * 500 + " Rome"
+    documents = [
+        Document(f"Where?\n{context}", "a", columns={"question": "Where?", "context": context, "answers": [answer]})
+        for answer in ("Paris", "Rome")
+    ]
+    worst = report_of(scores, documents, QuestionAnsweringConfig(), "f1")["worst"][0]
+    assert (worst["text"], worst["true"], worst["answer"]) == ("Where?", "Paris", "")
+    assert "x Paris y" in worst["context"]
+    assert len(worst["context"]) < 220
+    assert worst["characters"] == len(context)
 
 
 def test_texts_that_are_written() -> None:

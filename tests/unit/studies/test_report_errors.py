@@ -106,9 +106,11 @@ def test_tagged_sentences_mark_their_spans() -> None:
         "<mark>王<small>PER</small></mark><span>先生去</span><mark>北京<small>LOC</small></mark>"
     )
     assert tagged(["Ann", "is", "in", "New", "York"], ["B-PER", "O", "O", "B-LOC", "I-LOC"], "lenient") == (
-        "<mark>Ann<small>PER</small></mark><span> is in</span><span> </span><mark>New York<small>LOC</small></mark>"
+        "<mark>Ann<small>PER</small></mark><span> is in </span><mark>New York<small>LOC</small></mark>"
     )
     assert tagged(["a", "b"], ["??"], "lenient") == "<mark>a<small>??</small></mark><span> b</span>"
+    assert tagged(["A", "t"], ["B-X", "I-X"], "lenient", ["", ""]) == "<mark>At<small>X</small></mark>"
+    assert tagged([], [], "lenient") == ""
     assert tagged(["a", "<b>"], ["DET", "X"], "tokens").count("&lt;b&gt;") == 1
 
 

@@ -6,6 +6,7 @@ This file leaves out what the numbers are (`errors.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from markupsafe import Markup
@@ -74,37 +75,35 @@ def draw_interval(values: Line, low: float, high: float) -> Markup:
     return element("svg", {"class": "interval", "viewBox": f"0 0 {width:g} {height:g}", "aria-hidden": "true"}, *parts)
 
 
-def tagged(words: Sequence[str], tags: Sequence[Any], scheme: str) -> Markup:
+def tagged(words: Sequence[str], tags: Sequence[Any], scheme: str, gaps: Sequence[str] | None = None) -> Markup:
     """A sentence with its spans marked and named.
 
     Args:
         words: of the sentence.
         tags: one for each word; missing ones are none.
         scheme: how tags are read, see `spans_of`; of one that is not known every word has its tag.
+        gaps: what stands before each word; None for a space where letters of an alphabet would touch.
     """
     names = [str(tag) for tag in tags[: len(words)]] + ["O"] * (len(words) - len(tags))
     try:
-        spans = sorted((begin, end, kind) for kind, begin, end in spans_of(names, scheme or "plain"))  # type: ignore[arg-type]
+        spans = sorted((begin, end, kind) for kind, begin, end in spans_of(names, scheme))  # type: ignore[arg-type]
     except (StepwellError, ValueError, KeyError):
         spans = [(at, at + 1, name) for at, name in enumerate(names) if name != "O"]
-    parts: list[object] = []
-    at = 0
+    if gaps is None or len(gaps) != len(words):
+        gaps = ["", *(_between(before, after) for before, after in pairwise(words))][: len(words)]
+    parts, at = [], 0
     for begin, end, kind in spans:
-        parts.append(_spelled(words[at:begin], words[at - 1] if at else ""))
-        parts.append(_between(words[begin - 1] if begin else "", words[begin]))
-        parts.append(element("mark", {}, _spelled(words[begin:end], ""), element("small", {}, kind)))
+        before = _spelled(words[at:begin], gaps[at:begin]) + gaps[begin]
+        inside = words[begin] + _spelled(words[begin + 1 : end], gaps[begin + 1 : end])
+        parts += [element("span", {}, before) if before else Markup("")]
+        parts += [element("mark", {}, inside, element("small", {}, kind))]
         at = end
-    parts.append(_spelled(words[at:], words[at - 1] if at else ""))
-    return Markup("").join(part if isinstance(part, Markup) else element("span", {}, part) for part in parts if part)
+    rest = _spelled(words[at:], gaps[at:])
+    return Markup("").join([*parts, element("span", {}, rest) if rest else Markup("")])
 
 
-def _spelled(words: Sequence[str], before: str) -> str:
-    """Words one after the other, with a space where letters of an alphabet would touch."""
-    told = ""
-    for word in words:
-        told += _between(before, word) + word
-        before = word
-    return told
+def _spelled(words: Sequence[str], gaps: Sequence[str]) -> str:
+    return "".join(gap + word for gap, word in zip(gaps, words, strict=True))
 
 
 def _between(before: str, after: str) -> str:

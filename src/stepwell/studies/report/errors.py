@@ -86,6 +86,7 @@ class Errors:
 
     lead: Words
     classes_title: Words
+    class_name: Words
     classes: list[ClassLine]
     more_classes: int
     matrix: Matrix | None
@@ -115,6 +116,7 @@ def errors(files: RunFiles) -> Errors | None:
     return Errors(
         lead=paragraph([say("lead", {"n": figures.show_count(found.get("num_examples"))}), say("all rows")]),
         classes_title=say("types" if tags else "classes"),
+        class_name=say("type" if tags else "label"),
         classes=classes[:MOST_CLASSES],
         more_classes=max(0, len(classes) - MOST_CLASSES),
         matrix=_matrix(mapping(found.get("confusion"))),
@@ -256,11 +258,14 @@ def _example(row: Line, found: Line) -> Example:
     lines: list[tuple[Words, str | Markup, str]] = []
     if isinstance(row.get("words"), list) and isinstance(true, list):
         words, scheme = [str(word) for word in row["words"]], text(found.get("scheme"))
-        lines.append((say("right"), tagged(words, true, scheme), ""))
+        gaps = [str(gap) for gap in row["gaps"]] if isinstance(row.get("gaps"), list) else None
+        lines.append((say("right"), tagged(words, true, scheme, gaps), ""))
         if isinstance(answer, list):
-            lines.append((say("found"), tagged(words, answer, scheme), "right" if answer == true else "wrong"))
+            lines.append((say("found"), tagged(words, answer, scheme, gaps), ""))
         return Example("", lines, _notes(row))
     is_label = "probability" in row or "probabilities" in row
+    if _told(row.get("context")):
+        lines.append((say("passage"), _told(row["context"]), ""))
     if _told(true):
         lines.append((say("right"), _told(true), ""))
     if "worse" in row:

@@ -73,6 +73,7 @@ LOWER_IS_BETTER = frozenset(
     {
         "bits_per_byte",
         "calibration_error",
+        "kl",
         "loss",
         "mean_absolute_error",
         "mean_squared_error",
