@@ -1,0 +1,132 @@
+"""Decisions found on held-out text: the better member, the right temperature, a threshold, and nothing by chance."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from stepwell.evaluation import score_labels, values_of
+from stepwell.studies.deciding import TEMPERATURES, THRESHOLDS, choose_decision
+from stepwell.tasks import ClassificationConfig, DecisionConfig, decided
+
+NAMES = ("a", "b", "c", "d")
+SINGLE = ClassificationConfig(problem="single", labels=NAMES)
+SEVERAL = ClassificationConfig(problem="multiple", labels=NAMES)
+NUMBER = ClassificationConfig(problem="number", center=2.0, spread=3.0)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    return shifted / shifted.sum(-1, keepdims=True)
+
+
+def drawn(count: int = 600, sharpness: float = 2.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Honest logits, and labels drawn by them."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(count, 4)) * sharpness
+    labels = (softmax(logits).cumsum(1) < rng.random((count, 1))).sum(1)
+    return logits, labels
+
+
+def loss_of(told: dict[str, np.ndarray], labels: np.ndarray, task: ClassificationConfig) -> float:
+    return values_of(score_labels(decided(told, task), labels, task), "loss")["loss"]
+
+
+def test_who_knows_is_listened_to_and_who_guesses_is_not() -> None:
+    logits, labels = drawn()
+    noise = np.random.default_rng(5).normal(size=logits.shape) * 3
+    found = choose_decision({"model": softmax(noise), "linear": softmax(logits)}, labels, SINGLE, "accuracy")
+    assert found.decision.members == ("linear",)
+    found = choose_decision({"model": softmax(logits), "linear": softmax(noise)}, labels, SINGLE, "accuracy")
+    assert found.decision.members == ("model",)
+
+
+def test_two_that_know_different_things_are_joined() -> None:
+    logits, labels = drawn(1_000, 3.0)
+    rng = np.random.default_rng(7)
+    told = {name: softmax(logits / 2 + rng.normal(size=logits.shape) * 1.5) for name in ("model", "bag")}
+    assert choose_decision(told, labels, SINGLE, "accuracy").decision.members == ("model", "bag")
+
+
+def test_the_members_are_those_of_the_least_loss_of_all_choices() -> None:
+    logits, labels = drawn(300)
+    rng = np.random.default_rng(2)
+    told = {name: softmax(logits + rng.normal(size=logits.shape) * noise) for name, noise in
+            (("model", 2.0), ("linear", 1.0), ("bag", 1.5))}  # fmt: skip
+    choices = [some for size in (1, 2, 3) for some in combinations(told, size)]
+    losses = [
+        loss_of(told, labels, SINGLE.model_copy(update={"decision": DecisionConfig(members=some)})) for some in choices
+    ]
+    assert choose_decision(told, labels, SINGLE, "accuracy").decision.members == choices[int(np.argmin(losses))]
+
+
+@pytest.mark.slow_but("0.5")
+@pytest.mark.parametrize("overconfidence", [0.5, 1.0, 2.0])
+def test_the_temperature_is_that_of_the_least_loss(overconfidence: float) -> None:
+    """Beside every other one, and about how much too sure the model is."""
+    logits, labels = drawn(1_500)
+    told = {"model": softmax(logits * overconfidence)}
+    found = choose_decision(told, labels, SINGLE, "accuracy").decision
+    losses = [
+        loss_of(told, labels, SINGLE.model_copy(update={"decision": DecisionConfig(temperature=value)}))
+        for value in TEMPERATURES
+    ]
+    assert found.temperature == TEMPERATURES[int(np.argmin(losses))]
+    assert found.temperature == pytest.approx(overconfidence, rel=0.15)
+
+
+def test_a_threshold_where_it_helps() -> None:
+    """Of labels that are told with half their probability, more are chosen."""
+    rng = np.random.default_rng(3)
+    chances = rng.random((800, 4)) ** 3
+    labels = (rng.random((800, 4)) < chances).astype(np.float32)
+    found = choose_decision({"model": chances}, labels, SEVERAL, "micro_f1").decision
+    assert found.threshold in THRESHOLDS
+    assert found.threshold < 0.5
+
+    def f1(threshold: float) -> float:
+        task = SEVERAL.model_copy(update={"decision": found.model_copy(update={"threshold": threshold})})
+        return values_of(score_labels(decided({"model": chances}, task), labels, task), "micro_f1")["micro_f1"]
+
+    assert f1(found.threshold) == max(f1(one) for one in THRESHOLDS)
+    assert f1(found.threshold) > f1(0.5)
+
+
+@pytest.mark.slow
+def test_a_prior_where_the_model_has_learned_from_other_shares() -> None:
+    """A model that thinks all labels equally frequent is told how frequent they are."""
+    rng = np.random.default_rng(4)
+    labels = rng.choice(4, size=3_000, p=[0.85, 0.05, 0.05, 0.05])
+    logits = rng.normal(size=(3_000, 4))
+    logits[np.arange(3_000), labels] += 1.2
+    found = choose_decision({"model": softmax(logits)}, labels, SINGLE, "accuracy")
+    assert len(found.decision.prior) == 4
+    assert found.decision.prior[0] > max(found.decision.prior[1:])
+    plain = SINGLE.model_copy(update={"decision": found.decision.model_copy(update={"prior": ()})})
+
+    def accuracy(task: ClassificationConfig) -> float:
+        return values_of(score_labels(decided({"model": softmax(logits)}, task), labels, task), "accuracy")["accuracy"]
+
+    assert accuracy(found) > accuracy(plain) + 0.02
+
+
+def test_no_prior_and_no_threshold_by_chance() -> None:
+    logits, labels = drawn(150, seed=11)
+    assert choose_decision({"model": softmax(logits)}, labels, SINGLE, "accuracy").decision.prior == ()
+    rng = np.random.default_rng(12)
+    chances = np.where(rng.random((100, 4)) < 0.5, 0.05, 0.95)
+    flags = (rng.random((100, 4)) < chances).astype(np.float32)
+    assert choose_decision({"model": chances}, flags, SEVERAL, "micro_f1").decision.threshold == 0.5
+
+
+def test_of_numbers_only_who_has_a_say() -> None:
+    rng = np.random.default_rng(6)
+    right = rng.normal(size=200)
+    told = {
+        "model": (right[:, None] * 3 + 2) + rng.normal(size=(200, 1)) * 5,
+        "linear": (right[:, None] * 3 + 2) + rng.normal(size=(200, 1)) * 0.1,
+    }
+    found = choose_decision(told, right.astype(np.float32), NUMBER, "mean_squared_error").decision
+    assert found == DecisionConfig(members=("linear",))
