@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from stepwell.config import build
-from stepwell.data import Document
+from stepwell.data import DataConfig, Document, read_documents
 from stepwell.errors import ConfigError, DataError
 from stepwell.tasks import (
+    WHOLE_TEXT_BYTES,
     Answering,
     AnswerWriting,
     QuestionAnsweringConfig,
     build_task,
     likely_sentence,
+    right_answers,
     usual_family,
 )
 from stepwell.tasks.answer_places import RightAnswer, answers_in, places_of
@@ -210,3 +216,24 @@ def test_what_model_suits_depends_on_the_mode() -> None:
     assert usual_family({"kind": "question_answering", "mode": "guessing"}) is None
     assert usual_family({"kind": "juggling"}) is None
     assert usual_family(None) is None
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_tables_of_squad_are_read_as_they_are(tmp_path: Path, kind: str) -> None:
+    answers = [{"text": ["老渔夫"], "answer_start": [2]}, {"text": [], "answer_start": []}]
+    rows = [
+        {"id": str(number), "title": "t", "context": CONTEXT, "question": f"谁{number}?", "answers": one}
+        for number, one in enumerate(answers)
+    ]
+    path = tmp_path / f"squad.{kind}"
+    if kind == "parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    else:
+        path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    task = Answering(QuestionAnsweringConfig())
+    config = DataConfig(sources=(str(path),), fields=task.fields(), document_bytes=WHOLE_TEXT_BYTES)
+    found = list(read_documents(config))
+    assert [one.text for one in found] == [f"谁{number}?\n\n{CONTEXT}" for number in range(2)]
+    assert [right_answers(one) for one in found] == [[RightAnswer("老渔夫", 2)], []]
+    assert found[0].group_digest("context") == found[1].group_digest("context")
+    assert found[0].digest != found[1].digest
