@@ -10,14 +10,14 @@ from stepwell.errors import ConfigError
 from stepwell.models import NgramFeaturesConfig, TaskHead, TaskHeadConfig
 from stepwell.models.task_head import ngrams_around
 
+Ngram = tuple[int, ...]
+
 MANY = 1 << 40  # buckets, so that no two n-grams share one
 
 
-def plain_features(
-    tokens: list[int], pieces: list[int], at: int, max_n: int, reach: int
-) -> list[tuple[int, ...] | None]:
+def plain_features(tokens: list[int], pieces: list[int], at: int, max_n: int, reach: int) -> list[Ngram | None]:
     """The n-grams within reach of a token, by length and place; None for those that are not there."""
-    found: list[tuple[int, ...] | None] = []
+    found: list[Ngram | None] = []
     for n in range(1, max_n + 1):
         for shift in range(-reach, reach - n + 2):
             places = range(at + shift, at + shift + n)
