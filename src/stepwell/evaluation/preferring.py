@@ -1,8 +1,8 @@
 """How well a model tells better answers from worse ones: every held-out pair, read by the model and by its reference.
 
 Each answer is read for itself, as in training, so that a model which has learned nothing is no nat from its reference.
-What a reference says of an answer is kept in memory while the process lasts. Where rows are single answers, each good
-one is compared with a bad one to another prompt. This file leaves out the metrics (`preference.py`).
+What a reference says of an answer is kept in memory while the process lasts. Where rows are single answers, each is
+compared with one of the other kind, to another prompt. This file leaves out the metrics (`preference.py`).
 """
 
 from __future__ import annotations
@@ -183,7 +183,11 @@ def score_pairs(told: Told, decision: PreferenceDecisionConfig) -> PreferredScor
 
 
 def _paired(told: Told) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(N,) better answers and (N,) the worse ones that they are compared with."""
+    """(N,) better answers and (N,) the worse ones that they are compared with, one pair for each example.
+
+    Raises:
+        DataError: when all single answers are good, or all are bad.
+    """
     good, bad = np.flatnonzero(told.sides == 0), np.flatnonzero(told.sides == 1)
     if len(told.example) == 2 * len(np.unique(told.example)):
         return good, bad
@@ -194,7 +198,9 @@ def _paired(told: Told) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
             wanted="both",
             do="hold out more rows",
         )
-    return good, bad[np.arange(len(good)) % len(bad)]
+    better, worse = np.arange(len(told.sides)), np.arange(len(told.sides))
+    worse[good], better[bad] = bad[np.arange(len(good)) % len(bad)], good[np.arange(len(bad)) % len(good)]
+    return better, worse
 
 
 def evaluate_preference(

@@ -119,7 +119,9 @@ def test_single_answers_are_compared_across_prompts(tokenizer: Tokenizer) -> Non
     told = tell_answers(model, split_of(rows, tokenizer), PreferenceConfig())
     each = [float(plain(model, tokenizer, n, str(row["completion"])).mean()) for n, row in enumerate(rows)]
     found = score_pairs(told, PreferenceDecisionConfig())
-    np.testing.assert_allclose(found.margin, [each[n] - each[1] for n in (0, 2, 3)], atol=1e-4)
+    np.testing.assert_allclose(
+        found.margin, [each[0] - each[1], each[0] - each[1], each[2] - each[1], each[3] - each[1]], atol=1e-4
+    )
     with pytest.raises(DataError, match="nothing to compare"):
         evaluate_preference(model, split_of([row for row in rows if row["label"]], tokenizer), PreferenceConfig())
 
