@@ -152,7 +152,7 @@ class Answering(Task[QuestionAnsweringConfig]):
     """Answers are passages of the context; see `QuestionAnsweringConfig`."""
 
     family = "encoder"
-    depth, epochs, tuning_epochs = 4, 12.0, 3.0
+    depth, epochs, tuning_epochs = 2, 12.0, 3.0
 
     @property
     def metric(self) -> str:
