@@ -20,6 +20,7 @@ from torch.nn.functional import logsigmoid
 from stepwell.data import Batch
 from stepwell.errors import DataError
 from stepwell.models import LanguageModel
+from stepwell.objectives.logprobs import Answered, answer_logprobs, token_logprobs
 from stepwell.objectives.objective import Objective
 from stepwell.objectives.preference_config import (
     REFERENCED,
@@ -31,7 +32,6 @@ from stepwell.objectives.preference_config import (
     SimPOConfig,
 )
 from stepwell.objectives.reference import Reference
-from stepwell.objectives.logprobs import Answered, answer_logprobs, token_logprobs
 from stepwell.tokenizers import Tokenizer
 
 SURE = -1e-6
