@@ -14,7 +14,7 @@ from stepwell.doors import open_late
 
 if TYPE_CHECKING:
     from stepwell.data.active import choose_to_label
-    from stepwell.data.documents import Document, SplitName
+    from stepwell.data.documents import Document, SplitName, tidy
     from stepwell.data.engines import Engine
     from stepwell.data.facts import CorpusFacts, StepFacts
     from stepwell.data.labels import LABEL_COLUMNS, LabelNoise, confident_learning
@@ -65,6 +65,7 @@ else:
             "confident_learning": "labels",
             "pack_best_fit": "tokens.packing",
             "prepare_text": "prepare",
+            "tidy": "documents",
             "read_documents": "prepare",
             "tokenize_documents": "tokens.shards",
             "tokenize_text": "tokens.shards",
@@ -107,6 +108,7 @@ __all__ = [
     "prepare_text",
     "read_documents",
     "text_of",
+    "tidy",
     "tokenize_documents",
     "tokenize_text",
 ]

@@ -81,6 +81,11 @@ def normalize(text: str, form: Literal["NFC", "NFKC", "none"]) -> str:
     return _LONE_SURROGATE.sub("\ufffd", text)
 
 
+def tidy(text: str) -> str:
+    """A text as prepared text is before any step, so that what somebody asks about is read as what was learned from."""
+    return trim(normalize(text, "NFC"))
+
+
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON may spell them; UTF-8 cannot
 _OUTER_BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 

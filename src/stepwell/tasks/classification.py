@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from stepwell.config import Config
-from stepwell.data import LABEL_COLUMNS, Document, Example, FieldConfig, PreparedText
+from stepwell.data import LABEL_COLUMNS, Document, Example, FieldConfig, PreparedText, tidy
 from stepwell.errors import DataError
 from stepwell.tasks.task import LONGEST_TOKENS, Found, Task, TaskConfig, one_of
 from stepwell.tokenizers import Tokenizer
@@ -140,6 +140,10 @@ class Classification(Task[ClassificationConfig]):
             framed = np.append(ids, tokenizer.eos_id)  # the last token of an example is a target, which is not read
             made.append(Example(framed, of_document=of_document, left_out_tokens=left_out))
         return made
+
+    def document(self, asked: str | Mapping[str, Any]) -> Document:
+        found = super().document(asked)
+        return found.with_text(tidy(found.text))
 
     def read(self, documents: Sequence[Document], tokenizer: Tokenizer) -> list[tuple[NDArray[np.int64], int]]:
         """What the model reads of each text, and how many of its tokens do not fit."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from stepwell.data import Document
+from stepwell.data import DataConfig, Document, read_documents
 from stepwell.errors import DataError, UsageError
 from stepwell.tasks import Classification, ClassificationConfig
 from stepwell.tasks.classification import number_of, problem_of
@@ -139,6 +141,16 @@ def test_what_is_asked() -> None:
     assert task.document({"text": "a", "title": "b"}).text == "a"
     with pytest.raises(UsageError, match="has no text"):
         task.document({"txt": "good"})
+
+
+def test_a_text_is_read_as_training_text_was(tmp_path: Path) -> None:
+    """Line ends, Unicode form, and blanks at its end: a model must not see another text where it is asked."""
+    written = "\n  caf\u0065\u0301 \r\n 第一 \ufeff行  \r\n\r\n"
+    fields = {name: one.model_dump() for name, one in Classification(ClassificationConfig()).fields().items()}
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"text": written, "label": "a"}), encoding="utf-8")
+    (read,) = read_documents(DataConfig(sources=(str(tmp_path / "rows.jsonl"),), fields=fields))
+    assert Classification(ClassificationConfig()).document(written).text == read.text
+    assert read.text != written
 
 
 def test_the_decision_is_no_part_of_what_examples_are_made_of() -> None:
