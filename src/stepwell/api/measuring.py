@@ -90,8 +90,10 @@ def _errors(scores: Scores, held: Held, task: TaskConfig) -> dict[str, Any]:
     """Tables of errors; nothing where there are no examples to look at."""
     from stepwell.evaluation import answer_rows, error_report
 
+    if not build_task(task).fields():
+        return {}
     rows = answer_rows(scores, held.documents, task)
-    return error_report(scores, rows, held.documents, task, build_task(task).metric) if rows else {}
+    return error_report(scores, rows, held.documents, task, build_task(task).metric)
 
 
 def compare(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         slices,
         worst_examples,
     )
+    from stepwell.evaluation.example_rows import answer_rows
     from stepwell.evaluation.intervals import (
         Interval,
         bootstrap,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     )
     from stepwell.evaluation.reading import FoundAnswerScores, WrittenAnswerScores, score_answers
     from stepwell.evaluation.repetition import GenerationScores, distinct_ratio, distinct_ratios, repeated_ngram_ratio
-    from stepwell.evaluation.reporting import answer_rows, error_report
+    from stepwell.evaluation.reporting import error_report
     from stepwell.evaluation.retrieval import RetrievalScores, ranks_of
     from stepwell.evaluation.retrieving import (
         SearchedScores,
@@ -210,7 +211,7 @@ __getattr__ = open_late(
         "f1_of": "decisions",
         "precision_of": "decisions",
         "recall_of": "decisions",
-        "answer_rows": "reporting",
+        "answer_rows": "example_rows",
         "error_report": "reporting",
         "ClassRow": "error_tables",
         "Confusion": "error_tables",

@@ -1,15 +1,15 @@
 """Where a model was right and wrong on held-out examples, as plain values: what a page or another program shows of it.
 
-Every example becomes a row: what was asked, what is right, what was said, and how bad that is. Of the rows and the
-scores come tables: classes, what is taken for what, how honest probabilities are, and how parts of the data do. Which
-tables there are follows from the kind of the scores, so a new task has those that fit it at once. This file leaves out
-how they look, and the primitives (`error_tables.py`).
+Of the scores, and of a row for each example (`example_rows.py`), come tables: classes, what is taken for what, how
+honest probabilities are, how parts of the data do, and the worst examples. Which tables there are follows from the kind
+of the scores, so a new task has those that fit it at once. This file leaves out how they look, and the primitives
+(`error_tables.py`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -25,25 +25,14 @@ from stepwell.evaluation.error_tables import (
     confused_classes,
     confused_spans,
     length_ranges,
-    metric_of_each,
     slices,
     worst_examples,
 )
+from stepwell.evaluation.example_rows import Row
 from stepwell.evaluation.metrics import Scores
 from stepwell.evaluation.tagging import TaggingScores
 from stepwell.evaluation.telling_tags import types_of
-from stepwell.tasks import Tagging, TaggingConfig, TaskConfig, build_task, conversation_of, reading_of
-
-Row = dict[str, Any]
-
-MOST_CHARACTERS = 600
-"""Of a text in a row."""
-
-AROUND_CHARACTERS = 100
-"""Of a context, before and after a right answer."""
-
-MOST_WORDS = 120
-"""Of a tagged sentence in a row."""
+from stepwell.tasks import Tagging, TaggingConfig, TaskConfig, reading_of
 
 MOST_LABELS = 40
 """Of which each is shown beside each other."""
@@ -55,43 +44,8 @@ LEAST_OF_A_LANGUAGE = 0.02
 
 CALIBRATION_BINS = 10
 
-RANKED_BY = {"translation": "chrf", "summarization": "rouge_l", "question_answering": "f1"}
+RANKED_BY = {"translation": "chrf", "summarization": "rouge_l", "question_answering": "f1", "retrieval": "mrr_at_10"}
 """Kind of a task -> the metric of one example by which it is good or bad; the loss, where it is not here."""
-
-VALUES = {
-    "translation": ("chrf", "loss"),
-    "summarization": ("rouge_l", "length_ratio"),
-    "question_answering": ("f1",),
-    "preference": ("loss", "margin"),
-}
-"""Kind of a task -> metrics that stand beside each example; the loss, where it is not here."""
-
-
-def answer_rows(scores: Scores, documents: Sequence[Document], task: TaskConfig) -> list[Row]:
-    """What was asked and said, example by example.
-
-    Args:
-        scores: of N examples of `task`, with what was said of them.
-        documents: of the examples.
-        task: what was asked.
-
-    Returns:
-        Of each example its `number`, `text` and how many `characters` that has, what is `true`, what was said
-        (`answer`, and what goes with it), and `values`: metrics of it alone. Nothing where the task has no examples, or
-        they are not one for each document.
-    """
-    if not build_task(task).fields() or len(documents) != len(scores):
-        return []
-    names = [name for name in VALUES.get(task.kind, ("loss",)) if name in scores.metrics]
-    values = {name: metric_of_each(scores, name) for name in names}
-    said = scores.said or [{}] * len(documents)
-    rows = []
-    for number, (document, told) in enumerate(zip(documents, said, strict=True)):
-        asked = PARTS.get(task.kind, _fields)(document, task)
-        row = {"number": number, "characters": len(asked["text"]), **asked, **told}
-        row["values"] = {name: _finite(of_each[number]) for name, of_each in values.items()}
-        rows.append({name: _short(value) for name, value in row.items()})
-    return rows
 
 
 def error_report(
@@ -107,9 +61,9 @@ def error_report(
         metric: that parts of the data are compared by.
 
     Returns:
-        `task`, `metric`, `num_examples`, `ranked_by`; `worst` and `drawn` rows; `slices` by what they are of; and, as
-        far as they fit, `classes`, `confusion` (`labels` and `counts`), `confused`, `calibration`, `lengths`, and the
-        `scheme` by which tags are read.
+        `task`, `metric`, `num_examples`, `ranked_by`; with rows `num_answered`, `worst` and `drawn` ones, and `slices`
+        by what they are of; and, as far as they fit, `classes`, `confusion` (`labels` and `counts`), `confused`,
+        `calibration`, `lengths`, and the `scheme` by which tags are read.
     """
     ranked_by = RANKED_BY.get(task.kind, "loss")
     found: dict[str, Any] = {
@@ -126,6 +80,7 @@ def error_report(
         worst = _worst(scores, rows, ranked_by)
         found |= {
             "slices": _slices(scores, rows, documents, metric),
+            "num_answered": sum("answer" in row for row in rows),
             "worst": [rows[number] for number in worst],
             "drawn": _drawn([row for row in rows if row["number"] not in worst]),
             **_lengths(rows),
@@ -271,88 +226,3 @@ def _lengths(rows: Sequence[Row]) -> dict[str, Any]:
     low, middle, high = np.quantile(each, (0.1, 0.5, 0.9)).tolist()
     whole = sum(answer for answer, _ in sizes) / sum(right for _, right in sizes)
     return {"lengths": {"ratio": whole, "low": low, "median": middle, "high": high, "num_examples": len(sizes)}}
-
-
-def _fields(document: Document, task: TaskConfig) -> dict[str, Any]:
-    """What is asked, and what is right, by the fields of the task."""
-    fields = build_task(task).fields()
-    asked = [plain(document.columns.get(name)) for name, field in fields.items() if not field.is_answer and field.kept]
-    right = [plain(document.columns.get(name)) for name, field in fields.items() if field.is_answer]
-    return {"text": "\n".join(filter(None, asked)) or document.text, "true": "\n".join(filter(None, right))}
-
-
-def _label(document: Document, task: TaskConfig) -> dict[str, Any]:
-    label = document.columns.get("label")
-    return {"text": document.text, "true": ", ".join(map(str, label)) if isinstance(label, list) else plain(label)}
-
-
-def _words(document: Document, task: TaskConfig) -> dict[str, Any]:
-    assert isinstance(task, TaggingConfig)
-    text, words = Tagging(task).placed(document)
-    ends = [0, *(word.end for word in words)]
-    gaps = [text[end : word.start] for end, word in zip(ends, words, strict=False)]
-    true = Tagging(task).tags_of(document) or []
-    return {"text": text, "words": [word.text for word in words], "gaps": gaps, "true": true}
-
-
-def _question(document: Document, task: TaskConfig) -> dict[str, Any]:
-    """A question, what stands around the right answer in its context, and that answer."""
-    context, true = plain(document.columns.get("context")), plain(document.columns.get("answers"))
-    begin = max(0, context.find(true) - AROUND_CHARACTERS) if true else 0
-    end = begin + 2 * AROUND_CHARACTERS + len(true)
-    around = f"{'…' if begin else ''}{context[begin:end]}{'…' if end < len(context) else ''}"
-    asked = plain(document.columns.get("question"))
-    return {"text": asked, "characters": len(context), "context": around, "true": true}
-
-
-def _last_turn(document: Document, task: TaskConfig) -> dict[str, Any]:
-    """The last thing that a person says in a conversation, and the answer to it."""
-    said = conversation_of(document.columns)
-    if isinstance(said, str):
-        return {"text": document.text, "true": ""}
-    right = said.pop()["content"] if said[-1]["role"] == "assistant" else ""
-    return {"text": said[-1]["content"] if said else document.text, "true": right}
-
-
-def _pair(document: Document, task: TaskConfig) -> dict[str, Any]:
-    """What is asked, the better answer, and the worse one."""
-    row, columns = _fields(document, task), document.columns
-    if columns.get("chosen") is None or columns.get("rejected") is None:
-        return row
-    return {"text": row["text"], "true": plain(columns["chosen"]), "worse": plain(columns["rejected"])}
-
-
-PARTS: Mapping[str, Callable[[Document, TaskConfig], dict[str, Any]]] = {
-    "classification": _label,
-    "tagging": _words,
-    "question_answering": _question,
-    "chat": _last_turn,
-    "preference": _pair,
-}
-"""Kind of a task -> function that gives `text` and `true` of an example, where the fields do not say it."""
-
-
-def plain(value: Any) -> str:
-    """A value of a column as text: of a conversation the last thing said, of several texts the first.
-
-    Args:
-        value: any JSON value.
-    """
-    if isinstance(value, Mapping):
-        named = [value[name] for name in ("content", "value", "text") if name in value]
-        return plain(named[0]) if named else ""
-    if isinstance(value, list | tuple):
-        told = [text for one in value if (text := plain(one))]
-        return "" if not told else told[-1] if isinstance(value[0], Mapping) and "role" in value[0] else told[0]
-    return "" if value is None else str(value)
-
-
-def _short(value: Any) -> Any:
-    """A value of a row without what nobody reads."""
-    if isinstance(value, str):
-        return value if len(value) <= MOST_CHARACTERS else value[:MOST_CHARACTERS] + "…"
-    return value[:MOST_WORDS] if isinstance(value, list | tuple) else value
-
-
-def _finite(value: Any) -> float | None:
-    return round(float(value), 6) if np.isfinite(value) else None

@@ -18,7 +18,8 @@ from stepwell.evaluation import (
     error_report,
 )
 from stepwell.evaluation.classifying import labels_said, score_labels
-from stepwell.evaluation.reporting import MOST_CHARACTERS, calibration_bins, plain
+from stepwell.evaluation.example_rows import MOST_CHARACTERS, plain
+from stepwell.evaluation.reporting import calibration_bins
 from stepwell.evaluation.writing import TranslatedScores
 from stepwell.runs import to_json
 from stepwell.tasks import (
@@ -27,6 +28,7 @@ from stepwell.tasks import (
     LanguageModelingConfig,
     PreferenceConfig,
     QuestionAnsweringConfig,
+    RetrievalConfig,
     TaggingConfig,
     TranslationConfig,
 )
@@ -222,6 +224,17 @@ def test_preferences_show_both_answers() -> None:
     worst = report_of(scores, documents, PreferenceConfig(), "preference_accuracy")["worst"][0]
     assert (worst["text"], worst["true"], worst["worse"]) == ("Why?", "Because.", "No.")
     assert worst["values"] == {"loss": 1.3, "margin": -1.0}
+
+
+def test_searches_show_what_should_be_found_and_the_worst_rank_first() -> None:
+    from stepwell.evaluation import RetrievalScores
+
+    scores = RetrievalScores.of([[1], [4]])
+    documents = [Document(f"{n}", "a", columns={"query": f"query {n}", "document": f"document {n}"}) for n in range(2)]
+    report = report_of(scores, documents, RetrievalConfig(), "mrr_at_10")
+    assert [row["values"]["mrr_at_10"] for row in report["worst"]] == [0.25, 1.0]
+    assert (report["worst"][0]["text"], report["worst"][0]["true"]) == ("query 1", "document 1")
+    assert report["num_answered"] == 0
 
 
 def test_plain_text_has_no_examples() -> None:

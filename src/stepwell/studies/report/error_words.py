@@ -18,6 +18,10 @@ ERROR_WORDS: dict[str, tuple[str, str]] = {
         "All {n} validation examples, as the best model of this run answers them.",
         "全部 {n} 个验证样本，由本次运行的最佳模型作答。",
     ),
+    "lead some": (
+        "{m} of the {n} validation examples were answered by the best model of this run; those are shown.",
+        "{n}个验证样本中的 {m} 个由本次运行的最佳模型作答，以下为这些样本。",
+    ),
     "classes": ("Label by label", "逐标签"),
     "types": ("Type by type", "逐类型"),
     "classes lead": (

@@ -114,7 +114,7 @@ def errors(files: RunFiles) -> Errors | None:
     classes = _classes(found)
     ranked_by = metric_words(text(found.get("ranked_by")))
     return Errors(
-        lead=paragraph([say("lead", {"n": figures.show_count(found.get("num_examples"))}), say("all rows")]),
+        lead=_lead(found),
         classes_title=say("types" if tags else "classes"),
         class_name=say("type" if tags else "label"),
         classes=classes[:MOST_CLASSES],
@@ -142,6 +142,14 @@ def _columns(shown: list[Line]) -> list[Words]:
     if not shown or not all(is_short):
         return []
     return [say("text"), say("right"), say("said"), *(name for name, _ in _notes(shown[0]))]
+
+
+def _lead(found: Line) -> Words:
+    """How many examples there are, and how many of them have an answer."""
+    whole, answered = number(found.get("num_examples")), number(found.get("num_answered"))
+    key = "lead some" if whole and answered and answered < whole else "lead"
+    counts = {"n": figures.show_count(whole), "m": figures.show_count(answered)}
+    return paragraph([say(key, counts), say("all rows")])
 
 
 def _classes(found: Line) -> list[ClassLine]:
