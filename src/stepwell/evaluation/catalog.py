@@ -232,9 +232,7 @@ MEASURES: dict[str, Measure] = {
     "classification": Measure(
         _labels, label_scores, {**RegressionScores.metrics, **ClassificationScores.metrics}, _labels_on_the_way
     ),
-    "retrieval": Measure(
-        _vectors, vector_scores, SearchedScores.metrics, _vectors_on_the_way, decide=_ranking_by
-    ),
+    "retrieval": Measure(_vectors, vector_scores, SearchedScores.metrics, _vectors_on_the_way, decide=_ranking_by),
     "embedding": Measure(
         _vectors, vector_scores, {**SimilarityScores.metrics, **SearchedScores.metrics}, _vectors_on_the_way
     ),
