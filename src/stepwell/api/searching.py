@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from stepwell.api.requests import PathLike, Texts, several
 from stepwell.api.using import load, task_of
-from stepwell.config import build
+from stepwell.config import build, counted
 from stepwell.data import DataConfig, Document, FieldConfig
 from stepwell.errors import DataError, DiskError, UsageError
 from stepwell.progress import Fact, Stage, Watcher, unwatched
@@ -158,7 +158,7 @@ def _vectors_of(loaded: Loaded, task: TaskConfig, passages: Sequence[Document], 
                 return kept
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             watch(Fact(f"{path}: is damaged; it is made again", warning=True))
-    watch(Stage("embed", f"{len(passages):,} passages"))
+    watch(Stage("embed", counted(len(passages), "passage")))
     vectors = _made(loaded, task, [one.text for one in passages], "document")
     packed = io.BytesIO()
     np.savez(packed, vectors=vectors)

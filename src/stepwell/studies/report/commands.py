@@ -33,7 +33,11 @@ def use_commands(task: str, run: str, prompt: str = "") -> list[tuple[Words, str
             (say("cmd evaluate"), f"stepwell evaluate {run} --data other.txt"),
         ]
     if task in ("embedding", "retrieval"):
-        found = [(say("cmd embed"), f"stepwell embed {run} --text 'one text' 'another text'")]
+        query = shlex.quote(_one_line(prompt) or "a question")
+        found = [
+            (say("cmd search"), f"stepwell search {run} --data YOUR_TEXTS --text {query}"),
+            (say("cmd embed"), f"stepwell embed {run} --text 'one text' 'another text'"),
+        ]
     elif task == "question_answering":
         found = [(say("cmd answer questions"), f"stepwell predict {run} --input questions.jsonl")]
     else:

@@ -394,6 +394,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "cmd answer": ("Ask it", "让它作答"),
     "cmd answer many": ("Ask it about many texts, one a line", "批量作答，每行一条"),
     "cmd answer questions": ("Ask it, with `question` and `context`", "让它作答（含 question 与 context）"),
+    "cmd search": ("Find the nearest of your texts", "在你的文本中查找最相近的"),
     "cmd embed": ("Compare texts by their vectors", "用向量比较文本"),
     "cmd score": ("See the probability of each token", "查看每个词元的概率"),
     "cmd evaluate": ("Measure it on other text", "在其他文本上评测"),
