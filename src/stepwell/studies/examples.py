@@ -24,9 +24,6 @@ from stepwell.tokenizers import Tokenizer
 LOOKED_AT = 2_000
 """Training documents whose lengths are looked at, about."""
 
-WHOLE_RATIO = 0.995
-"""Share of the examples that shall stay whole."""
-
 STEP_TOKENS = 16
 """Windows are multiples of this."""
 
@@ -101,9 +98,11 @@ def with_lengths(draft: Draft, text: PreparedText, tokenizer: Tokenizer) -> Draf
     if task.config.max_tokens is None:
         longest = build_task(task.config.model_copy(update={"max_tokens": 1 << 30}))
         lengths = np.concatenate([made.lengths for made in examples_of(some, longest, tokenizer, ExampleFacts())])
-        wanted = int(np.quantile(lengths - 1, WHOLE_RATIO)) if len(lengths) else STEP_TOKENS
+        wanted = int(np.quantile(lengths - 1, task.whole_ratio)) if len(lengths) else STEP_TOKENS
         fitting = min(most, max(STEP_TOKENS, -(-wanted // STEP_TOKENS) * STEP_TOKENS))
-        draft = draft.with_derived({"task.max_tokens": (fitting, f"takes {WHOLE_RATIO:.1%} of the examples whole")})
+        draft = draft.with_derived(
+            {"task.max_tokens": (fitting, f"takes {task.whole_ratio:.1%} of the examples whole")}
+        )
     draft = draft.with_derived({f"task.{path}": value for path, value in task.measure(some, tokenizer).items()})
     draft = draft.with_derived(draft.task.needs())  # some of it follows from what tokens tell
     max_tokens = int(draft.task.config.max_tokens or most)

@@ -78,6 +78,9 @@ class Task(ABC, Generic[ConfigT]):
     longest_tokens: ClassVar[int] = LONGEST_TOKENS
     """Of an example, when nobody says another number."""
 
+    whole_ratio: ClassVar[float] = 0.995
+    """Share of the examples that shall stay whole, of those that are looked at for their length."""
+
     special_tokens: ClassVar[tuple[str, ...]] = ()
     """That a tokenizer which is trained for it gets."""
 

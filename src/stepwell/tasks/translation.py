@@ -35,6 +35,7 @@ class Translation(PairWriting[TranslationConfig]):
     """See `TranslationConfig`."""
 
     depth, epochs, tuning_epochs = 4, 18.0, 3.0
+    whole_ratio = 1.0  # half a sentence has another translation
     vocabulary_factor = 4  # two languages share it, and sentences are short (benchmarks/LOG.md)
     usual_sources = ("source", "src", "en", "english", "text", "input")
     usual_targets = ("target", "tgt", "translation", "fr", "zh", "de", "es", "ja", "ru", "chinese", "french", "output")
