@@ -13,7 +13,7 @@ from stepwell.models import LanguageModel
 from stepwell.recipes import Recipe
 from stepwell.studies.corpus import Corpus
 from stepwell.studies.speaking import prompts_of, speak
-from stepwell.tasks import Chat, ChatConfig, Preference, PreferenceConfig, VectorsConfig
+from stepwell.tasks import Chat, ChatConfig, Preference, PreferenceConfig, VectorsConfig, members_of, undecided
 
 Shown = tuple[list[dict[str, str]], list[float]]
 """Prompts with answers, and the share of repeated 4-grams of each text that was written."""
@@ -37,7 +37,8 @@ def answers(model: LanguageModel, corpus: Corpus, recipe: Recipe) -> Shown:
     held = corpus.held("validation", SHOWN_EXAMPLES)
     asked = [{"text": one.text, **one.columns} for one in held.documents]
     params = SamplingParams(temperature=0.0, max_tokens=recipe.study.sample_tokens)
-    told = answer_many(model, corpus.tokenizer, recipe.task, asked, params)
+    task = undecided(recipe.task) if members_of(recipe.task) else recipe.task  # what the model itself says
+    told = answer_many(model, corpus.tokenizer, task, asked, params)
     return [
         {"prompt": " ".join(one.text[:SHOWN_CHARACTERS].split()), "text": some[0].text}
         for one, some in zip(held.documents, told, strict=True)

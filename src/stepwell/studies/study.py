@@ -226,7 +226,7 @@ class Study:
         """The recipe of a round, its steps fitted to the time it has."""
         if self.best is None:
             return self.recipe
-        best, recipe = self.best, self.best.recipe.changed(change.values)
+        best, recipe = self.best, self._undecided(self.best.recipe.changed(change.values))
         if slot == float("inf"):
             return fit_steps(recipe, 2 * best.trial.steps, since=0)
         cost = recipe.model.train_flops_per_token / best.recipe.model.train_flops_per_token
@@ -236,6 +236,13 @@ class Study:
             steps = min(steps, 2 * best.trial.steps)
         since = best.trial.stable_step if goes_on else 0
         return fit_steps(recipe, since + steps, since=since)
+
+    def _undecided(self, recipe: Recipe) -> Recipe:
+        """A recipe with the decision that the run began with: what was found for one model is not the next one's."""
+        decision = getattr(self.recipe.task, "decision", None)
+        if decision is None:
+            return recipe
+        return recipe.model_copy(update={"task": recipe.task.model_copy(update={"decision": decision})})
 
     def _enter(self, number: int, key: str) -> None:
         """Open the folder of a round; one that an earlier process began for another change is cleared."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from stepwell.baselines import open_beside
 from stepwell.checkpoints import load_checkpoint
 from stepwell.config import build
 from stepwell.errors import RunError
@@ -29,6 +30,7 @@ from stepwell.studies.beginning import begin_model, count_once, identity_of
 from stepwell.studies.corpus import Corpus
 from stepwell.studies.crew import train_together
 from stepwell.studies.showing import show
+from stepwell.tasks import members_of
 from stepwell.training import Evaluate, Profiler
 
 
@@ -175,9 +177,10 @@ def judge(
         recipe.study,
     )
     measure, task, decoding = measure_of(recipe.task), recipe.task, recipe.decoding
-    held = corpus.held("validation", max_bytes=study.validation_bytes)
+    beside = open_beside(run.root, members_of(task))
+    held = corpus.held("validation", max_bytes=study.validation_bytes, beside=beside)
     scores = measure.evaluate(model, held, task, decoding, precision)
-    seen = corpus.held("train", max_bytes=study.watch_bytes)
+    seen = corpus.held("train", max_bytes=study.watch_bytes, beside=beside)
     train = measure.watched(model, seen, task, precision)
     if recipe.metric not in train:
         train = values_of(measure.evaluate(model, seen, task, decoding, precision), "loss", recipe.metric)

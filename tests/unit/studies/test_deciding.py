@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from itertools import combinations
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from stepwell.config import build
 from stepwell.evaluation import score_labels, values_of
+from stepwell.recipes import Recipe
 from stepwell.studies.deciding import TEMPERATURES, THRESHOLDS, choose_decision
+from stepwell.studies.study import Study
 from stepwell.tasks import ClassificationConfig, DecisionConfig, decided
+
+
+def recipe_with(**values: Any) -> Recipe:
+    """A whole recipe with other values."""
+    model = {"kind": "decoder", "vocab_size": 640, "max_seq_len": 32, "num_layers": 1, "d_model": 16, "num_heads": 2,
+             "num_kv_heads": 2, "head_dim": 8, "d_ff": 32}  # fmt: skip
+    training = {"steps": 40, "global_batch_tokens": 256, "micro_batch": 2, "precision": "float32",
+                "optimizer": {"kind": "muon", "learning_rate": 0.02, "adamw_learning_rate": 0.003},
+                "schedule": {"kind": "wsd", "warmup_steps": 10}, "evaluate_every_steps": 40}  # fmt: skip
+    whole = {"data": {"sources": ("x",)}, "tokenizer": {"kind": "byte_bpe", "vocab_size": 640}, "model": model,
+             "training": training}  # fmt: skip
+    return build(Recipe, {**whole, **values}, where="test")
+
 
 NAMES = ("a", "b", "c", "d")
 SINGLE = ClassificationConfig(problem="single", labels=NAMES)
@@ -130,3 +148,19 @@ def test_of_numbers_only_who_has_a_say() -> None:
     }
     found = choose_decision(told, right.astype(np.float32), NUMBER, "mean_squared_error").decision
     assert found == DecisionConfig(members=("linear",))
+
+
+def test_what_was_found_for_one_model_is_not_the_next_ones() -> None:
+    """A round of training is judged with the decision that the run began with, whatever was decided since."""
+    begun = DecisionConfig(threshold=0.4)
+    study: Any = SimpleNamespace(
+        recipe=recipe_with(task=SEVERAL.model_copy(update={"decision": begun}).model_dump(), metric="micro_f1")
+    )
+    later = DecisionConfig(members=("linear", "model"), temperature=0.5)
+    recipe = recipe_with(
+        task=SEVERAL.model_copy(update={"decision": later, "fewest": 7}).model_dump(), metric="micro_f1"
+    )
+    task: Any = Study._undecided(study, recipe).task
+    assert (task.decision, task.fewest) == (begun, 7)
+    plain = recipe_with()
+    assert Study._undecided(SimpleNamespace(recipe=plain), plain) is plain  # type: ignore[arg-type]
