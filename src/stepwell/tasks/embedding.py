@@ -225,7 +225,7 @@ class Retrieval(Vectors[RetrievalConfig]):
             "query": FieldConfig(
                 columns=one_of(config.query, "query", "question", "anchor", "title", "headline"), is_text=True
             ),
-            "document": FieldConfig(columns=one_of(config.document, *documents), is_text=True),
+            "document": FieldConfig(columns=one_of(config.document, *documents), is_text=True, is_group=True),
             "negative": FieldConfig(
                 columns=one_of(config.negative, *negatives), needed=config.negative is not None, is_answer=True
             ),
@@ -283,7 +283,7 @@ class Embedding(Vectors[EmbeddingConfig]):
         alone = ("premise", "query", "question", "text", "sentence", "title")
         return {
             "first": FieldConfig(
-                columns=one_of(config.first, "first", "anchor", *firsts, "text_a", *alone), is_text=True
+                columns=one_of(config.first, "first", "anchor", *firsts, "text_a", *alone), is_text=True, is_group=True
             ),
             "second": optional(
                 config.second, "second", "positive", *seconds, "text_b", "hypothesis", "paraphrase", is_text=True
