@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,70 @@ def test_a_file_without_prompts_is_bad_usage(tmp_path: Path, name: str, content:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError, match=name):
         show.read_prompts(tmp_path / name)
+
+
+LABELLED = {
+    "task": "classification", "metric": "accuracy", "target": None, "target_met": None, "scoring": "masked",
+    "stopped_because": "budget_spent", "rounds": 1, "seconds": 60.0,
+    "validation": {"accuracy": {"value": 0.8486, "low": 0.81, "high": 0.87}}, "test": None,
+    "best": {"round": 1, "path": "best", "parameters": 1000, "decoding": {}},
+    "baselines": [{"name": "majority", "accuracy": 0.1}, {"name": "linear", "accuracy": 0.84}],
+    "samples": [{"prompt": "it's 大盘下跌\x1b[31m", "text": "股票"}, {"prompt": "央行降息", "text": "财经"}],
+}  # fmt: skip
+
+
+def labelled_run(root: Path) -> dict[str, Any]:
+    record = {"round": 1, "diagnosis": "first_plan", "metric": "accuracy", "value": 0.8486, "accepted": True,
+              "change": {"task.decision.members": [["model"], ["model", "linear"]]}, "seconds": 9.0}  # fmt: skip
+    (root / "journal.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    (root / "result.json").write_text(json.dumps(LABELLED), encoding="utf-8")
+    return LABELLED | {"out": str(root)}
+
+
+def test_the_end_of_a_run_fits_its_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show.run_result(labelled_run(tmp_path), json=False)
+    out, _ = capsys.readouterr()
+    for words in ("央行降息 → 财经", "to beat    84.0 % accuracy, a linear model over n-grams",
+                  "the trained model and a linear model over n-grams together"):  # fmt: skip
+        assert words in out, out
+    assert "\x1b[31m" not in out
+    for other in ("Once upon a time", "--text YOUR_FILES", "stepwell score", "told from both sides"):
+        assert other not in out
+    commands = [shlex.split(line) for line in out.splitlines() if line.startswith("  stepwell predict")]
+    assert commands[0][:3] == ["stepwell", "predict", str(tmp_path)]
+    assert commands[0][4].startswith("it's 大盘下跌")
+
+
+ERRORS: dict[str, Any] = {
+    "task": "classification",
+    "classes": [
+        {"name": name, "true_count": count, "chosen_count": 3,
+         **{key: {"value": value, "low": None, "high": None} for key in ("precision", "recall", "f1")}}
+        for name, count, value in ((f"财经{EVIL}", 9, 0.9), ("股票", 4, 0.5), ("nothing", 0, 0.0))
+    ],
+    "confused": [{"true": "股票", "chosen": "财经", "count": 1}, {"true": "LOC", "chosen": "", "count": 2},
+                 {"true": "", "chosen": "PER", "count": 1}],
+}  # fmt: skip
+ERRORS["classes"][2]["chosen_count"] = 0
+
+
+def test_evaluate_shows_labels_the_hardest_first(capsys: pytest.CaptureFixture[str]) -> None:
+    result = EVALUATION | {"task": "classification", "scoring": "masked", "errors": ERRORS}
+    measured.evaluation(result, json=False)
+    out, _ = capsys.readouterr()
+    assert 0 < out.index("股票") < out.index("财经")
+    assert "nothing" not in out
+    assert "told from both sides" not in out
+    for words in ("1,234 examples", "1 time 股票 taken for 财经", "2 times LOC missed", "1 time PER made up", "50.0%"):
+        assert words in out, out
+    assert "\x1b[31m" not in out
+    measured.evaluation(result, json=True)
+    assert json.loads(capsys.readouterr().out)["errors"] == ERRORS
+
+
+def test_compare_names_the_unit_of_its_task(capsys: pytest.CaptureFixture[str]) -> None:
+    measured.comparison(COMPARISON | {"task": "classification"}, json=False)
+    out, _ = capsys.readouterr()
+    assert "1.00 and 2.50 loss: The old teacher" in out
+    assert "99 examples" in out
+    assert "bits per byte:" not in out
