@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 
 from stepwell.config import build
-from stepwell.evaluation import score_labels, values_of
+from stepwell.evaluation import Interval, score_labels, values_of
 from stepwell.recipes import Recipe
 from stepwell.studies.deciding import TEMPERATURES, THRESHOLDS, choose_decision
+from stepwell.studies.journal import Journal
 from stepwell.studies.study import Study
 from stepwell.tasks import ClassificationConfig, DecisionConfig, decided
 
@@ -164,3 +166,24 @@ def test_what_was_found_for_one_model_is_not_the_next_ones() -> None:
     assert (task.decision, task.fewest) == (begun, 7)
     plain = recipe_with()
     assert Study._undecided(SimpleNamespace(recipe=plain), plain) is plain  # type: ignore[arg-type]
+
+
+def test_a_decision_is_recalled_from_the_journal(tmp_path: Path) -> None:
+    """Of the kept rounds after the last model that was kept; as plain values they make the same decision again."""
+    trained = {"accepted": True, "steps": 40, "diagnosis": "overfitting", "change": {"model.dropout": [0.0, 0.1]}}
+    found = DecisionConfig(members=("linear", "model"), temperature=1.25, prior=(0.5, -0.5, 0.0, 0.0))
+    change = {f"task.decision.{name}": [None, value] for name, value in found.model_dump().items()}
+    decision = {"accepted": True, "steps": 0, "diagnosis": "decision", "change": change, "value": 0.9, "low": 0.8,
+                "high": 0.95}  # fmt: skip
+    refused = {**decision, "accepted": False, "change": {"task.decision.threshold": [0.5, 0.9]}}
+    journal = Journal(tmp_path / "journal.jsonl")
+    for number, line in enumerate((trained, decision, refused, {**trained, "accepted": False}), start=1):
+        journal.add({"round": number, **line})
+    again = Journal(tmp_path / "journal.jsonl")
+    assert again.decided() == Interval(0.9, 0.8, 0.95)
+    recipe = recipe_with(task=SINGLE.model_dump(), metric="accuracy").changed(again.prediction_changes())
+    task: Any = recipe.task
+    assert task.decision == found
+    again.add({"round": 5, **trained})  # another model: nothing is decided about it yet
+    assert again.decided() is None
+    assert again.prediction_changes() == {}
