@@ -23,7 +23,6 @@ def tokenizer(request: pytest.FixtureRequest, small_text: Callable[..., str]) ->
     return train_tokenizer([small_text("mixed", 30_000)], config)
 
 
-
 def test_tokens_have_the_ids_of_encode_and_stand_in_order(tokenizer: Tokenizer) -> None:
     for text, (ids, places) in zip(TEXTS, tokenizer.encode_with_places(TEXTS), strict=True):
         assert ids.tolist() == tokenizer.encode(text).tolist()
