@@ -123,13 +123,13 @@ def test_a_reward_that_raises_loses_nothing(learned: tuple[Path, Path, str], tmp
     data, reward, broken = write(tmp_path / "prompts.jsonl", rows), tmp_path / "reward.py", tmp_path / "broken"
     reward.write_text(
         f"import pathlib\ncalls = 0\ndef short(prompt, completion, row):\n    global calls\n    calls += 1\n"
-        f"    if pathlib.Path({str(broken)!r}).exists() and calls > 400:\n        raise KeyError('answer')\n"
+        f"    if pathlib.Path({str(broken)!r}).exists() and calls > 90:\n        raise KeyError('answer')\n"
         "    return -len(completion)\n",
         encoding="utf-8",
     )
     settings = [*GOES_ON, f"init_from={run}", f"task.reward={reward}:short", "training.objective.kind=grpo",
                 "training.objective.max_answer_tokens=8", "training.objective.group_size=2",
-                "training.adapter.kind=lora", "training.keeping.every_steps=2", "decoding.max_tokens=8"]  # fmt: skip
+                "training.adapter.kind=lora", "training.checkpoint_every_seconds=0.001", "decoding.max_tokens=8"]  # fmt: skip
     broken.touch()
     with pytest.raises(UsageError, match="reward: fails for"):
         api.train(data=data, task="preference", steps=10, out=tmp_path / "stopped", set=settings)
