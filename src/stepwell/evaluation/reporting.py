@@ -213,6 +213,8 @@ def _slices(
 def _languages(rows: Sequence[Row]) -> list[str]:
     told = [next(iter(language_scores(row["text"])), "other") for row in rows]
     common = {name for name, count in Counter(told).items() if count >= LEAST_OF_A_LANGUAGE * len(told)}
+    if len(common) == 1:
+        return [common.pop()] * len(told)  # the few others say nothing
     return [name if name in common else "other" for name in told]
 
 

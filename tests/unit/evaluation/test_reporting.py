@@ -117,6 +117,14 @@ def test_parts_of_the_data_hold_all_examples() -> None:
         assert whole == pytest.approx(scores.exact.mean())
 
 
+def test_one_language_is_no_part() -> None:
+    scores, documents, task, _ = classified()
+    english = [Document(f"a plain English headline of some length, {n}", "a", columns=one.columns)
+               for n, one in enumerate(documents)]  # fmt: skip
+    english[0] = Document("12345", "a", columns=english[0].columns)
+    assert "language" not in report_of(scores, english, task, "accuracy")["slices"]
+
+
 def test_calibration_bins() -> None:
     found = calibration_bins([0.95, 0.91, 0.55, 1.0, 0.0], [True, False, True, True, False])
     assert [(one["low"], one["count"]) for one in found] == [(0.0, 1), (0.5, 1), (0.9, 3)]

@@ -201,6 +201,14 @@ def test_every_task_has_a_name_and_commands() -> None:
         assert ("Once upon a time" in " ".join(commands)) == (kind in WRITES_ON)
 
 
+def test_every_simple_model_has_a_name() -> None:
+    from stepwell.baselines import TEXT_MODELS
+    from stepwell.studies.report.names import BASELINES
+
+    for name in (*TEXT_MODELS, "copy", "lead_1", "bm25", "base_model", "word_tagger", "perceptron"):
+        assert name in BASELINES, name
+
+
 def test_a_prompt_of_a_command_is_one_quoted_line() -> None:
     (_, command), *_ = use_commands("classification", "r", "it's\na 'title'; rm -rf /" + " long" * 50)
     assert "\n" not in command

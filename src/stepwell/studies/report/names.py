@@ -136,6 +136,8 @@ BASELINES = {
     "bm25": Words("BM25", "BM25"),
     "base_model": Words("the model it began from", "起始模型"),
     "tf_idf": Words("TF-IDF", "TF-IDF"),
+    "word_tagger": Words("each word's commonest tag", "每个词最常见的标签"),
+    "perceptron": Words("a perceptron over words", "基于词的感知机"),
     "model": Words("the trained model", "训练的模型"),
 }
 """Simple models, and what the trained one is called beside them."""
@@ -148,6 +150,9 @@ BRIEF_BASELINES = {
     "bag": Words("n-gram network", "n 元网络"),
     "convolution": Words("convolution", "卷积网络"),
     "likely_sentence": Words("likeliest sentence", "最相近的句子"),
+    "base_model": Words("before training", "训练前"),
+    "word_tagger": Words("commonest tag", "最常见标签"),
+    "perceptron": Words("perceptron", "感知机"),
 }
 """Names that find room beside a picture."""
 
