@@ -14,8 +14,10 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 from stepwell.data import Batch, Document, Packer, tokenize_documents
 from stepwell.models import DecoderConfig, EncoderConfig, LanguageModel, build_model
 from stepwell.objectives import ContrastiveConfig, ContrastiveObjective, Related
+from stepwell.optimization import AdamWConfig, WSDConfig
 from stepwell.tasks import Embedding, EmbeddingConfig, Retrieval, RetrievalConfig
 from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer
+from stepwell.training import TrainingConfig, Updater
 
 CPU = torch.device("cpu")
 ROWS: list[dict[str, Any]] = [
@@ -61,7 +63,9 @@ def vector(model: LanguageModel, text: str, tokenizer: Tokenizer, pooling: str =
     return {"mean": hidden.mean(0), "first": hidden[0], "last": hidden[-1]}[pooling]
 
 
-def found_among(model: LanguageModel, query: str, right: str, others: list[str], read: Callable[[str], Tensor]) -> Tensor:
+def found_among(
+    model: LanguageModel, query: str, right: str, others: list[str], read: Callable[[str], Tensor]
+) -> Tensor:
     near = torch.stack([cosine_similarity(read(query), read(one), dim=0) for one in [right, *others]])
     return cross_entropy(near[None] / 0.05, torch.tensor([0]))
 
@@ -192,3 +196,33 @@ def test_what_the_examples_say(tokenizer: Tokenizer) -> None:
     texts = examples.texts[examples.texts < examples.num_texts]
     assert sorted(set(texts.tolist())) == list(range(examples.num_texts))
     assert (np.diff(examples.document_ids, axis=1) >= 0).all()
+
+
+def test_an_update_takes_the_batch_as_a_whole(tokenizer: Tokenizer) -> None:
+    """However many rows fit into memory, each query is told from all the others."""
+    documents = [Document(str(number), "test", columns=row) for number, row in enumerate(ROWS)]
+    split = tokenize_documents(documents, tokenizer, Retrieval(RetrievalConfig()))
+    packer = Packer(split, 48, seed=0)
+    found = []
+    for micro_batch in (packer.row_count(0), 1):
+        config = EncoderConfig(
+            vocab_size=257, max_seq_len=64, num_layers=1, d_model=16, num_heads=2, num_kv_heads=2, head_dim=8, d_ff=32
+        )
+        training = TrainingConfig(
+            objective=ContrastiveConfig(),
+            steps=2,
+            row_tokens=48,
+            global_batch_tokens=48 * packer.row_count(0),
+            micro_batch=micro_batch,
+            optimizer=AdamWConfig(learning_rate=1e-3),
+            schedule=WSDConfig(warmup_steps=1),
+            precision="float32",
+            evaluate_every_steps=1,
+        )
+        objective = ContrastiveObjective(ContrastiveConfig())
+        updater = Updater(build_model(config, 0), packer, training, objective, seed=0)
+        found.append([updater.update(step, 0, 1.0) for step in range(2)])
+    for whole, parts in zip(*found, strict=True):
+        assert whole.num_targets == parts.num_targets == len(ROWS)
+        assert parts.loss == pytest.approx(whole.loss, rel=1e-5)
+        assert parts.grad_norm == pytest.approx(whole.grad_norm, rel=1e-4)
