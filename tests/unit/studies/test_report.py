@@ -406,7 +406,7 @@ def test_a_metric_that_rises(fake_run: FakeRun) -> None:
     shown = text_of(render_report(run))
     assert "From 61.0 % to 74.0 % accuracy in two rounds" in shown
     assert "higher is better" in shown
-    assert "21 % more than after its first round" in shown
+    assert "13.0 points more than after its first round" in shown  # a share: its change is told in points
 
 
 def test_what_was_rolled_back_is_not_drawn_twice(fake_run: FakeRun) -> None:
