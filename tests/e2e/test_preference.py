@@ -129,7 +129,8 @@ def test_a_reward_that_raises_loses_nothing(learned: tuple[Path, Path, str], tmp
     )
     settings = [*GOES_ON, f"init_from={run}", f"task.reward={reward}:short", "training.objective.kind=grpo",
                 "training.objective.max_answer_tokens=8", "training.objective.group_size=2",
-                "training.adapter.kind=lora", "training.checkpoint_every_seconds=0.001", "decoding.max_tokens=8"]  # fmt: skip
+                "training.adapter.kind=lora", "training.checkpoint_every_seconds=0.001",
+                "decoding.max_tokens=8"]  # fmt: skip
     broken.touch()
     with pytest.raises(UsageError, match="reward: fails for"):
         api.train(data=data, task="preference", steps=10, out=tmp_path / "stopped", set=settings)
