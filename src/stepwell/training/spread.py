@@ -29,8 +29,11 @@ SHARDED_OPTIMIZERS = ("adam", "adamw", "lion", "muon", "schedule_free_adamw")
 NOT_SHARDED = ("adapter", "freeze")
 """Settings that need whole tensors."""
 
-NOT_ALWAYS_USED = ("pooler",)
+NOT_ALWAYS_USED = ("pooler", "task_head")
 """Fields of a model's config that make parameters which a batch may give no gradient; DDP must look for them."""
+
+READ_HIDDEN_STATES = ("labels", "span", "contrastive")
+"""Kinds of objectives that predict no token: the map to tokens gets no gradient either."""
 
 
 class Losses(nn.Module):
@@ -97,8 +100,9 @@ class Alone(Spread):
 class Replicated(Spread):
     """The same weights on every rank (DistributedDataParallel)."""
 
-    def __init__(self, model: LanguageModel, objective: Objective[Any]) -> None:
+    def __init__(self, model: LanguageModel, objective: Objective[Any], kind: str) -> None:
         has_idle_parts = any(getattr(model.config, name, None) for name in NOT_ALWAYS_USED)
+        has_idle_parts = has_idle_parts or kind in READ_HIDDEN_STATES
         with warnings.catch_warnings():  # newer torch has another name for it, which older torch does not know
             warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
             self._replica = DistributedDataParallel(
@@ -122,7 +126,7 @@ def spread_over(world: World, model: LanguageModel, objective: Objective[Any], c
     if world.size == 1:
         return Alone(model, objective)
     if config.parallel != "fsdp":
-        return Replicated(model, objective)
+        return Replicated(model, objective, config.objective.kind)
     if config.optimizer.kind not in SHARDED_OPTIMIZERS:
         raise ConfigError(
             "training.optimizer.kind: cannot update shards",

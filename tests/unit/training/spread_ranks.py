@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,12 @@ SCENARIOS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "unused": ("decoder", {"stochastic_depth": 0.8}, {"micro_batch": 1}),
     "prefix": ("decoder", {}, {"objective": {"kind": "prefix"}}),
     "pairs": ("recurrent_encoder_decoder", {"d_embedding": 24}, {"objective": {"kind": "sequence_to_sequence"}}),
+    "labels": (
+        "encoder",
+        {"task_head": {"num_outputs": 3, "ngrams": {"num_buckets": 50, "dropout": 0.2}}},
+        {"objective": {"kind": "labels", "label_smoothing": 0.1}},
+    ),
+    "weighted": ("decoder", {}, {}),
     "paced": ("decoder", {}, {"batch_ramp": {"ramp_steps": 3}, "curriculum": {"start_tokens": 3, "ramp_steps": 3}}),
     "noise, again": ("decoder", {}, {"gradient_noise": {"variance": 1e-6}, "checkpoint_activations": True}),
     "averaged": ("decoder", {}, {"averaging": {"kind": "ema", "decay": 0.5}}),
@@ -65,11 +72,17 @@ SCENARIOS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 """name -> family, what differs in its model, what differs in its training."""
 
 
-def tokens() -> TokenSplit:
+def tokens(name: str) -> TokenSplit:
     """Documents of which few fit into a row, so rows differ in how many targets they have."""
     random = np.random.default_rng(0)
     lengths = random.integers(3, 16, size=90)
-    return TokenSplit(random.integers(3, 90, size=lengths.sum()), np.cumsum([0, *lengths]), lengths)
+    split = TokenSplit(random.integers(3, 90, size=lengths.sum()), np.cumsum([0, *lengths]), lengths)
+    if name == "labels":
+        beside = {"label": random.integers(0, 3, size=90), "weight": random.random(90).astype(np.float32)}
+        return replace(split, of_document=beside, whole=True)
+    if name == "weighted":
+        return replace(split, aligned={"weight": random.choice([0, 1, 3], size=lengths.sum()).astype(np.float32)})
+    return split
 
 
 def model_of(kind: str, shape: dict[str, Any]) -> LanguageModel:
@@ -83,7 +96,7 @@ def play(name: str, world: World, parallel: str, out: Path) -> None:
     config = build(TrainingConfig, {**DEFAULTS, **changes, "parallel": parallel}, where=name)
     model = model_of(kind, shape)
     objective = build_objective(config.objective, TOKENIZER)
-    updater = Updater(model, Packer(tokens(), T, seed=0), config, objective, seed=0, world=world)
+    updater = Updater(model, Packer(tokens(name), T, seed=0), config, objective, seed=0, world=world)
     told = []
     for step in range(STEPS):
         update = updater.update(step, step * updater.rows_per_step, 1.0)
