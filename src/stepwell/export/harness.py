@@ -54,6 +54,9 @@ class HarnessModel(_MODEL.TemplateLM):  # type: ignore[misc, name-defined]
         batch_tokens: positions that are scored at once, padding included.
         precision: of the matrix products.
         max_gen_toks: new tokens where a task does not say how many, at least 1.
+        batch_size: the harness hands it over; batches are sized by their tokens here.
+        max_batch_size: likewise.
+        device: likewise; a model computes where that is fastest.
 
     Raises:
         CheckpointError: when there is no whole model.
@@ -67,7 +70,9 @@ class HarnessModel(_MODEL.TemplateLM):  # type: ignore[misc, name-defined]
         batch_tokens: int = 2048,
         precision: Precision = "float32",
         max_gen_toks: int = 256,
-        **others: Any,
+        batch_size: int | str | None = None,
+        max_batch_size: int | None = None,
+        device: str | None = None,
     ) -> None:
         super().__init__()
         loaded = load_checkpoint(Path(run))
@@ -81,7 +86,7 @@ class HarnessModel(_MODEL.TemplateLM):  # type: ignore[misc, name-defined]
         self.model.to(examine().device)
         self._device = self.model.device
         self.batch_tokens, self.precision, self.max_gen_toks = int(batch_tokens), precision, int(max_gen_toks)
-        self.batch_size = others.get("batch_size") or "by tokens"
+        self.batch_size = "by tokens"
 
     @property
     def max_length(self) -> int:
@@ -109,7 +114,7 @@ class HarnessModel(_MODEL.TemplateLM):  # type: ignore[misc, name-defined]
             "model_kind": self.model.config.kind,
         }
 
-    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **others: Any) -> list[int]:
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None) -> list[int]:
         """Token ids of a text; with the begin token where the family puts one, unless it must not or is there."""
         ids = [int(one) for one in self.tokenizer.encode_rendered(string)]
         begins = add_special_tokens is not False and self.tokenizer.adds_bos
@@ -136,7 +141,7 @@ class HarnessModel(_MODEL.TemplateLM):  # type: ignore[misc, name-defined]
         return (first, second) if second else (first, self.tok_encode(continuation, add_special_tokens=False))
 
     def _loglikelihood_tokens(
-        self, requests: Sequence[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **others: Any
+        self, requests: Sequence[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
         """Log-likelihood (nats) of continuations, and whether each of their tokens was the likeliest.
 
