@@ -241,7 +241,7 @@ def test_evaluate_says_what_score_says(stepwell: Command, trained_run: Path, tmp
 
 def test_evaluate(stepwell: Command, trained_run: Path) -> None:
     found = json_of(stepwell("evaluate", trained_run, "--data", trained_run.parent / "text.txt", "--json"))
-    assert found.keys() == {"task", "scoring", "num_examples", "num_tokens", "metrics"}
+    assert found.keys() == {"task", "scoring", "num_examples", "num_tokens", "metrics", "errors"}
     assert found["task"] == "language_modeling"
     assert found["num_examples"] > 10
     assert {"bits_per_byte", "perplexity", "loss", "accuracy"} <= found["metrics"].keys()

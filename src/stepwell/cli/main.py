@@ -46,9 +46,7 @@ Data = Annotated[
     typer.Option("--data", metavar="PATH...", help="Tables with a text column (jsonl, csv, parquet ...)."),
 ]
 Task = Annotated[str | None, typer.Option(help="What it is for: classification, chat, ...", show_default=False)]
-Metric = Annotated[
-    str | None, typer.Option(help="What is improved: a metric of the task.", show_default=False)
-]
+Metric = Annotated[str | None, typer.Option(help="What is improved: a metric of the task.", show_default=False)]
 Target = Annotated[float | None, typer.Option(help="Stop when validation reaches this.", show_default=False)]
 Budget = Annotated[str | None, typer.Option(help="Time for everything: 90s, 20m, 1h30m.", show_default=False)]
 Out = Annotated[Path | None, typer.Option(help="The run directory. [default: runs/NAME]", show_default=False)]

@@ -119,7 +119,7 @@ CHANGES_A_TREE = {
         "adapter_tensors",
         "merged_tensors",
     ),
-    *("quantize_linears", "remove_adapters"),
+    *("quantize_linears", "remove_adapters", "without_adapters"),
 }  # test_lora.py and test_adapters.py do
 DESCRIBES = {"DecodingState", "RotaryScaling"}  # protocols and bases
 SHAPES = {
