@@ -196,7 +196,7 @@ def test_a_folder_without_config_or_without_weights(folder: Path) -> None:
 
     assert refused("holds no weights").got == "config.json"
     (folder / "adapter_config.json").write_text("{}")
-    assert "merge it into its base model" in str(refused("holds no weights").do)
+    assert "put it into its base model" in str(refused("holds no weights").do)
     (folder / "adapter_config.json").unlink()
     (folder / "model.Q8_0.gguf").touch()
     assert str(folder / "model.Q8_0.gguf") in str(refused("holds no weights").do)
