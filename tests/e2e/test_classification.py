@@ -120,6 +120,7 @@ def test_the_decision_is_kept_over_a_restart(finished: Finished) -> None:
     """Whether it was found to be better or not, what was decided is not decided again, and answers go by it."""
     (line,) = [event.record for event in finished.before if is_decision(event)]  # type: ignore[union-attr]
     changed = {path.removeprefix("task.decision."): pair[1] for path, pair in line["change"].items()}
+    changed = json.loads(json.dumps(changed))  # before it was written, a list may be a tuple
     found = finished.decision.model_dump(mode="json")
     if line["accepted"]:
         assert changed

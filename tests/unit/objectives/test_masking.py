@@ -265,7 +265,7 @@ def test_a_text_is_learned_a_little(english, small_text):
     batch, losses = batch_of(english, small_text("en", 100_000), rows=32 * 60, length=32), []
     for step in range(60):
         rows = slice(32 * step, 32 * step + 32)
-        arrays = (getattr(batch, part.name)[rows] for part in fields(Batch) if part.name != "aligned")
+        arrays = (getattr(batch, part.name)[rows] for part in fields(Batch)[:4])
         examples = objective.prepare(Batch(*arrays), step)
         loss = objective.loss(model, examples, CPU) / examples.num_targets
         loss.backward()
