@@ -9,6 +9,7 @@ documents are looked up (`inference`).
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
@@ -124,9 +125,9 @@ class Vectors(Task[ConfigT]):
     prefixes: tuple[str, str] = ("", "")
     """What stands before a query, and before a document."""
 
+    @abstractmethod
     def texts_of(self, document: Document) -> list[str] | str:
         """The texts of an example: query, document, negatives; or in a few words why there is none."""
-        raise NotImplementedError
 
     def two_texts(self, document: Document) -> tuple[str, str]:
         """The two texts of an example whose likeness is asked for.
