@@ -20,7 +20,8 @@ WORDS = {
 }
 SMALL = ["tokenizer.vocab_size=320", "model.num_layers=2", "model.d_model=48", "model.num_heads=2",
          "model.num_kv_heads=2", "model.head_dim=24", "model.d_ff=96", "training.global_batch_tokens=1024",
-         "data.deduplicate=false", "study.resamples=100", "study.sample_tokens=8"]  # fmt: skip
+         "data.deduplicate=false", "study.resamples=100", "study.sample_tokens=8",
+         "training.evaluate_every_steps=60"]  # fmt: skip
 GOES_ON = [one for one in SMALL if not one.startswith(("model.", "tokenizer."))]
 
 
@@ -64,15 +65,16 @@ def test_fresh_weights_learn_what_is_better(learned: tuple[Path, Path, str]) -> 
     assert answer.finish_reason == "stop"
 
 
-@pytest.mark.parametrize("adapter", [[], ["training.adapter.kind=lora"]], ids=["full", "lora"])
-@pytest.mark.parametrize("loss", ["dpo", "kto", "simpo"])
+@pytest.mark.parametrize(
+    ("learned", "loss", "adapter"),
+    [("en", "dpo", "full"), ("zh", "dpo", "lora"), ("en", "kto", "lora"), ("en", "simpo", "lora")],
+    indirect=["learned"],
+)
 def test_what_was_better_becomes_worse(
-    learned: tuple[Path, Path, str], loss: str, adapter: list[str], tmp_path: Path
+    learned: tuple[Path, Path, str], loss: str, adapter: str, tmp_path: Path
 ) -> None:
     """From a model that likes one kind of answer, pairs the other way round make it like the other kind."""
     run, held, language = learned
-    if language == "zh" and loss != "dpo":
-        pytest.skip("one loss in each language is enough")
     turned = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in pairs(language, 700, 4)]
     if loss == "kto":  # single answers
         turned = [
@@ -85,7 +87,7 @@ def test_what_was_better_becomes_worse(
     out = tmp_path / "turned"
     api.train(
         data=write(tmp_path / "pairs.jsonl", turned), task="preference", steps=40, out=out,
-        set=[*GOES_ON, *kinds, *adapter, *rate],
+        set=[*GOES_ON, *kinds, *([f"training.adapter.kind={adapter}"] if adapter != "full" else []), *rate],
     )  # fmt: skip
     found = metrics(out, held)
     assert found["preference_accuracy"] < 0.2
@@ -95,6 +97,7 @@ def test_what_was_better_becomes_worse(
     assert compared["better"] == "first"
 
 
+@pytest.mark.parametrize("learned", ["en"], indirect=True)
 def test_a_reward_is_raised(learned: tuple[Path, Path, str], tmp_path: Path) -> None:
     run, _, language = learned
     reward = tmp_path / "reward.py"
@@ -116,6 +119,7 @@ def test_a_reward_is_raised(learned: tuple[Path, Path, str], tmp_path: Path) -> 
     assert found["kl"] > 0
 
 
+@pytest.mark.parametrize("learned", ["en"], indirect=True)
 def test_a_reward_that_raises_loses_nothing(learned: tuple[Path, Path, str], tmp_path: Path) -> None:
     """The run ends with the prompt, and goes on to the same weights once the function is mended."""
     run, _, language = learned

@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 
 from stepwell.baselines.convolution import Convolution
 from stepwell.baselines.features import Features
-from stepwell.baselines.text_models import Bag, Linear, LinearOfPieces, Majority, TextModel
+from stepwell.baselines.text_models import Bag, Linear, LinearOfPieces, Majority, NaiveBayes, TextModel
 from stepwell.errors import CheckpointError
 
 TEXT_MODELS: dict[str, type[TextModel]] = {
-    one.name: one for one in (Majority, Linear, LinearOfPieces, Bag, Convolution)
+    one.name: one for one in (Majority, Linear, LinearOfPieces, NaiveBayes, Bag, Convolution)
 }
 """Name -> class; a new one is one class and one row."""
 

@@ -206,6 +206,7 @@ LABEL_MODELS = {
     "majority": 0.0,
     "linear": 0.0,
     "linear_of_pieces": 60.0,
+    "naive_bayes": 60.0,
     "bag": 120.0,
     "convolution": 240.0,
 }
@@ -225,8 +226,10 @@ def _of_labels(
         labels = labels * task.spread + task.center
     problem = task.problem or "single"
     texts, found = train.texts, []
+    alike = {"linear_of_pieces"} if is_dense(texts) else set()  # to the linear model
+    alike |= {"naive_bayes"} if problem == "number" else set()
     for name, least in LABEL_MODELS.items():
-        if least > seconds or (name == "linear_of_pieces" and is_dense(texts)):
+        if least > seconds or name in alike:
             continue
         watch(Stage("baseline", name.replace("_", " ")))
         model = TEXT_MODELS[name](problem, 1 if problem == "number" else len(task.labels))

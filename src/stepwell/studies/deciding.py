@@ -1,18 +1,21 @@
 """Decisions about what a model says, found on held-out text without training again: one row for each task.
 
-For labels: which of the simple models have a say beside the trained one, how sure they may sound together (temperature
-scaling, Guo et al., 2017), how much the frequencies of labels count, and from which probability on a label is given.
+For labels: how much the trained model and the simple ones beside it count, how sure they may sound together
+(temperature scaling, Guo et al., 2017), how much the frequencies of labels count, and from which probability on a
+label is given.
+The weights are those of a logarithmic opinion pool (Genest and Zidek, 1986) of the least loss, which has one minimum.
 What is found is kept only if it is better by more than chance (`study.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
 from stepwell.evaluation import (
     Held,
@@ -34,11 +37,17 @@ from stepwell.tasks import (
     QuestionAnsweringConfig,
     TaskConfig,
     decided,
+    logits_of,
 )
 
 Told = Mapping[str, NDArray[np.floating[Any]]]
 
-TEMPERATURES = tuple(float(f"{value:.3g}") for value in np.geomspace(0.4, 2.5, 19))
+HEARD = 0.03
+"""Who would count less than this share has no say."""
+
+TOWARDS_EQUAL = 4.0
+"""Nats, all examples together, for each squared difference between a share and an equal one."""
+
 PRIORS = (-0.75, -0.5, -0.25, 0.25, 0.5)
 """Shares of the log frequency of each label that are added to its logit."""
 
@@ -80,14 +89,9 @@ def choose_decision(told: Told, labels: NDArray[Any], task: ClassificationConfig
         tried = task.model_copy(update={"decision": decision})
         return tried, score_labels(decided(told, tried), labels, tried)
 
-    def loss(decision: DecisionConfig) -> float:
-        return values_of(scored(decision)[1], "loss")["loss"]
-
-    choices = [some for size in range(1, len(told) + 1) for some in combinations(told, size)]
-    best = min((DecisionConfig(members=some) for some in choices), key=loss)
+    best = join_members(told, labels, task)
     if task.problem == "number":
         return scored(best)[0]
-    best = min((best.model_copy(update={"temperature": value}) for value in TEMPERATURES), key=loss)
     others: Sequence[DecisionConfig]
     if task.problem == "multiple":
         others = [best.model_copy(update={"threshold": value}) for value in THRESHOLDS]
@@ -107,6 +111,64 @@ def choose_decision(told: Told, labels: NDArray[Any], task: ClassificationConfig
     pair = (other[1], now[1]) if higher else (now[1], other[1])
     gain = paired_bootstrap(*pair, metric)
     return other[0] if gain.low is not None and gain.low > 0 else now[0]
+
+
+def join_members(told: Told, labels: NDArray[Any], task: ClassificationConfig) -> DecisionConfig:
+    """Who has a say, how much it counts, and how sure all sound together, by the least loss.
+
+    Args:
+        told: member -> (N, K) probabilities, or (N, 1) numbers.
+        labels: of the N texts, as the task writes them.
+        task: labels.
+    """
+    members = tuple(told)
+    while True:
+        weights = least_loss_weights(logits_of([told[name] for name in members], task), labels, task)
+        shares = weights / weights.sum()
+        heard = tuple(name for name, share in zip(members, shares, strict=True) if share >= HEARD)
+        if len(heard) == len(members):
+            break
+        members = heard
+    temperature = 1.0 if task.problem == "number" else float(f"{1 / weights.sum():.4g}")
+    counts = tuple(float(f"{share:.4g}") for share in shares) if len(members) > 1 else ()
+    return DecisionConfig(members=members, weights=counts, temperature=temperature)
+
+
+def least_loss_weights(logits: NDArray[Any], labels: NDArray[Any], task: ClassificationConfig) -> NDArray[np.float64]:
+    """(M,) weights of members, none below 0, whose sum of logits has the least loss; of numbers they sum to 1.
+
+    Args:
+        logits: (M, N, K) of M members, or (M, N, 1) numbers.
+        labels: of the N texts, as the task writes them.
+        task: labels.
+    """
+    parts = torch.from_numpy(logits)
+    right = torch.from_numpy(np.asarray(labels, np.int64 if task.problem == "single" else np.float64))
+    if task.problem == "number":
+        parts = (parts - task.center) / task.spread
+    free = torch.zeros(len(logits) + 1, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([free], max_iter=100, line_search_fn="strong_wolfe")
+
+    def weights() -> tuple[torch.Tensor, torch.Tensor]:
+        shares = free[:-1].softmax(0)
+        return shares, shares if task.problem == "number" else shares * free[-1].exp()
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        shares, counts = weights()
+        joined = torch.einsum("m,mnk->nk", counts, parts)
+        if task.problem == "single":
+            nats = cross_entropy(joined, right)
+        elif task.problem == "multiple":
+            nats = binary_cross_entropy_with_logits(joined, right)
+        else:
+            nats = mse_loss(joined[:, 0], right)
+        value = nats + TOWARDS_EQUAL / len(labels) * ((shares - 1 / len(shares)) ** 2).sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return np.asarray(weights()[1].detach().numpy(), np.float64)
 
 
 DECIDERS: dict[str, Callable[[LanguageModel, Held, Any, Precision, str], TaskConfig]] = {

@@ -22,7 +22,7 @@ from stepwell.tasks.catalog import (
 )
 from stepwell.tasks.chat import Chat, ChatConfig, ChatDecisionConfig, ExchangeConfig
 from stepwell.tasks.classification import Classification, ClassificationConfig, DecisionConfig
-from stepwell.tasks.decisions import MODEL, chosen_labels, decided, in_words, told_by_head
+from stepwell.tasks.decisions import MODEL, chosen_labels, decided, in_words, logits_of, told_by_head
 from stepwell.tasks.embedding import (
     Embedding,
     EmbeddingConfig,
@@ -126,6 +126,7 @@ __all__ = [
     "language_of",
     "likely_sentence",
     "log_partitions",
+    "logits_of",
     "maker_of",
     "members_of",
     "read_task",

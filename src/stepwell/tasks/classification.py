@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stepwell.config import Config
 from stepwell.data import LABEL_COLUMNS, Document, Example, FieldConfig, PreparedText, tidy
@@ -40,12 +40,20 @@ class DecisionConfig(Config):
         threshold: a label of several is chosen from this probability on, in (0, 1).
         members: whose probabilities are joined (their geometric mean): `model`, the one that was trained, and simple
             models that every run trains beside it (`baselines`).
+        weights: how much each member counts in that mean, in order; empty for all alike.
     """
 
     temperature: Annotated[float, Field(gt=0)] = 1.0
     prior: tuple[float, ...] = ()
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     members: Annotated[tuple[str, ...], Field(min_length=1)] = ("model",)
+    weights: tuple[Annotated[float, Field(gt=0)], ...] = ()
+
+    @model_validator(mode="after")
+    def _one_weight_each(self) -> Self:
+        if self.weights and len(self.weights) != len(self.members):
+            raise ValueError(f"{len(self.weights)} weights for {len(self.members)} members; write one for each")
+        return self
 
 
 class ClassificationConfig(TaskConfig):

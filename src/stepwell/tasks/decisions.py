@@ -6,7 +6,7 @@ This file leaves out how they are found (`studies.deciding`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,10 +49,11 @@ def decided(told: Mapping[str, Numbers], config: ClassificationConfig) -> Number
     Returns:
         (N, K) likewise.
     """
-    parts = [np.asarray(told[name], np.float64) for name in config.decision.members]
+    parts = logits_of([told[name] for name in config.decision.members], config)
+    joined = np.average(parts, axis=0, weights=config.decision.weights or None)
     if config.problem == "number":
-        return np.asarray(np.mean(parts, axis=0))
-    logits = np.mean([_logits(part, config) for part in parts], axis=0) / config.decision.temperature
+        return np.asarray(joined)
+    logits = joined / config.decision.temperature
     if config.decision.prior:
         logits = logits + np.array(config.decision.prior)
     return _probabilities(logits, config)
@@ -84,8 +85,12 @@ def in_words(told: Numbers, config: ClassificationConfig) -> list[str]:
     return [", ".join(some) or "-" for some in chosen_labels(told, config)]
 
 
-def _logits(probabilities: Numbers, config: ClassificationConfig) -> Numbers:
-    clipped = np.clip(probabilities, SMALLEST, 1 - SMALLEST if config.problem == "multiple" else 1)
+def logits_of(told: Sequence[Numbers], config: ClassificationConfig) -> Numbers:
+    """What is joined when several have a say: (M, N, K) logits of their probabilities, or numbers as they are."""
+    parts = np.asarray(told, np.float64)
+    if config.problem == "number":
+        return parts
+    clipped = np.clip(parts, SMALLEST, 1 - SMALLEST if config.problem == "multiple" else 1)
     return np.asarray(np.log(clipped) - (np.log1p(-clipped) if config.problem == "multiple" else 0))
 
 

@@ -153,6 +153,21 @@ def test_the_linear_model_beside_scikit_learn() -> None:
     np.testing.assert_allclose(fitted("linear", "single", count=80).tell(held), wanted, atol=1e-3)
 
 
+def test_naive_bayes_weighs_an_ngram_by_how_much_likelier_it_is() -> None:
+    """By its definition, counted in a loop."""
+    texts, classes = texts_of("en", 60)
+    model = fitted("naive_bayes", "single", count=60)
+    assert model.features is not None
+    rows = model.features.rows(texts)
+    scale = model._scale(rows, classes == 1)  # type: ignore[attr-defined]
+    seen = rows.toarray() > 0
+    for column in range(0, seen.shape[1], 17):
+        ours = (1 + seen[classes == 1, column].sum()) / (1 + seen[classes == 1].sum(0)).sum()
+        theirs = (1 + seen[classes != 1, column].sum()) / (1 + seen[classes != 1].sum(0)).sum()
+        assert scale[column] == pytest.approx(np.log(ours / theirs), abs=1e-5)
+    assert np.ptp(scale) > 1
+
+
 def test_a_label_that_every_text_has_and_one_that_none_has() -> None:
     texts, classes = texts_of("en", 40)
     labels = np.stack([np.ones(40), np.zeros(40), classes == 0], axis=1).astype(np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from stepwell.config import build
 from stepwell.evaluation import Interval, score_labels, values_of
 from stepwell.recipes import Recipe
-from stepwell.studies.deciding import TEMPERATURES, THRESHOLDS, choose_decision
+from stepwell.studies.deciding import THRESHOLDS, choose_decision
 from stepwell.studies.journal import Journal
 from stepwell.studies.study import Study
 from stepwell.tasks import ClassificationConfig, DecisionConfig, decided
@@ -70,16 +69,42 @@ def test_two_that_know_different_things_are_joined() -> None:
     assert choose_decision(told, labels, SINGLE, "accuracy").decision.members == ("model", "bag")
 
 
-def test_the_members_are_those_of_the_least_loss_of_all_choices() -> None:
-    logits, labels = drawn(300)
+def test_no_other_weights_have_less_loss() -> None:
+    """Beside a grid of weights of three members, at every temperature; a weight is drawn a little to an equal one."""
+    logits, labels = drawn(400)
     rng = np.random.default_rng(2)
     told = {name: softmax(logits + rng.normal(size=logits.shape) * noise) for name, noise in
             (("model", 2.0), ("linear", 1.0), ("bag", 1.5))}  # fmt: skip
-    choices = [some for size in (1, 2, 3) for some in combinations(told, size)]
-    losses = [
-        loss_of(told, labels, SINGLE.model_copy(update={"decision": DecisionConfig(members=some)})) for some in choices
+    task = choose_decision(told, labels, SINGLE, "accuracy")
+    tried = [
+        DecisionConfig(members=tuple(told), weights=(a / 10, b / 10, (10 - a - b) / 10), temperature=temperature)
+        for a in range(1, 9)
+        for b in range(1, 10 - a)
+        for temperature in np.geomspace(0.2, 2, 12).tolist()
     ]
-    assert choose_decision(told, labels, SINGLE, "accuracy").decision.members == choices[int(np.argmin(losses))]
+    losses = [loss_of(told, labels, SINGLE.model_copy(update={"decision": one})) for one in tried]
+    assert loss_of(told, labels, task) <= min(losses) + 1e-3
+    weights = dict(zip(task.decision.members, task.decision.weights, strict=True))
+    assert weights["linear"] > weights["bag"] > weights["model"]
+
+
+def test_weights_of_equal_members_are_equal() -> None:
+    logits, labels = drawn(300)
+    told = {"model": softmax(logits), "bag": softmax(logits)}
+    assert choose_decision(told, labels, SINGLE, "accuracy").decision.weights == pytest.approx((0.5, 0.5))
+
+
+def test_who_knows_most_is_listened_to_even_if_it_sounds_too_sure() -> None:
+    """What it says needs another temperature, so as it stands its loss is the larger one."""
+    logits, labels = drawn(600)
+    worse = softmax(logits + np.random.default_rng(3).normal(size=logits.shape))
+    told = {"model": worse, "bag": softmax(2.4 * logits)}
+    as_they_stand = [
+        loss_of(told, labels, SINGLE.model_copy(update={"decision": DecisionConfig(members=(name,))})) for name in told
+    ]
+    assert as_they_stand[0] < as_they_stand[1]
+    found = choose_decision(told, labels, SINGLE, "accuracy").decision
+    assert dict(zip(found.members, found.weights or (1.0,), strict=True))["bag"] > 0.8
 
 
 @pytest.mark.slow_but("0.5")
@@ -89,11 +114,12 @@ def test_the_temperature_is_that_of_the_least_loss(overconfidence: float) -> Non
     logits, labels = drawn(1_500)
     told = {"model": softmax(logits * overconfidence)}
     found = choose_decision(told, labels, SINGLE, "accuracy").decision
+    tried = np.geomspace(0.3, 3, 100).tolist()
     losses = [
         loss_of(told, labels, SINGLE.model_copy(update={"decision": DecisionConfig(temperature=value)}))
-        for value in TEMPERATURES
+        for value in tried
     ]
-    assert found.temperature == TEMPERATURES[int(np.argmin(losses))]
+    assert found.temperature == pytest.approx(tried[int(np.argmin(losses))], rel=0.05)
     assert found.temperature == pytest.approx(overconfidence, rel=0.15)
 
 

