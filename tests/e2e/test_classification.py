@@ -199,3 +199,29 @@ def test_several_labels_and_numbers(problem: str, tmp_path: Path) -> None:
         assert measured["pearson"]["value"] > 0.9
         assert float(answer.text) == pytest.approx(40.5, abs=8)
         assert answer.probabilities == {}
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", []), ("zh", ["task.words=[运动,钱,戏]"])])
+def test_labels_are_said_in_words(language: str, words: list[str], tmp_path: Path) -> None:
+    """A decoder goes on with a text, and how likely each label's word is tells the label."""
+    labels = list(WORDS[language])
+    data, held = write(tmp_path / "rows.jsonl", language, 1_200, 1), write(tmp_path / "held.jsonl", language, 60, 2)
+    said = [
+        "task.mode=words",
+        f"task.labels=[{','.join(labels)}]",
+        *words,
+        "training.evaluate_every_steps=120",
+        "training.global_batch_tokens=1024",
+    ]
+    api.train(data=data, task="classification", steps=120, out=tmp_path / "run", set=[*SMALL, *said])
+    measured = api.evaluate(tmp_path / "run", held)["metrics"]
+    assert measured["accuracy"]["value"] > 0.9
+    assert measured["roc_auc"]["value"] > 0.95
+    rows = [json.loads(line) for line in held.read_text(encoding="utf-8").splitlines()]
+    answers = [several[0] for several in api.predict(tmp_path / "run", [one["text"] for one in rows])]
+    right = [answer.text == one["label"] for answer, one in zip(answers, rows, strict=True)]
+    assert sum(right) / len(right) == pytest.approx(measured["accuracy"]["value"])
+    assert sum(answers[0].probabilities.values()) == pytest.approx(1)
+    task = task_of(load_checkpoint(tmp_path / "run").provenance)
+    assert isinstance(task, ClassificationConfig)
+    assert task.template == ("{text}\nLabel:" if language == "en" else "{text}\n类别：")

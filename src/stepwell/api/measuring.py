@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from stepwell.api.requests import PathLike, Texts, several
 from stepwell.api.using import load, sampling_of, task_of
 from stepwell.config import build
@@ -56,7 +58,8 @@ def evaluate(
         run: a run directory or a checkpoint directory.
         data: sources, as for `run`; all of it is measured.
         text_column: of tables.
-        task: kind of another task to measure by: `chat`, for a model that learned from plain text or elsewhere.
+        task: another task to measure by, for a model that learned from plain text or elsewhere: its kind (`chat`), or
+            its section as in a recipe (`{kind: classification, mode: words, labels: [bad, good]}`).
         watch: is told of problems in the sources.
 
     Returns:
@@ -163,15 +166,22 @@ def compare(
     }
 
 
-def _task_named(kind: str) -> TaskConfig:
-    """A task by its kind alone.
+def _task_named(written: str) -> TaskConfig:
+    """A task by its kind alone, or by its section as YAML.
 
     Raises:
+        ConfigError: when a setting of it is wrong.
         UsageError: when there is no such task.
     """
+    try:
+        section = yaml.safe_load(written)
+    except yaml.YAMLError:
+        section = written
+    section = section if isinstance(section, dict) else {"kind": written}
+    kind = section.get("kind")
     if kind not in TASKS:
-        raise UsageError("task: no such task", got=kind, wanted=f"one of {', '.join(TASKS)}")
-    return read_task({"kind": kind})
+        raise UsageError("task: no such task", got=str(kind), wanted=f"one of {', '.join(TASKS)}")
+    return read_task(section)
 
 
 def _tasks_of(pair: Sequence[Loaded]) -> list[TaskConfig]:

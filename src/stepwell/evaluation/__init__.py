@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from stepwell.evaluation.intervals import (
         Interval,
         bootstrap,
-        bootstrap_counts,
         bootstrap_each,
         paired_bootstrap,
         paired_means,
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from stepwell.evaluation.judging import ModelJudge, open_judge
     from stepwell.evaluation.language_modeling import evaluate_language_modeling
     from stepwell.evaluation.metrics import METRICS, LanguageModelingScores, Metric, Scores
-    from stepwell.evaluation.ordering import paired_roc_auc, paired_spearman, roc_auc, spearman
     from stepwell.evaluation.preference import DivergenceScores, PreferenceScores
     from stepwell.evaluation.preferring import (
         PreferredScores,
@@ -114,7 +112,6 @@ __all__ = [
     "answer_rows",
     "answers_to",
     "bootstrap",
-    "bootstrap_counts",
     "bootstrap_each",
     "choose_drawing",
     "choose_ranking",
@@ -150,14 +147,11 @@ __all__ = [
     "open_judge",
     "paired_bootstrap",
     "paired_means",
-    "paired_roc_auc",
-    "paired_spearman",
     "precision_of",
     "ranks_of",
     "recall_of",
     "references_of",
     "repeated_ngram_ratio",
-    "roc_auc",
     "score_answers",
     "score_labels",
     "score_pairs",
@@ -165,7 +159,6 @@ __all__ = [
     "score_translations",
     "signatures",
     "slices",
-    "spearman",
     "summarize",
     "tell_answers",
     "told_by_members",
@@ -225,7 +218,6 @@ __getattr__ = open_late(
         "worst_examples": "error_tables",
         "Interval": "intervals",
         "bootstrap": "intervals",
-        "bootstrap_counts": "intervals",
         "bootstrap_each": "intervals",
         "paired_bootstrap": "intervals",
         "paired_means": "intervals",
@@ -235,10 +227,6 @@ __getattr__ = open_late(
         "METRICS": "metrics",
         "Metric": "metrics",
         "Scores": "metrics",
-        "paired_roc_auc": "ordering",
-        "paired_spearman": "ordering",
-        "roc_auc": "ordering",
-        "spearman": "ordering",
         "DivergenceScores": "preference",
         "PreferenceScores": "preference",
         "PreferredScores": "preferring",

@@ -106,11 +106,11 @@ def _text_on_the_way(model: LanguageModel, held: Held, task: TaskConfig, precisi
 
 
 def _labels(model: LanguageModel, held: Held, task: Any, params: SamplingParams, precision: Precision) -> Scores:
-    return evaluate_classification(model, held.split, held.texts, task, precision, held.beside)
+    return evaluate_classification(model, held.split, held.texts, held.tokenizer, task, precision, held.beside)
 
 
 def _labels_on_the_way(model: LanguageModel, held: Held, task: Any, precision: Precision) -> dict[str, float]:
-    scores = evaluate_classification(model, held.split, (), undecided(task), precision)
+    scores = evaluate_classification(model, held.split, (), held.tokenizer, undecided(task), precision)
     return values_of(scores, "loss", *(["accuracy"] if task.problem == "single" else []))
 
 

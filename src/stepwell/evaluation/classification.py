@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stepwell.evaluation.decisions import f1_of, macro, micro_f1, precision_of, ratio, recall_of
-from stepwell.evaluation.metrics import FloatArray, Metric, Scores
+from stepwell.evaluation.metrics import FloatArray, Metric, Scores, share
 
 BINS = 15
 """Of confidences, for the calibration error (Guo et al., 2017)."""
@@ -37,6 +37,8 @@ class ClassificationScores(Scores):
         both: (N, K) whether it was chosen rightly.
         calibration: (N, 15, 2) at the bin of its confidence, 1 and how much the confidence was above being right; of
             several labels, one for each, summed.
+        placed: (N, K, 2) where a class is right, the share of other texts that its probability ranks above; where it is
+            not, the share of right texts that rank above it; each less half of the area under the curve.
     """
 
     count: FloatArray
@@ -46,6 +48,7 @@ class ClassificationScores(Scores):
     chosen: NDArray[np.bool_]
     both: NDArray[np.bool_]
     calibration: FloatArray
+    placed: FloatArray
 
     @classmethod
     def of(
@@ -82,6 +85,7 @@ class ClassificationScores(Scores):
             chosen=picked,
             both=picked & given,
             calibration=calibration.reshape(*chances.shape, BINS, 2).sum(1),
+            placed=_placed(chances, given),
         )
 
     @classmethod
@@ -99,6 +103,7 @@ class ClassificationScores(Scores):
             chosen=chosen,
             both=true & chosen,
             calibration=_calibration(chances.max(1, initial=0.0), chances.argmax(1) == right),
+            placed=_placed(chances, true),
         )
 
     def check_pair(self, other: Scores, metric: str) -> None:
@@ -123,6 +128,37 @@ def _calibration_error(totals: ClassificationScores) -> Any:
     return np.abs(totals.calibration[..., 1]).sum(-1) / totals.calibration[..., 0].sum(-1)
 
 
+def _placed(chances: FloatArray, true: NDArray[np.bool_]) -> FloatArray:
+    """(N, K, 2), see `ClassificationScores.placed`: the components of DeLong et al. (1988).
+
+    Their means over right and over other texts sum to the area. A drawn corpus keeps the places that texts have among
+    all, which changes its area in the second order only.
+    """
+    found = np.zeros((*chances.shape, 2))
+    for at, right in enumerate(true.T):
+        sides = chances[right, at], chances[~right, at]
+        if not len(sides[0]) or not len(sides[1]):
+            continue
+        below = _share_below(sides[0], sides[1])
+        half = below.mean() / 2
+        found[right, at, 0] = below - half
+        found[~right, at, 1] = 1 - _share_below(sides[1], sides[0]) - half
+    return found
+
+
+def _share_below(values: FloatArray, others: FloatArray) -> FloatArray:
+    """(N,) for each value the share of others that are less; an equal one counts half."""
+    ordered = np.sort(others)
+    places = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
+    return np.asarray(places / (2 * len(others)))
+
+
+def _roc_auc(totals: ClassificationScores) -> Any:
+    wrong = np.asarray(totals.count)[..., None] - totals.true
+    areas = share(totals.placed[..., 0], totals.true) + share(totals.placed[..., 1], wrong)
+    return share(np.nansum(areas, axis=-1), (~np.isnan(areas)).sum(-1))
+
+
 def _accuracy(totals: ClassificationScores) -> Any:
     return totals.exact / totals.count
 
@@ -137,6 +173,7 @@ CLASSIFICATION_METRICS = {
     "micro_f1": Metric(micro_f1, higher_is_better=True, unit="over all decisions", per="example"),
     "macro_precision": Metric(macro(precision_of), higher_is_better=True, unit="mean over classes", per="example"),
     "macro_recall": Metric(macro(recall_of), higher_is_better=True, unit="mean over classes", per="example"),
+    "roc_auc": Metric(_roc_auc, higher_is_better=True, unit="mean over classes", per="example"),
     "loss": Metric(_loss, higher_is_better=False, unit="nats per text", per="example"),
     "calibration_error": Metric(
         _calibration_error, higher_is_better=False, unit="mean gap of confidence and accuracy", per="example"

@@ -17,9 +17,10 @@ from stepwell.data import TokenSplit
 from stepwell.evaluation.classification import ClassificationScores, RegressionScores
 from stepwell.evaluation.metrics import Scores
 from stepwell.hardware import Precision
-from stepwell.inference import tell_labels
+from stepwell.inference import tell_classes
 from stepwell.models import LanguageModel
 from stepwell.tasks import MODEL, ClassificationConfig, decided, in_words, told_by_head
+from stepwell.tokenizers import Tokenizer
 
 Told = NDArray[np.floating[Any]]
 
@@ -28,6 +29,7 @@ def evaluate_classification(
     model: LanguageModel,
     split: TokenSplit,
     texts: Sequence[str],
+    tokenizer: Tokenizer,
     task: ClassificationConfig,
     precision: Precision = "float32",
     beside: Mapping[str, TextModel] | None = None,
@@ -35,9 +37,10 @@ def evaluate_classification(
     """Score the examples of a split.
 
     Args:
-        model: with a task head.
+        model: trained for the task.
         split: examples of `task`.
         texts: of the examples, for the simple models.
+        tokenizer: of the split.
         task: labels, and how they are decided on.
         precision: of the matrix products.
         beside: simple models by name; those that the decision names must be there.
@@ -45,7 +48,7 @@ def evaluate_classification(
     Returns:
         `ClassificationScores`, or `RegressionScores` where the label is a number; one row each example.
     """
-    told = told_by_members(model, split, texts, task, task.decision.members, precision, beside or {})
+    told = told_by_members(model, split, texts, tokenizer, task, task.decision.members, precision, beside or {})
     together = decided(told, task)
     return score_labels(together, np.asarray(split.of_document["label"]), task).saying(labels_said(together, task))
 
@@ -68,6 +71,7 @@ def told_by_members(
     model: LanguageModel,
     split: TokenSplit,
     texts: Sequence[str],
+    tokenizer: Tokenizer,
     task: ClassificationConfig,
     members: Sequence[str],
     precision: Precision,
@@ -77,8 +81,9 @@ def told_by_members(
     told: dict[str, Told] = {}
     for name in members:
         if name == MODEL:
-            rows = [split.document(number)[:-1] for number in range(split.num_documents)]
-            told[name] = told_by_head(tell_labels(model, rows, precision=precision), task)
+            ends = split.of_document.get("source_tokens", np.full(split.num_documents, -1))
+            rows = [split.document(number)[:end] for number, end in enumerate(ends.tolist())]
+            told[name] = told_by_head(tell_classes(model, tokenizer, task, rows, precision=precision), task)
         else:
             told[name] = beside[name].tell(texts)
     return told

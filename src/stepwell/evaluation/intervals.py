@@ -167,29 +167,6 @@ def summarize(scores: Scores, metrics: Collection[str] | None = None, *, seed: i
     return {metric: bootstrap(scores, metric, seed=seed) for metric in metrics}
 
 
-def bootstrap_counts(
-    statistic: Callable[[FloatArray], FloatArray], num: int, *, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
-    """A value that is no function of sums, such as one of ranks, and its percentile interval.
-
-    Args:
-        statistic: from how often each example counts, (R, N), to R values; NaN where they say nothing about it.
-        num: N, from 1.
-        resamples: how many sets are drawn, from 1.
-        seed: decides the draws.
-
-    Raises:
-        ValueError: when there is no example.
-    """
-    once = np.ones((1, num))
-    _check_not_empty(once[0])
-    value = float(statistic(once)[0])
-    if num < 2:
-        return Interval(value, None, None)
-    draws = [statistic(counts.astype(np.float64)) for counts in _drawn_counts(num, resamples, seed)]
-    return _percentiles(value, np.concatenate(draws))
-
-
 def _resampled_sums(columns: FloatArray, resamples: int, seed: int) -> FloatArray:
     """Draw N of N documents with replacement, many times, and sum.
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from stepwell.inference.conversing import Said, answer_conversations, stream_answer
     from stepwell.inference.embedding import embed_texts, embed_tokens, vectors_for
     from stepwell.inference.generation import Completion, FinishReason, Piece, Prompt, generate, generate_many, stream
-    from stepwell.inference.labelling import tell_labels, tell_token_labels
+    from stepwell.inference.labelling import tell_classes, tell_labels, tell_token_labels, tell_words
     from stepwell.inference.masked import Candidate, Filled, complete_many, fill_masks, has_mask
     from stepwell.inference.ranking import highest, joined
     from stepwell.inference.reading import find_answers, is_given, tell_places
@@ -62,10 +62,12 @@ __all__ = [
     "stream",
     "stream_answer",
     "tag_texts",
+    "tell_classes",
     "tell_labels",
     "tell_places",
     "tell_tags",
     "tell_token_labels",
+    "tell_words",
     "vectors_for",
     "window_start",
     "write_texts",
@@ -93,8 +95,10 @@ __getattr__ = open_late(
         "generate": "generation",
         "generate_many": "generation",
         "stream": "generation",
+        "tell_classes": "labelling",
         "tell_labels": "labelling",
         "tell_token_labels": "labelling",
+        "tell_words": "labelling",
         "Candidate": "masked",
         "Filled": "masked",
         "complete_many": "masked",

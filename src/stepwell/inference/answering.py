@@ -17,7 +17,7 @@ from stepwell.errors import UsageError
 from stepwell.inference.answer import Answer
 from stepwell.inference.conversing import answer_conversations, answer_prompts
 from stepwell.inference.embedding import vectors_for
-from stepwell.inference.labelling import tell_labels
+from stepwell.inference.labelling import tell_classes
 from stepwell.inference.masked import complete_many
 from stepwell.inference.params import SamplingParams
 from stepwell.inference.reading import answer_questions
@@ -90,13 +90,14 @@ def label_texts(
 ) -> list[list[Any]]:
     """Labels of texts with their probabilities, or numbers, by all that the task's decision listens to."""
     assert isinstance(task, ClassificationConfig)
-    reader = Classification(task)
+    reader = build_task(task)
+    assert isinstance(reader, Classification)
     documents = [reader.document(one) for one in asked]
     told: dict[str, NDArray[Any]] = {}
     for name in task.decision.members:
         if name == MODEL:
-            outputs = tell_labels(model, [ids for ids, _ in reader.read(documents, tokenizer)])
-            told[name] = told_by_head(outputs, task)
+            rows = [ids for ids, _ in reader.read(documents, tokenizer)]
+            told[name] = told_by_head(tell_classes(model, tokenizer, task, rows), task)
         else:
             told[name] = (beside or {})[name].tell([document.text for document in documents])
     together = decided(told, task)

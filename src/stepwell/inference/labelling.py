@@ -1,6 +1,6 @@
-"""What a task head says about texts, and about their tokens; texts of like length share a padded batch.
+"""What a model says about the labels of texts: a task head in numbers, or the model in words; and of tokens.
 
-This file leaves out what the numbers mean (`tasks`).
+Texts of like length share a padded batch. This file leaves out what the numbers mean (`tasks`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from stepwell.errors import CheckpointError
 from stepwell.hardware import Precision
 from stepwell.inference.mode import evaluation_mode
+from stepwell.inference.scoring import score_documents
 from stepwell.models import LanguageModel
+from stepwell.tasks import ClassificationConfig, LabelWords
+from stepwell.tokenizers import Tokenizer
 
 TokenIds = NDArray[np.integer]
 
@@ -43,6 +46,55 @@ def tell_labels(
     rows = dict(_outputs(model, documents, batch_tokens, precision))
     width = 0 if model.task_head is None else model.task_head.config.num_outputs
     return np.stack([rows[n] for n in range(len(documents))]) if rows else np.zeros((0, width), np.float32)
+
+
+def tell_classes(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    task: ClassificationConfig,
+    rows: Sequence[TokenIds],
+    *,
+    precision: Precision = "float32",
+) -> NDArray[np.float32]:
+    """What a model of a task says of each label of each text, by its head or in words.
+
+    Args:
+        model: trained for the task; of words, any that goes on with text.
+        tokenizer: the one it was trained with.
+        task: its settings.
+        rows: (T,) token ids that are read of each of N texts, as the task reads them.
+        precision: of the matrix products.
+
+    Returns:
+        (N, K) float32 logits; of words how likely each label's word is, in nats.
+    """
+    if task.mode == "head":
+        return tell_labels(model, rows, precision=precision)
+    return tell_words(model, rows, LabelWords(task).candidates(tokenizer), precision=precision)
+
+
+def tell_words(
+    model: LanguageModel,
+    prompts: Sequence[TokenIds],
+    words: Sequence[TokenIds],
+    *,
+    precision: Precision = "float32",
+) -> NDArray[np.float32]:
+    """How likely a model goes on with each of some words.
+
+    Args:
+        model: a causal language model.
+        prompts: (T,) token ids of each of N texts.
+        words: (W,) token ids of each of K words.
+        precision: of the matrix products.
+
+    Returns:
+        (N, K) float32, the sum of the log-probabilities of a word's tokens, in nats.
+    """
+    whole = (np.concatenate([prompt, word]) for prompt in prompts for word in words)
+    told = score_documents(model, whole, precision=precision)
+    sums = [one.logprobs[-len(words[n % len(words)]) :].sum() for n, one in enumerate(told)]
+    return np.array(sums, np.float32).reshape(len(prompts), len(words))
 
 
 def tell_token_labels(

@@ -70,7 +70,7 @@ def decide_labels(
         metric: that counts where the loss cannot tell: the threshold of several labels, priors.
     """
     members = [MODEL, *(name for name in held.beside if name not in NOT_JOINED)]
-    told = told_by_members(model, held.split, held.texts, task, members, precision, held.beside)
+    told = told_by_members(model, held.split, held.texts, held.tokenizer, task, members, precision, held.beside)
     labels = np.asarray(held.split.of_document["label"])
     return choose_decision(told, labels, task, metric)
 

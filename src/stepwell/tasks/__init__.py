@@ -35,6 +35,7 @@ from stepwell.tasks.embedding import (
     key_of_text,
 )
 from stepwell.tasks.generation import DrawingConfig, GenerationConfig
+from stepwell.tasks.label_words import LabelWords
 from stepwell.tasks.language_modeling import LanguageModelingConfig
 from stepwell.tasks.messages import Messages, conversation_of
 from stepwell.tasks.pairs import Prompt, SearchConfig, Writing, WritingConfig
@@ -83,6 +84,7 @@ __all__ = [
     "Floats",
     "FoundAnswer",
     "GenerationConfig",
+    "LabelWords",
     "LanguageModelingConfig",
     "Messages",
     "Preference",

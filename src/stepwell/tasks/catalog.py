@@ -19,6 +19,7 @@ from stepwell.tasks.chat import Chat, ChatConfig
 from stepwell.tasks.classification import Classification, ClassificationConfig
 from stepwell.tasks.embedding import Embedding, EmbeddingConfig, Retrieval, RetrievalConfig
 from stepwell.tasks.generation import Generation, GenerationConfig
+from stepwell.tasks.label_words import LabelWords
 from stepwell.tasks.language_modeling import LanguageModeling, LanguageModelingConfig
 from stepwell.tasks.preference import Preference, PreferenceConfig
 from stepwell.tasks.question_answering import Answering, QuestionAnsweringConfig
@@ -60,6 +61,10 @@ def _answering(config: QuestionAnsweringConfig) -> Task[QuestionAnsweringConfig]
     return Answering(config) if config.mode == "extractive" else AnswerWriting(config)
 
 
+def _classification(config: ClassificationConfig) -> Task[ClassificationConfig]:
+    return LabelWords(config) if config.mode == "words" else Classification(config)
+
+
 TASKS: dict[str, TaskRow] = {
     "language_modeling": TaskRow(
         LanguageModeling, {"bits_per_byte": (0.0, 8.0), "perplexity": (1.0, float("inf")), "accuracy": SHARE}
@@ -73,13 +78,14 @@ TASKS: dict[str, TaskRow] = {
     ),
     "preference": TaskRow(Preference, {"preference_accuracy": SHARE, "margin": ANY, "loss": POSITIVE, "reward": ANY}),
     "classification": TaskRow(
-        Classification,
+        _classification,
         {
             "accuracy": SHARE,
             "macro_f1": SHARE,
             "micro_f1": SHARE,
             "macro_precision": SHARE,
             "macro_recall": SHARE,
+            "roc_auc": SHARE,
             "mean_squared_error": POSITIVE,
             "mean_absolute_error": POSITIVE,
             "pearson": SHARE,

@@ -1,8 +1,8 @@
 """Classification: one label for a text, several, or a number.
 
 Which of the three it is follows from the labels: lists are several, fractions are a number, everything else is one of a
-set. A head over the model's hidden states tells them. This file leaves out how a label is decided on
-(`decisions`), and metrics.
+set. A head over the model's hidden states tells them. This file leaves out labels that a model says in words
+(`label_words`), how a label is decided on (`decisions`), and metrics.
 """
 
 from __future__ import annotations
@@ -68,6 +68,9 @@ class ClassificationConfig(TaskConfig):
         center: of numbers, what the model tells is how far from this they are; found in training text.
         spread: of numbers, the unit of that.
         fewest: examples that a label must have in training text; fewer are an error.
+        mode: a `head` of its own tells labels, or the model says them in `words`, as it would go on with a text.
+        template: of words, what is said about a text before its label, `{text}` standing for it; by its language.
+        words: of words, what is said for each label, in the order of `labels`; empty for the labels themselves.
         decision: how labels are chosen.
     """
 
@@ -80,6 +83,9 @@ class ClassificationConfig(TaskConfig):
     center: float = 0.0
     spread: Annotated[float, Field(gt=0)] = 1.0
     fewest: Annotated[int, Field(ge=1)] = FEWEST_OF_A_CLASS
+    mode: Literal["head", "words"] = "head"
+    template: Annotated[str, Field(pattern=r"\{text\}")] | None = None
+    words: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     decision: DecisionConfig = DecisionConfig()
 
 
@@ -110,7 +116,7 @@ class Classification(Task[ClassificationConfig]):
         Raises:
             DataError: when labels are of several kinds, of one class only, too rare, or unseen in training.
         """
-        values = {split: [_given(columns.get("label")) for columns in text.each_columns(split)] for split in SPLITS}
+        values = {split: [given(columns.get("label")) for columns in text.each_columns(split)] for split in SPLITS}
         everything = [value for several in values.values() for value in several if value is not None]
         problem = self.config.problem or problem_of(everything)
         dense = sum(share for language, share in text.facts.languages.items() if language in DENSE_LANGUAGES)
@@ -137,12 +143,12 @@ class Classification(Task[ClassificationConfig]):
         places = {name: number for number, name in enumerate(self.config.labels)}
         made: list[Example | str] = []
         for document, (ids, left_out) in zip(documents, self.read(documents, tokenizer), strict=True):
-            value = _given(document.columns.get("label"))
+            value = given(document.columns.get("label"))
             if value is None:
                 made.append("no label")
                 continue
             of_document = {
-                "label": self._label(value, places),
+                "label": self.label(value, places),
                 "weight": np.float32(document.columns.get("weight", 1.0)),
             }
             framed = np.append(ids, tokenizer.eos_id)  # the last token of an example is a target, which is not read
@@ -177,7 +183,16 @@ class Classification(Task[ClassificationConfig]):
             "training.objective.label_smoothing": (0.1 if single else 0.0, "labels are wrong now and then"),
         }
 
-    def _label(self, value: Any, places: Mapping[str, int]) -> Any:
+    def label(self, value: Any, places: Mapping[str, int]) -> Any:
+        """A label of a table as a model learns it.
+
+        Args:
+            value: as the table holds it.
+            places: name -> number.
+
+        Raises:
+            DataError: when the model does not know it.
+        """
         problem = self.config.problem or "single"
         if problem == "number":
             return np.float32((number_of(value) - self.config.center) / self.config.spread)
@@ -199,7 +214,7 @@ class Classification(Task[ClassificationConfig]):
 SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
 
 
-def _given(value: Any) -> Any:
+def given(value: Any) -> Any:
     """A label as a table holds it; None for a blank cell."""
     return None if isinstance(value, str) and not value.strip() else value
 

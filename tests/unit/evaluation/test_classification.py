@@ -69,6 +69,42 @@ def test_of_several_labels_for_each_text_all_is_as_scikit_learn_counts(seed: int
     assert found["loss"] == pytest.approx(plain)
 
 
+@given(seeds, st.integers(3, 6))
+def test_the_area_under_the_curve_is_that_of_scikit_learn(seed: int, classes: int) -> None:
+    """With many ties; of classes, of two, and of several labels."""
+    draw = np.random.default_rng(seed)
+    true = draw.permutation(np.resize(np.arange(classes), 50))
+    chances = draw.integers(1, 5, (50, classes)) + 2.0 * np.eye(classes)[true] * draw.integers(0, 2, (50, 1))
+    chances /= chances.sum(1, keepdims=True)
+    found = bootstrap(ClassificationScores.of(chances, true), "roc_auc", resamples=1).value
+    assert found == pytest.approx(reference.roc_auc_score(true, chances, multi_class="ovr", average="macro"))
+    two = np.stack([1 - chances[:, 0], chances[:, 0]], axis=1)
+    found = bootstrap(ClassificationScores.of(two, (true == 0).astype(int)), "roc_auc", resamples=1).value
+    assert found == pytest.approx(reference.roc_auc_score(true == 0, two[:, 1]))
+    labels = np.eye(classes, dtype=bool)[true] | (draw.random((50, classes)) < 0.2)
+    found = bootstrap(ClassificationScores.of(chances, labels), "roc_auc", resamples=1).value
+    assert found == pytest.approx(reference.roc_auc_score(labels, chances, average="macro"))
+
+
+def test_the_interval_of_the_area_is_about_that_of_the_area_of_drawn_corpora() -> None:
+    chances, true = drawn(1, texts=300, classes=2)
+    chances, true = chances[:, :2], np.random.default_rng(2).integers(0, 2, 300)
+    chances[np.arange(300), true] += 0.3
+    found = bootstrap(ClassificationScores.of(chances, true), "roc_auc")
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, 300, 300) for _ in range(1000)]
+    areas = [reference.roc_auc_score(true[one], chances[one, 1]) for one in rows]
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(areas, (0.025, 0.975))), abs=0.01)
+
+
+def test_an_area_that_cannot_be_measured_is_left_out() -> None:
+    assert "roc_auc" not in summarize(ClassificationScores.of([[0.3, 0.7], [0.6, 0.4]], [1, 1]))
+    one_class_missing = ClassificationScores.of([[0.3, 0.7, 0.0], [0.6, 0.4, 0.0]], [1, 0])
+    assert summarize(one_class_missing)["roc_auc"].value == 1
+    knows_nothing = bootstrap(ClassificationScores.of(np.full((30, 3), 1 / 3), np.arange(30) % 3), "roc_auc")
+    assert (knows_nothing.low, knows_nothing.value, knows_nothing.high) == (0.5, 0.5, 0.5)
+
+
 def plain_calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     """Bin by bin, as the paper writes it."""
     total = 0.0

@@ -133,7 +133,7 @@ def test_what_is_measured_is_what_is_answered() -> None:
     task = SINGLE.model_copy(update={"decision": DecisionConfig(members=("model", "bag"), temperature=1.7)})
     split = tokenize_documents(documents, _tokenizer(), Classification(task))
     beside: Any = {"bag": Constant(0.5, 0.3, 0.2)}
-    scores = evaluate_classification(model_of(), split, texts, task, beside=beside)
+    scores = evaluate_classification(model_of(), split, texts, _tokenizer(), task, beside=beside)
     answers = answered(task, texts, beside)
     right = [answer.text == label for answer, label in zip(answers, labels, strict=True)]
     assert scores.exact.tolist() == right  # type: ignore[attr-defined]
@@ -147,6 +147,8 @@ def test_numbers_are_measured_in_their_own_unit() -> None:
     numbers = [4.0, 9.5, 18.0]
     documents = [Document(f"text {n}", "s", columns={"label": n}) for n in numbers]
     split = tokenize_documents(documents, _tokenizer(), Classification(task))
-    scores: Any = evaluate_classification(model_of(num_outputs=1), split, [one.text for one in documents], task)
+    scores: Any = evaluate_classification(
+        model_of(num_outputs=1), split, [one.text for one in documents], _tokenizer(), task
+    )
     told = [float(one.text) for one in answered(task, [one.text for one in documents], num_outputs=1)]
     np.testing.assert_allclose(scores.distance, np.abs(np.array(told) - numbers), rtol=2e-3)

@@ -17,6 +17,7 @@ METRICS = {
     "micro_f1": Words("micro F1", "微平均 F1"),
     "macro_precision": Words("macro precision", "宏平均精确率"),
     "macro_recall": Words("macro recall", "宏平均召回率"),
+    "roc_auc": Words("area under the ROC curve", "ROC 曲线下面积"),
     "calibration_error": Words("calibration error", "校准误差"),
     "mean_squared_error": Words("mean squared error", "均方误差"),
     "mean_absolute_error": Words("mean absolute error", "平均绝对误差"),
