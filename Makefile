@@ -9,7 +9,7 @@ STAMP := $(VENV)/.stepwell-installed
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-fast setup check format docs weights clean bench-loop bench-families bench-train bench-tricks bench-data
+.PHONY: help quickstart test test-fast setup proofs check format docs weights clean bench-loop bench-families bench-train bench-tricks bench-data bench-tasks
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,11 +17,14 @@ help: ## show these targets
 quickstart: $(STAMP) ## install, then watch the closed loop for five minutes
 	$(BIN)/stepwell quickstart
 
-test: $(STAMP) ## run the whole test suite
-	$(PYTEST)
+test: $(STAMP) ## run the test suite
+	$(PYTEST) -m "not proof"
 
 test-fast: $(STAMP) ## run the tests that are not slow
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not proof"
+
+proofs: $(STAMP) ## run the tests that take long and show what others show on another case
+	$(PYTEST) -m proof
 
 setup: $(STAMP) ## make .venv with everything that quickstart and the tests need
 
@@ -30,7 +33,7 @@ check: $(STAMP) ## format, lint, types, import contracts, fast tests
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not proof"
 
 format: $(STAMP) ## format the code and sort the imports
 	$(BIN)/ruff check --fix-only
@@ -56,6 +59,9 @@ bench-tricks: $(STAMP) ## measure what each choice of the default recipe is wort
 
 bench-data: $(STAMP) ## measure how well and how fast data is prepared, for the ledger; DATATROVE=PYTHON has datatrove beside
 	$(BIN)/python benchmarks/data.py $(if $(DATATROVE),--datatrove $(DATATROVE))
+
+bench-tasks: $(STAMP) ## measure the example recipes in their whole budgets (three hours, nothing else running), for the ledger
+	$(BIN)/python benchmarks/tasks.py
 
 clean: ## remove caches and built packages (.venv and runs/ stay)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

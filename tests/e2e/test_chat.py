@@ -22,7 +22,7 @@ WORDS = {
 ASKED = {"en": ("say {} then {} {}", "now the other way"), "zh": ("先说{}，再说{}，{}", "反过来说")}
 SMALL = ["tokenizer.vocab_size=320", "model.num_layers=2", "model.d_model=64", "model.num_heads=2",
          "model.num_kv_heads=2", "model.head_dim=32", "model.d_ff=128", "training.global_batch_tokens=2048",
-         "data.deduplicate=false", "study.resamples=100"]  # fmt: skip
+         "data.deduplicate=false", "study.resamples=100", "training.evaluate_every_steps=200"]  # fmt: skip
 GREEDY = {"temperature": 0}
 
 

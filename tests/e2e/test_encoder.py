@@ -10,6 +10,8 @@ import pytest
 from stepwell import api
 from stepwell.checkpoints import load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["model.kind=encoder", "tokenizer.vocab_size=400", "model.num_layers=1", "model.d_model=32",
          "model.num_heads=2", "model.num_kv_heads=2", "model.head_dim=16", "model.d_ff=64", "model.max_seq_len=64",
          "study.sample_tokens=10", "study.validation_bytes=5000", "study.watch_bytes=2000"]  # fmt: skip
@@ -25,8 +27,6 @@ def encoder_run(tmp_path_factory, small_text) -> Path:
     return root / "run"
 
 
-@pytest.mark.slow
-@pytest.mark.slow
 def test_training_gives_it_a_mask_and_teaches_it(encoder_run):
     loaded = load_checkpoint(encoder_run)
     assert loaded.tokenizer.mask_id == loaded.model.config.mask_id == 1
@@ -35,7 +35,6 @@ def test_training_gives_it_a_mask_and_teaches_it(encoder_run):
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.slow
 def test_a_mask_is_filled(stepwell, encoder_run):
     ran = stepwell("predict", encoder_run, "--prompt", "the miller <|mask|> the lantern", "--top-k", 3, "--json")
     (found,) = json.loads(ran.out)["completions"]
@@ -47,7 +46,6 @@ def test_a_mask_is_filled(stepwell, encoder_run):
     assert plain.out == found["text"] + "\n"
 
 
-@pytest.mark.slow
 def test_prompts_with_and_without_a_mask_keep_their_order(encoder_run):
     prompts = ["the miller", "a <|mask|> boat", "the old"]
     first, second, third = api.predict(encoder_run, prompts, {"max_tokens": 4, "seed": 1, "n": 2})
@@ -93,7 +91,6 @@ def test_embed_says_what_it_needs(stepwell, encoder_run):
     assert "no pooler" in ran.err
 
 
-@pytest.mark.slow
 def test_the_closed_loop_runs_with_it(stepwell, tmp_path, small_text):
     (tmp_path / "text.txt").write_text(small_text("mixed", 60_000), encoding="utf-8")
     sets = ["--set", *SMALL, "study.max_rounds=2"]

@@ -54,7 +54,7 @@ def alone(text, tmp_path_factory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("way", ["ddp", "fsdp"])
+@pytest.mark.parametrize("way", ["ddp", pytest.param("fsdp", marks=pytest.mark.proof)])
 def test_train_has_the_losses_of_one_process_and_speaks_once(text, alone, tmp_path, way):
     result, said = result_of(
         command("train", text, tmp_path / "run", "--steps", "20", "--set", *SMALL, f"training.parallel={way}")
@@ -81,6 +81,7 @@ def test_a_fault_is_told_once(text, tmp_path):
     assert ended.stderr.count("training.optimizer.kind: cannot update shards") == 1, ended.stderr
 
 
+@pytest.mark.proof
 def test_a_killed_rank_is_named_and_the_next_start_goes_on(text, tmp_path):
     out, steps = tmp_path / "run", ["--steps", "400", "--set", *SMALL, "training.checkpoint_every_seconds=0.2"]
     started = subprocess.Popen(command("train", text, out, *steps), stderr=subprocess.PIPE, text=True)

@@ -252,6 +252,7 @@ def test_evaluate(stepwell: Command, trained_run: Path) -> None:
     assert f"{found['metrics']['bits_per_byte']['value']:.4f}" in shown.out
 
 
+@pytest.mark.slow
 def test_compare(stepwell: Command, trained_run: Path, tmp_path: Path) -> None:
     text = trained_run.parent / "text.txt"
     shutil.copytree(trained_run / "rounds" / "01" / "checkpoints" / "best", tmp_path / "same")

@@ -6,21 +6,24 @@ from stepwell.doors import open_late
 
 if TYPE_CHECKING:
     from stepwell.baselines.bm25 import BM25, terms_of
-    from stepwell.baselines.catalog import FOLDER, TEXT_MODELS, load_text_model, open_beside
+    from stepwell.baselines.catalog import FOLDER, TAGGERS, TEXT_MODELS, SimpleModel, load_simple_model, open_beside
     from stepwell.baselines.features import Features, is_dense
-    from stepwell.baselines.taggers import PerceptronTagger, WordTagger
+    from stepwell.baselines.taggers import PerceptronTagger, Tagger, WordTagger
     from stepwell.baselines.text_models import TextModel
 
 __all__ = [
     "BM25",
     "FOLDER",
+    "TAGGERS",
     "TEXT_MODELS",
     "Features",
     "PerceptronTagger",
+    "SimpleModel",
+    "Tagger",
     "TextModel",
     "WordTagger",
     "is_dense",
-    "load_text_model",
+    "load_simple_model",
     "open_beside",
     "terms_of",
 ]
@@ -35,9 +38,12 @@ __getattr__ = open_late(
         "FOLDER": "catalog",
         "open_beside": "catalog",
         "TEXT_MODELS": "catalog",
+        "TAGGERS": "catalog",
+        "SimpleModel": "catalog",
         "PerceptronTagger": "taggers",
+        "Tagger": "taggers",
         "WordTagger": "taggers",
         "TextModel": "text_models",
-        "load_text_model": "catalog",
+        "load_simple_model": "catalog",
     },
 )

@@ -1,4 +1,4 @@
-"""Every simple model of labels by its name, and how one is read back.
+"""Every simple model that a decision may listen to by its name, and how one is read back.
 
 This file leaves out the models.
 """
@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from stepwell.baselines.convolution import Convolution
 from stepwell.baselines.features import Features
+from stepwell.baselines.taggers import PerceptronTagger, Tagger, WordTagger
 from stepwell.baselines.text_models import Bag, Linear, LinearOfPieces, Majority, NaiveBayes, TextModel
 from stepwell.errors import CheckpointError
 
@@ -21,11 +22,16 @@ TEXT_MODELS: dict[str, type[TextModel]] = {
 }
 """Name -> class; a new one is one class and one row."""
 
+TAGGERS: dict[str, type[Tagger]] = {one.name: one for one in (WordTagger, PerceptronTagger)}
+"""Likewise."""
+
+SimpleModel = TextModel | Tagger
+
 FOLDER = "baselines"
 """Of a run directory, where its simple models are kept."""
 
 
-def open_beside(run: Path, members: Sequence[str]) -> dict[str, TextModel]:
+def open_beside(run: Path, members: Sequence[str]) -> dict[str, SimpleModel]:
     """The simple models that a decision listens to.
 
     Args:
@@ -35,14 +41,14 @@ def open_beside(run: Path, members: Sequence[str]) -> dict[str, TextModel]:
     Raises:
         CheckpointError: when one is missing or damaged.
     """
-    names = [name for name in members if name in TEXT_MODELS]
+    names = [name for name in members if name in TEXT_MODELS or name in TAGGERS]
     folders = [folder / FOLDER for folder in (run, run.parent, run.parent.parent.parent.parent)]
     folder = next((one for one in folders if one.is_dir()), folders[0])
-    return {name: load_text_model(folder / f"{name}.safetensors") for name in names}
+    return {name: load_simple_model(folder / f"{name}.safetensors") for name in names}
 
 
-def load_text_model(path: Path) -> TextModel:
-    """Read what `TextModel.save` wrote.
+def load_simple_model(path: Path) -> SimpleModel:
+    """Read what `TextModel.save` or `Tagger.save` wrote.
 
     Raises:
         CheckpointError: when it is missing or damaged.
@@ -51,6 +57,8 @@ def load_text_model(path: Path) -> TextModel:
         with safe_open(path, framework="pt") as file:
             said = json.loads((file.metadata() or {})["stepwell"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if said["name"] in TAGGERS:
+            return TAGGERS[said["name"]].of({name: one.numpy() for name, one in tensors.items()})
         model = TEXT_MODELS[said["name"]](said["problem"], said["num_outputs"])
         model.center, model.spread = said.get("center", 0.0), said.get("spread", 1.0)
         if kinds := said.get("ngrams"):

@@ -2,19 +2,24 @@
 
 The linear one is an averaged structured perceptron (Collins, 2002): n-grams of words around each word, and its ends,
 are hashed into weights for each tag, tags have weights for following one another, and where the best sequence is wrong
-the weights move. NumPy alone. This file leaves out how well they do.
+the weights move. They are kept as tensors, never pickled. This file leaves out how well they do.
 """
 
 from __future__ import annotations
 
+import json
 import zlib
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save
 
+from stepwell.runs import write_atomically
 from stepwell.tasks import best_tags
 
 Ints = NDArray[np.int64]
@@ -29,8 +34,35 @@ NOTHING = 0
 """Bucket of what a short word does not have; it never weighs anything."""
 
 
-class WordTagger:
+class Tagger(ABC):
+    """A simple tagger."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def tell(self, words: Sentences) -> list[list[str]]:
+        """Tags of each sentence."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What is kept, by name."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """The tagger that `arrays` told of."""
+
+    def save(self, path: Path) -> None:
+        """Write a file (safetensors)."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        metadata = {"stepwell": json.dumps({"name": self.name})}
+        write_atomically(path, save({name: np.ascontiguousarray(one) for name, one in self.arrays().items()}, metadata))
+
+
+class WordTagger(Tagger):
     """Gives each word its commonest tag, and a new word the commonest of all."""
+
+    name = "word_tagger"
 
     def fit(self, words: Sentences, tags: Sentences) -> None:
         """Count."""
@@ -46,8 +78,17 @@ class WordTagger:
         """Tags of each sentence."""
         return [[self._tags.get(word, self._usual) for word in sentence] for sentence in words]
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {"words": _packed(list(self._tags)), "tags": _packed([*self._tags.values(), self._usual])}
 
-class PerceptronTagger:
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        tagger, words, tags = cls(), _unpacked(arrays["words"]), _unpacked(arrays["tags"])
+        tagger._tags, tagger._usual = dict(zip(words, tags, strict=False)), tags[-1]
+        return tagger
+
+
+class PerceptronTagger(Tagger):
     """An averaged structured perceptron.
 
     Args:
@@ -56,6 +97,8 @@ class PerceptronTagger:
         num_buckets: that features are hashed into.
         epochs: over the sentences.
     """
+
+    name = "perceptron"
 
     def __init__(
         self, tags: Sequence[str], allowed: NDArray[np.float64], *, num_buckets: int = 1 << 19, epochs: int = 3
@@ -102,6 +145,24 @@ class PerceptronTagger:
         found = best_tags(scores, self._transitions + self._allowed)
         return [[self._tags[place] for place in row.tolist()] for row in found]
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        used = np.flatnonzero(self._weights.any(1))
+        return {
+            "tags": _packed(self._tags),
+            "allowed": self._allowed,
+            "num_buckets": np.array([self._num_buckets]),
+            "buckets": used,
+            "weights": self._weights[used],
+            "transitions": self._transitions,
+        }
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        tagger = cls(_unpacked(arrays["tags"]), arrays["allowed"], num_buckets=int(arrays["num_buckets"][0]))
+        tagger._weights[arrays["buckets"]] = arrays["weights"]
+        tagger._transitions = arrays["transitions"]
+        return tagger
+
     def _features(self, sentences: Sentences) -> list[Ints]:
         """(T, M) buckets of the features of each word."""
         distinct = list(dict.fromkeys(word for sentence in sentences for word in sentence))
@@ -116,6 +177,14 @@ class PerceptronTagger:
             buckets = np.where(mixed == 0, NOTHING, buckets % np.uint64(self._num_buckets - 1) + np.uint64(1))
             found.append(buckets.astype(np.int64))
         return found
+
+
+def _packed(names: Sequence[str]) -> NDArray[np.uint8]:
+    return np.frombuffer("\0".join(names).encode("utf-8", errors="surrogatepass"), np.uint8)
+
+
+def _unpacked(packed: NDArray[Any]) -> list[str]:
+    return packed.tobytes().decode("utf-8", errors="surrogatepass").split("\0")
 
 
 def _hash(text: str) -> int:

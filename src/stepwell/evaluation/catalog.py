@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stepwell.baselines import TextModel
+from stepwell.baselines import SimpleModel
 from stepwell.data import Document, TokenSplit
 from stepwell.evaluation.beam_choice import choose_search
 from stepwell.evaluation.chat import ChatScores
@@ -32,7 +32,7 @@ from stepwell.evaluation.retrieving import SearchedScores, choose_ranking, evalu
 from stepwell.evaluation.rewarding import ANSWER_TOKENS, RewardedScores, evaluate_rewards
 from stepwell.evaluation.similarity import SimilarityScores, evaluate_similarity
 from stepwell.evaluation.tagging import TaggingScores
-from stepwell.evaluation.telling_tags import evaluate_tagging
+from stepwell.evaluation.telling_tags import choose_tagger, evaluate_tagging
 from stepwell.evaluation.variety import WrittenScores, evaluate_generation
 from stepwell.evaluation.writing import (
     SummarizedScores,
@@ -64,7 +64,7 @@ class Held:
     split: TokenSplit
     documents: Sequence[Document]
     tokenizer: Tokenizer
-    beside: Mapping[str, TextModel] = field(default_factory=dict)
+    beside: Mapping[str, SimpleModel] = field(default_factory=dict)
 
     @property
     def texts(self) -> list[str]:
@@ -115,11 +115,15 @@ def _labels_on_the_way(model: LanguageModel, held: Held, task: Any, precision: P
 
 
 def _tags(model: LanguageModel, held: Held, task: Any, params: SamplingParams, precision: Precision) -> Scores:
-    return evaluate_tagging(model, held.documents, held.tokenizer, task, precision)
+    return evaluate_tagging(model, held.documents, held.tokenizer, task, precision, held.beside)
+
+
+def _tagged_by(model: LanguageModel, held: Held, task: Any, metric: str, precision: Precision) -> Any:
+    return choose_tagger(model, held.documents, held.tokenizer, task, metric, precision, held.beside)
 
 
 def _tags_on_the_way(model: LanguageModel, held: Held, task: Any, precision: Precision) -> dict[str, float]:
-    scores = evaluate_tagging(model, held.documents, held.tokenizer, task, precision)
+    scores = evaluate_tagging(model, held.documents, held.tokenizer, undecided(task), precision)
     return values_of(scores, "loss", "token_accuracy" if task.scheme == "plain" else "span_f1")
 
 
@@ -236,7 +240,7 @@ MEASURES: dict[str, Measure] = {
     "embedding": Measure(
         _vectors, vector_scores, {**SimilarityScores.metrics, **SearchedScores.metrics}, _vectors_on_the_way
     ),
-    "tagging": Measure(_tags, lambda task: TaggingScores, TaggingScores.metrics, _tags_on_the_way),
+    "tagging": Measure(_tags, lambda task: TaggingScores, TaggingScores.metrics, _tags_on_the_way, decide=_tagged_by),
     "translation": Measure(
         _translations,
         lambda task: TranslatedScores,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepwell.baselines import TextModel
+from stepwell.baselines import SimpleModel, TextModel
 from stepwell.data import TokenSplit
 from stepwell.evaluation.classification import ClassificationScores, RegressionScores
 from stepwell.evaluation.metrics import Scores
@@ -32,7 +32,7 @@ def evaluate_classification(
     tokenizer: Tokenizer,
     task: ClassificationConfig,
     precision: Precision = "float32",
-    beside: Mapping[str, TextModel] | None = None,
+    beside: Mapping[str, SimpleModel] | None = None,
 ) -> Scores:
     """Score the examples of a split.
 
@@ -75,7 +75,7 @@ def told_by_members(
     task: ClassificationConfig,
     members: Sequence[str],
     precision: Precision,
-    beside: Mapping[str, TextModel],
+    beside: Mapping[str, SimpleModel],
 ) -> dict[str, Told]:
     """What each member says of each example: (N, K) probabilities, or (N, 1) numbers."""
     told: dict[str, Told] = {}
@@ -85,7 +85,9 @@ def told_by_members(
             rows = [split.document(number)[:end] for number, end in enumerate(ends.tolist())]
             told[name] = told_by_head(tell_classes(model, tokenizer, task, rows, precision=precision), task)
         else:
-            told[name] = beside[name].tell(texts)
+            simple = beside[name]
+            assert isinstance(simple, TextModel)
+            told[name] = simple.tell(texts)
     return told
 
 

@@ -15,12 +15,22 @@ import numpy as np
 from stepwell.data import Document, TokenSplit
 from stepwell.evaluation.answers import AnswerScores
 from stepwell.evaluation.beam_choice import choose_search
+from stepwell.evaluation.intervals import bootstrap
 from stepwell.evaluation.metrics import FloatArray, Metric, Scores, share
 from stepwell.evaluation.writing import WritingScores, references_of, tell_targets, write_targets, written_scores
 from stepwell.hardware import Precision
-from stepwell.inference import find_answers, is_given, tell_places
+from stepwell.inference import find_answers, is_given, taken_texts, tell_places
 from stepwell.models import LanguageModel
-from stepwell.tasks import BEGIN, END, Answering, QuestionAnsweringConfig, best_margin, right_answers
+from stepwell.tasks import (
+    BEGIN,
+    END,
+    MODEL,
+    Answering,
+    QuestionAnsweringConfig,
+    best_margin,
+    taken,
+    taken_by,
+)
 from stepwell.tokenizers import Tokenizer
 
 
@@ -79,7 +89,7 @@ def evaluate_answers(
     """
     if task.mode == "extractive":
         return _found_scores(model, documents, tokenizer, task, precision)
-    written = write_targets(model, split, tokenizer, task, precision)
+    written = write_targets(model, split, documents, tokenizer, task, precision)
     scores = score_answers([one.text for one in written], references_of(documents, task), task)
     measured = written_scores(WrittenAnswerScores, scores, tell_targets(model, split, tokenizer, precision), written)
     return measured.saying([{"answer": one.text} for one in written])
@@ -103,7 +113,9 @@ def _found_scores(
     told = tell_places(model, reads, precision=precision)
     found = find_answers(told, reads, task)
     texts = [several[0].text if is_given(several, task) else "" for several in found]
-    scores = score_answers(texts, _right_texts(documents), task)
+    if MODEL not in task.decision.members:
+        texts = [one.text for one in taken_texts(documents, task)]
+    scores = score_answers(texts, references_of(documents, task), task)
     marks = [Answering(task).marks(document, read) for document, read in zip(documents, reads, strict=True)]
     nats = [sum(nats_of(*pair) for pair in zip(*several, strict=False)) for several in zip(told, marks, strict=True)]
     windows = np.array([len(some) for some in marks], np.float64)
@@ -132,12 +144,43 @@ def choose_answering(
         precision: as in `evaluate_answers`.
     """
     if task.mode == "extractive":
-        return choose_margin(model, documents, tokenizer, task, metric, precision)
+        with_margin = choose_margin(model, documents, tokenizer, task, metric, precision)
+        return choose_passage(model, documents, tokenizer, with_margin, metric, precision)
     found = choose_search(
         model, split, documents, tokenizer, task, score_answers, metric=metric, precision=precision
     ).decision
-    search = {"beam_size": found.beam_size, "length_penalty": found.length_penalty}
+    search = {name: getattr(found, name) for name in ("beam_size", "length_penalty", "members")}
     return task.model_copy(update={"decision": task.decision.model_copy(update=search)})
+
+
+def choose_passage(
+    model: LanguageModel,
+    documents: Sequence[Document],
+    tokenizer: Tokenizer,
+    task: QuestionAnsweringConfig,
+    metric: str,
+    precision: Precision = "float32",
+) -> QuestionAnsweringConfig:
+    """A task with who gives the better passages: the model, or what is taken of the text without it.
+
+    Args:
+        model: trained for the task.
+        documents: held-out questions.
+        tokenizer: that the model was trained with.
+        task: its margin counts.
+        metric: by which one is better; where it says nothing about answers (`loss`), the task stays as it is.
+        precision: of the matrix products.
+    """
+    if metric not in AnswerScores.metrics:
+        return task
+    right = references_of(documents, task)
+    found = _found_scores(model, documents, tokenizer, task, precision)
+    tried = [(bootstrap(found, metric, resamples=1).value, task)]
+    for name in taken_by(task):
+        aside = task.model_copy(update={"decision": task.decision.model_copy(update={"members": (name,)})})
+        scores = score_answers([taken(name, task, one) for one in documents], right, task)
+        tried.append((bootstrap(scores, metric, resamples=1).value, aside))
+    return max(tried, key=lambda one: one[0])[1]
 
 
 def choose_margin(
@@ -158,7 +201,7 @@ def choose_margin(
         metric: `exact_match`, or anything else for `f1`.
         precision: of the matrix products.
     """
-    right = _right_texts(documents)
+    right = references_of(documents, task)
     if not task.unanswerable or all(right):
         return task
     reads = Answering(task).read(documents, tokenizer)
@@ -189,7 +232,3 @@ def nats_of(outputs: np.ndarray, marks: np.ndarray) -> float:
         right = scores[(said & bit) > 0, column]
         total += np.logaddexp.reduce(scores[:, column]) - np.logaddexp.reduce(right)
     return float(total / 2)
-
-
-def _right_texts(documents: Sequence[Document]) -> list[list[str]]:
-    return [[one.text for one in right_answers(document)] for document in documents]

@@ -6,17 +6,28 @@ leaves out the metrics (`tagging.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from stepwell.baselines import SimpleModel
+from stepwell.config import build
 from stepwell.data import Document
+from stepwell.evaluation.intervals import bootstrap
 from stepwell.evaluation.metrics import FloatArray
 from stepwell.evaluation.tagging import TaggingScores
 from stepwell.hardware import Precision
-from stepwell.inference import ToldTags, tell_tags
+from stepwell.inference import ToldTags, tags_by_simple_model, tell_tags
 from stepwell.models import LanguageModel
-from stepwell.tasks import Tagging, TaggingConfig, log_partitions, reading_of, span_types
+from stepwell.tasks import (
+    MODEL,
+    Tagging,
+    TaggingConfig,
+    TaggingDecisionConfig,
+    log_partitions,
+    reading_of,
+    span_types,
+)
 from stepwell.tokenizers import Tokenizer
 
 
@@ -26,6 +37,7 @@ def evaluate_tagging(
     tokenizer: Tokenizer,
     task: TaggingConfig,
     precision: Precision = "float32",
+    beside: Mapping[str, SimpleModel] | None = None,
 ) -> TaggingScores:
     """Score sentences.
 
@@ -35,11 +47,15 @@ def evaluate_tagging(
         tokenizer: that the model was trained with.
         task: tags and scheme.
         precision: of the matrix products.
+        beside: simple models by name; the one that the decision names must be there.
     """
     reader = Tagging(task)
     right = [reader.tags_of(one) or [] for one in documents]
     told = tell_tags(model, task, reader.read(documents, tokenizer), precision=precision)
     chosen = [[task.tags[tag] for tag in tags] for tags in told.tags]
+    if MODEL not in task.decision.members:
+        words = [[word.text for word in reader.placed(one)[1]] for one in documents]
+        chosen = tags_by_simple_model(words, task, beside or {})
     scores = TaggingScores.of(
         chosen,
         right,
@@ -48,6 +64,37 @@ def evaluate_tagging(
         nats=nats_of(told, right, task),
     )
     return scores.saying([{"answer": tags} for tags in chosen])
+
+
+def choose_tagger(
+    model: LanguageModel,
+    documents: Sequence[Document],
+    tokenizer: Tokenizer,
+    task: TaggingConfig,
+    metric: str,
+    precision: Precision,
+    beside: Mapping[str, SimpleModel],
+) -> TaggingConfig:
+    """A task with who tags held-out sentences best: the model, or a simple one beside it.
+
+    Args:
+        model: trained for the task.
+        documents: held-out sentences.
+        tokenizer: that the model was trained with.
+        task: tags and scheme.
+        metric: by which one is better.
+        precision: of the matrix products.
+        beside: simple models by name.
+    """
+    tried = [task.model_copy(update={"decision": TaggingDecisionConfig()})]
+    for name in beside:
+        tried.append(task.model_copy(update={"decision": build(TaggingDecisionConfig, {"members": [name]}, where="")}))
+
+    def value(one: TaggingConfig) -> float:
+        scores = evaluate_tagging(model, documents, tokenizer, one, precision, beside)
+        return bootstrap(scores, metric, resamples=1).value
+
+    return max(tried, key=value)
 
 
 def types_of(task: TaggingConfig, right: Sequence[Sequence[str]]) -> list[str]:

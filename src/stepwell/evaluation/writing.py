@@ -18,9 +18,18 @@ from stepwell.evaluation.metrics import FloatArray, Metric, Scores, share
 from stepwell.evaluation.summarization import SummaryScores
 from stepwell.evaluation.translation import TranslationScores
 from stepwell.hardware import Precision
-from stepwell.inference import Completion, Marked, TokenScores, score_targets, write_texts
+from stepwell.inference import Completion, Marked, TokenScores, score_targets, taken_texts, write_texts
 from stepwell.models import LanguageModel
-from stepwell.tasks import SummarizationConfig, TranslationConfig, Writing, WritingConfig, build_task
+from stepwell.tasks import (
+    MODEL,
+    QuestionAnsweringConfig,
+    SummarizationConfig,
+    TranslationConfig,
+    Writing,
+    WritingConfig,
+    build_task,
+    right_answers,
+)
 from stepwell.tokenizers import Tokenizer
 
 
@@ -117,7 +126,8 @@ def evaluate_translation(
         task: how to search, and which language it is.
         precision: of the matrix products.
     """
-    written, right = write_targets(model, split, tokenizer, task, precision), references_of(documents, task)
+    written = write_targets(model, split, documents, tokenizer, task, precision)
+    right = references_of(documents, task)
     of_texts = score_translations([one.text for one in written], right, task)
     return written_scores(TranslatedScores, of_texts, tell_targets(model, split, tokenizer, precision), written)
 
@@ -131,7 +141,8 @@ def evaluate_summarization(
     precision: Precision = "float32",
 ) -> SummarizedScores:
     """Summarize the examples of a split, and score that; as `evaluate_translation`."""
-    written, right = write_targets(model, split, tokenizer, task, precision), references_of(documents, task)
+    written = write_targets(model, split, documents, tokenizer, task, precision)
+    right = references_of(documents, task)
     of_texts = score_summaries([one.text for one in written], right, task)
     return written_scores(SummarizedScores, of_texts, tell_targets(model, split, tokenizer, precision), written)
 
@@ -148,6 +159,8 @@ def score_summaries(texts: Sequence[str], references: Sequence[list[str]], task:
 
 def references_of(documents: Sequence[Document], task: WritingConfig) -> list[list[str]]:
     """What people wrote for each example."""
+    if isinstance(task, QuestionAnsweringConfig):
+        return [[answer.text for answer in right_answers(one)] for one in documents]
     reader = build_task(task)
     assert isinstance(reader, Writing)
     return [reader.references(one) for one in documents]
@@ -163,11 +176,14 @@ def tell_targets(
 def write_targets(
     model: LanguageModel,
     split: TokenSplit,
+    documents: Sequence[Document],
     tokenizer: Tokenizer,
     task: WritingConfig,
     precision: Precision = "float32",
 ) -> list[Completion]:
-    """The best text that a model finds for each example of a split."""
+    """The best text that a model finds for each example of a split, or what the task's decision takes of it."""
+    if MODEL not in task.decision.members:
+        return taken_texts(documents, task)
     prompts = [one.token_ids[: one.source_tokens] for one in marked_of(split)]
     return [several[0] for several in write_texts(model, tokenizer, task, prompts, precision=precision)]
 

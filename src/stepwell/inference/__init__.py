@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from stepwell.inference.reading import find_answers, is_given, tell_places
     from stepwell.inference.sampling import Sampler
     from stepwell.inference.scoring import TokenScores, score_documents, score_tokens
-    from stepwell.inference.tagging import ToldTags, tag_texts, tell_tags
-    from stepwell.inference.writing import Marked, prompt_room, score_targets, write_texts
+    from stepwell.inference.tagging import ToldTags, tag_texts, tags_by_simple_model, tell_tags
+    from stepwell.inference.writing import Marked, prompt_room, score_targets, taken_texts, write_texts
 
 __all__ = [
     "Answer",
@@ -62,6 +62,8 @@ __all__ = [
     "stream",
     "stream_answer",
     "tag_texts",
+    "tags_by_simple_model",
+    "taken_texts",
     "tell_classes",
     "tell_labels",
     "tell_places",
@@ -116,9 +118,11 @@ __getattr__ = open_late(
         "Marked": "writing",
         "prompt_room": "writing",
         "score_targets": "writing",
+        "taken_texts": "writing",
         "write_texts": "writing",
         "ToldTags": "tagging",
         "tag_texts": "tagging",
+        "tags_by_simple_model": "tagging",
         "tell_tags": "tagging",
     },
 )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stepwell.baselines import TextModel
+from stepwell.baselines import SimpleModel, TextModel
 from stepwell.errors import UsageError
 from stepwell.inference.answer import Answer
 from stepwell.inference.conversing import answer_conversations, answer_prompts
@@ -28,6 +28,7 @@ from stepwell.tasks import (
     MODEL,
     Classification,
     ClassificationConfig,
+    TaggingConfig,
     TaskConfig,
     Vectors,
     VectorsConfig,
@@ -48,7 +49,7 @@ def answer_many(
     task: TaskConfig,
     asked: Sequence[Asked],
     params: SamplingParams,
-    beside: Mapping[str, TextModel] | None = None,
+    beside: Mapping[str, SimpleModel] | None = None,
 ) -> list[list[Any]]:
     """Answers to examples.
 
@@ -86,7 +87,7 @@ def label_texts(
     task: TaskConfig,
     asked: Sequence[Asked],
     params: SamplingParams,
-    beside: Mapping[str, TextModel] | None = None,
+    beside: Mapping[str, SimpleModel] | None = None,
 ) -> list[list[Any]]:
     """Labels of texts with their probabilities, or numbers, by all that the task's decision listens to."""
     assert isinstance(task, ClassificationConfig)
@@ -99,7 +100,9 @@ def label_texts(
             rows = [ids for ids, _ in reader.read(documents, tokenizer)]
             told[name] = told_by_head(tell_classes(model, tokenizer, task, rows), task)
         else:
-            told[name] = (beside or {})[name].tell([document.text for document in documents])
+            simple = (beside or {})[name]
+            assert isinstance(simple, TextModel)
+            told[name] = simple.tell([document.text for document in documents])
     together = decided(told, task)
     words = in_words(together, task)
     if task.problem == "number":
@@ -109,6 +112,19 @@ def label_texts(
         order = np.argsort(-row, kind="stable").tolist()
         found.append([Answer(word, {task.labels[place]: float(row[place]) for place in order})])
     return found
+
+
+def tag_words(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    task: TaskConfig,
+    asked: Sequence[Asked],
+    params: SamplingParams,
+    beside: Mapping[str, SimpleModel] | None = None,
+) -> list[list[Any]]:
+    """Tags of words, by the model or by who the task's decision names."""
+    assert isinstance(task, TaggingConfig)
+    return [list(some) for some in tag_texts(model, tokenizer, task, asked, beside)]
 
 
 def compare_texts(
@@ -135,6 +151,6 @@ ANSWERS: dict[str, Callable[..., list[list[Any]]]] = {
     "translation": write_answers,
     "summarization": write_answers,
     "question_answering": answer_questions,
-    "tagging": lambda model, tokenizer, task, asked, params: tag_texts(model, tokenizer, task, asked),
+    "tagging": tag_words,
 }
 """Kind of a task -> function of (model, tokenizer, task, asked, params); a new task is one function and one row."""

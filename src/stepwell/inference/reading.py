@@ -17,9 +17,17 @@ from stepwell.hardware import Precision
 from stepwell.inference.answer import Answer
 from stepwell.inference.labelling import tell_token_labels
 from stepwell.inference.params import SamplingParams
-from stepwell.inference.writing import write_answers
+from stepwell.inference.writing import taken_texts, write_answers
 from stepwell.models import LanguageModel
-from stepwell.tasks import Answering, FoundAnswer, QuestionAnsweringConfig, QuestionRead, best_answers, span_margins
+from stepwell.tasks import (
+    MODEL,
+    Answering,
+    FoundAnswer,
+    QuestionAnsweringConfig,
+    QuestionRead,
+    best_answers,
+    span_margins,
+)
 from stepwell.tokenizers import Tokenizer
 
 
@@ -99,6 +107,8 @@ def answer_questions(
         for name, value in document.columns.items():
             if not isinstance(value, str):
                 raise UsageError(f"prompt: its {name} is no text", got=repr(value)[:60], wanted="text")
+    if MODEL not in task.decision.members:
+        return [[Answer(one.text)] for one in taken_texts(documents, task)]
     reads = reader.read(documents, tokenizer)
     answers: list[list[Any]] = []
     for found in find_answers(tell_places(model, reads), reads, task, params.n):

@@ -6,15 +6,27 @@ A span is as probable as all sequences together that have it there. This file le
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stepwell.baselines import SimpleModel, Tagger
 from stepwell.hardware import Precision
 from stepwell.inference.answer import Answer
 from stepwell.inference.labelling import tell_token_labels
 from stepwell.models import LanguageModel
-from stepwell.tasks import Chain, Floats, TaggedRead, Tagging, TaggingConfig, Word, best_tags, reading_of, spans_of
+from stepwell.tasks import (
+    MODEL,
+    Chain,
+    Floats,
+    TaggedRead,
+    Tagging,
+    TaggingConfig,
+    Word,
+    best_tags,
+    reading_of,
+    spans_of,
+)
 from stepwell.tokenizers import Tokenizer
 
 
@@ -59,7 +71,11 @@ def tell_tags(
 
 
 def tag_texts(
-    model: LanguageModel, tokenizer: Tokenizer, task: TaggingConfig, asked: Sequence[str | Mapping[str, Any]]
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    task: TaggingConfig,
+    asked: Sequence[str | Mapping[str, Any]],
+    beside: Mapping[str, SimpleModel] | None = None,
 ) -> list[list[Answer]]:
     """The spans of texts, or the tag of each word.
 
@@ -68,13 +84,16 @@ def tag_texts(
         tokenizer: the one it was trained with.
         task: its settings.
         asked: texts, or examples with their words.
+        beside: simple models by name; the one that the decision names must be there.
 
     Returns:
         One `Answer` each; in `found` each span's `type`, `text`, `start` and `end` in characters of the text, and
-        `probability`.
+        `probability`, which simple models do not tell.
     """
     reader = Tagging(task)
     documents = [reader.document(one) for one in asked]
+    if MODEL not in task.decision.members:
+        return _by_simple_model([reader.placed(one) for one in documents], task, beside or {})
     windows = [reader.windows(one, tokenizer) for one in documents]
     told = tell_tags(model, task, [read for several in windows for read in several])
     parts = iter(zip(told.scores, told.tags, strict=True))
@@ -91,16 +110,44 @@ def tag_texts(
     return answers
 
 
+def _by_simple_model(
+    placed: Sequence[tuple[str, Sequence[Word]]], task: TaggingConfig, beside: Mapping[str, SimpleModel]
+) -> list[list[Answer]]:
+    tagged = tags_by_simple_model([[word.text for word in words] for _, words in placed], task, beside)
+    answers = []
+    for (text, words), names in zip(placed, tagged, strict=True):
+        found = [part for part, _, _ in _spans(text, words, names, task)]
+        answers.append([Answer(marked_text(text, found, task), found=found)])
+    return answers
+
+
+def tags_by_simple_model(
+    words: Sequence[Sequence[str]], task: TaggingConfig, beside: Mapping[str, SimpleModel]
+) -> list[list[str]]:
+    """What the simple model that a decision names says of the words of each sentence."""
+    (name,) = task.decision.members
+    tagger = beside[name]
+    assert isinstance(tagger, Tagger)
+    return tagger.tell(words)
+
+
 def _found(
     text: str, words: Sequence[Word], tags: Sequence[int], scores: Floats, transitions: Floats, task: TaggingConfig
 ) -> list[dict[str, Any]]:
-    names, chain = [task.tags[tag] for tag in tags], Chain(scores, transitions)
-    found = []
+    chain = Chain(scores, transitions)
+    return [
+        {**part, "probability": math.exp(min(0.0, chain.log_probability(tags[first:last], first)))}
+        for part, first, last in _spans(text, words, [task.tags[tag] for tag in tags], task)
+    ]
+
+
+def _spans(
+    text: str, words: Sequence[Word], names: Sequence[str], task: TaggingConfig
+) -> Iterator[tuple[dict[str, Any], int, int]]:
+    """The spans of a sentence as they are told, with the words that each has."""
     for kind, first, last in spans_of(names, reading_of(task.scheme or "plain")):
         start, end = words[first].start, words[last - 1].end
-        probability = math.exp(min(0.0, chain.log_probability(tags[first:last], first)))
-        found.append({"type": kind, "text": text[start:end], "start": start, "end": end, "probability": probability})
-    return found
+        yield {"type": kind, "text": text[start:end], "start": start, "end": end}, first, last
 
 
 def marked_text(text: str, found: Sequence[Mapping[str, Any]], task: TaggingConfig) -> str:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stepwell.data import Document
 from stepwell.hardware import Precision
 from stepwell.inference.beams import Beams, Written, search_targets
 from stepwell.inference.generation import Completion
@@ -21,7 +22,7 @@ from stepwell.inference.params import SamplingParams
 from stepwell.inference.scoring import LOGITS_AT_ONCE, TokenScores, score_documents
 from stepwell.models import EncoderDecoder, LanguageModel, RecurrentEncoderDecoder
 from stepwell.objectives import Pair, split_pair
-from stepwell.tasks import LONGEST_TOKENS, Writing, WritingConfig, build_task
+from stepwell.tasks import LONGEST_TOKENS, MODEL, Writing, WritingConfig, build_task, taken
 from stepwell.tokenizers import Tokenizer
 
 TokenIds = NDArray[np.integer[Any]]
@@ -112,9 +113,22 @@ def write_answers(
     wide = max(task.decision.beam_size, params.n)
     search = task.model_copy(update={"decision": task.decision.model_copy(update={"beam_size": wide})})
     documents = [reader.document(one) for one in asked]
+    if MODEL not in task.decision.members:
+        return [[one] for one in taken_texts(documents, task)]
     prompts = [ids for ids, _ in reader.read(documents, tokenizer, prompt_room(model, task))]
     written = write_texts(model, tokenizer, search, prompts, max_tokens=params.max_tokens)
     return [several[: params.n] for several in written]
+
+
+def taken_texts(documents: Sequence[Document], task: WritingConfig) -> list[Completion]:
+    """What a task's decision takes of examples, where no model has a say.
+
+    Args:
+        documents: the examples.
+        task: its decision names what is taken.
+    """
+    (name,) = task.decision.members
+    return [Completion(taken(name, task, one), (), (), "stop", 0, False) for one in documents]
 
 
 class Marked(NamedTuple):

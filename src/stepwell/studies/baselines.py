@@ -8,7 +8,7 @@ file leaves out how they are shown (`report`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from stepwell.evaluation import (
     evaluate_language_modeling,
     measure_of,
     references_of,
+    score_answers,
     score_labels,
     score_summaries,
     score_translations,
@@ -48,9 +49,9 @@ from stepwell.tasks import (
     Tagging,
     TaggingConfig,
     WritingConfig,
-    copied,
-    first_sentence,
     reading_of,
+    taken,
+    taken_by,
 )
 from stepwell.training import Updater
 
@@ -131,9 +132,9 @@ def measure_baselines(
     if isinstance(recipe.task, RetrievalConfig | EmbeddingConfig):
         return _by_words(recipe, recipe.task, corpus, watch)
     if isinstance(recipe.task, TaggingConfig):
-        return _of_tags(recipe, corpus, seconds, watch)
-    if recipe.task.kind in TAKEN_FROM_SOURCE:
-        return _of_sources(recipe, corpus, watch)
+        return _of_tags(recipe, corpus, run, seconds, watch)
+    if taken_by(recipe.task):
+        return _taken(recipe, corpus, watch)
     if isinstance(recipe.task, ChatConfig):
         return _of_base(recipe, corpus, machine, watch)
     if recipe.scoring != "causal" or recipe.task.kind not in ("language_modeling", "generation"):
@@ -176,30 +177,30 @@ def _by_words(
     return [{"name": "bm25", **values}]
 
 
-TAKEN_FROM_SOURCE: dict[str, tuple[str, Callable[[str], str], Callable[..., Scores]]] = {
-    "translation": ("copy", copied, score_translations),
-    "summarization": ("lead_1", first_sentence, score_summaries),
+SCORED: dict[str, Callable[[Sequence[str], Sequence[list[str]], Any], Scores]] = {
+    "translation": score_translations,
+    "summarization": score_summaries,
+    "question_answering": score_answers,
 }
-"""Kind of a task that writes -> what is taken of a source without a model: a name, how, and how texts are scored."""
+"""Kind of a task that gives texts -> how they are scored."""
 
 
-def _of_sources(recipe: Recipe, corpus: Corpus, watch: Watcher) -> list[dict[str, Any]]:
-    """What the source itself, or its first sentence, is worth as the target, on the validation examples."""
+def _taken(recipe: Recipe, corpus: Corpus, watch: Watcher) -> list[dict[str, Any]]:
+    """What can be taken of the validation examples without a model, and how good that is."""
     task = recipe.task
     assert isinstance(task, WritingConfig)
-    name, take, score = TAKEN_FROM_SOURCE[task.kind]
-    watch(Stage("baseline", name.replace("_", " ")))
     held = corpus.held("validation", max_bytes=recipe.study.validation_bytes)
-    texts = [take(str(one.columns.get("source") or "")) for one in held.documents]
-    values = {
-        metric: interval.value
-        for metric, interval in summarize(score(texts, references_of(held.documents, task), task)).items()
-    }
-    if recipe.metric in values:
-        watch(
-            Fact(f"to beat: {name.replace('_', ' ')} has {recipe.metric.replace('_', ' ')} {values[recipe.metric]:.4g}")
-        )
-    return [{"name": name, **values}]
+    right = references_of(held.documents, task)
+    found = []
+    for name in taken_by(task):
+        words = name.replace("_", " ")
+        watch(Stage("baseline", words))
+        scores = SCORED[task.kind]([taken(name, task, one) for one in held.documents], right, task)
+        values = {metric: interval.value for metric, interval in summarize(scores).items()}
+        if recipe.metric in values:
+            watch(Fact(f"to beat: {words} has {recipe.metric.replace('_', ' ')} {values[recipe.metric]:.4g}"))
+        found.append({"name": name, **values})
+    return found
 
 
 LABEL_MODELS = {
@@ -247,8 +248,8 @@ PERCEPTRON_SECONDS = 120.0
 """For training, from which on a perceptron over the words around each word is tried."""
 
 
-def _of_tags(recipe: Recipe, corpus: Corpus, seconds: float, watch: Watcher) -> list[dict[str, Any]]:
-    """Train simple taggers, and measure them on the validation sentences."""
+def _of_tags(recipe: Recipe, corpus: Corpus, run: RunDirectory, seconds: float, watch: Watcher) -> list[dict[str, Any]]:
+    """Train simple taggers, keep them, and measure them on the validation sentences."""
     task = recipe.task
     assert isinstance(task, TaggingConfig)
     reader = Tagging(task)
@@ -257,13 +258,14 @@ def _of_tags(recipe: Recipe, corpus: Corpus, seconds: float, watch: Watcher) -> 
         words = [[word.text for word in reader.placed(one)[1]] for one in held.documents]
         several.append((words, [reader.tags_of(one) or [] for one in held.documents]))
     (words, tags), (held_words, right) = several
-    taggers: dict[str, WordTagger | PerceptronTagger] = {"word_tagger": WordTagger()}
+    taggers: dict[str, WordTagger | PerceptronTagger] = {WordTagger.name: WordTagger()}
     if seconds >= PERCEPTRON_SECONDS:
-        taggers["perceptron"] = PerceptronTagger(task.tags, reader.transitions())
+        taggers[PerceptronTagger.name] = PerceptronTagger(task.tags, reader.transitions())
     found = []
     for name, tagger in taggers.items():
         watch(Stage("baseline", name.replace("_", " ")))
         tagger.fit(words, tags)
+        tagger.save(run.root / FOLDER / f"{name}.safetensors")
         scores = TaggingScores.of(tagger.tell(held_words), right, scheme=reading_of(task.scheme or "plain"))
         values = {metric: interval.value for metric, interval in summarize(scores).items() if metric != "loss"}
         shown = values[recipe.metric]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from stepwell.baselines import TextModel
+from stepwell.baselines import SimpleModel
 from stepwell.checkpoints import read_tokenizer, resolve_checkpoint
 from stepwell.config import Config
 from stepwell.data import (
@@ -107,7 +107,7 @@ class Corpus(Tokens):
         count: int | None = None,
         *,
         max_bytes: int | None = None,
-        beside: Mapping[str, TextModel] | None = None,
+        beside: Mapping[str, SimpleModel] | None = None,
     ) -> Held:
         """Examples of a split, spread evenly over it.
 

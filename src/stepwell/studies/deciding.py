@@ -34,7 +34,6 @@ from stepwell.tasks import (
     ChatConfig,
     ClassificationConfig,
     DecisionConfig,
-    QuestionAnsweringConfig,
     TaskConfig,
     decided,
     logits_of,
@@ -185,8 +184,6 @@ DECIDED_BY = {"generation": "variety_gap"}
 def has_choice(task: TaskConfig) -> bool:
     """Whether there is something to decide on without training again."""
     known = task.kind in DECIDERS or measure_of(task).decide is not None
-    if isinstance(task, QuestionAnsweringConfig) and task.mode == "extractive" and not task.unanswerable:
-        return False
     return known and not (isinstance(task, ChatConfig) and not task.ways)
 
 

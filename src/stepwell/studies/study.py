@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from stepwell.baselines import TEXT_MODELS, open_beside
+from stepwell.baselines import open_beside
 from stepwell.checkpoints import load_checkpoint, save_checkpoint
 from stepwell.evaluation import Interval, bootstrap, measure_of, paired_bootstrap, paired_means, repeated_ngram_ratio
 from stepwell.hardware import Machine
@@ -297,7 +297,7 @@ class Study:
         number, began = len(self.journal.lines) + 1, self.budget.spent
         self.watch(RoundStarted(number, change.finding.name, change.finding.words))
         before, precision = self.best.recipe, self.best.recipe.training.precision
-        beside = open_beside(self.run.root, [one["name"] for one in self._baselines() if one["name"] in TEXT_MODELS])
+        beside = open_beside(self.run.root, [one["name"] for one in self._baselines()])
         corpus, loaded = self.corpus_of(before), load_checkpoint(self.run.best)
         model = loaded.model.to(self.machine.device)
         held = corpus.held("validation", max_bytes=before.study.validation_bytes, beside=beside)

@@ -8,7 +8,7 @@ from stepwell.tasks.answer_spans import (
     best_margin,
     span_margins,
 )
-from stepwell.tasks.answer_writing import AnswerWriting, likely_sentence
+from stepwell.tasks.answer_writing import AnswerWriting
 from stepwell.tasks.catalog import (
     TASKS,
     AnyTaskConfig,
@@ -49,12 +49,13 @@ from stepwell.tasks.question_answering import (
     QuestionAnsweringConfig,
     right_answers,
 )
-from stepwell.tasks.summarization import SummarizationConfig, first_sentence
+from stepwell.tasks.summarization import SummarizationConfig
 from stepwell.tasks.tag_decoding import Chain, Floats, best_tags, log_partitions
 from stepwell.tasks.tag_schemes import Scheme, Span, reading_of, span_types, spans_of
-from stepwell.tasks.tagging import TaggedRead, Tagging, TaggingConfig
+from stepwell.tasks.tagging import TaggedRead, Tagging, TaggingConfig, TaggingDecisionConfig
+from stepwell.tasks.taking import copied, first_sentence, likely_sentence, taken, taken_by
 from stepwell.tasks.task import LONGEST_TOKENS, WHOLE_TEXT_BYTES, Task, TaskConfig
-from stepwell.tasks.translation import TranslationConfig, copied, language_of
+from stepwell.tasks.translation import TranslationConfig, language_of
 from stepwell.tasks.word_cutting import Word
 
 __all__ = [
@@ -105,6 +106,7 @@ __all__ = [
     "TaggedRead",
     "Tagging",
     "TaggingConfig",
+    "TaggingDecisionConfig",
     "Task",
     "TaskConfig",
     "TaskRow",
@@ -137,6 +139,8 @@ __all__ = [
     "span_margins",
     "span_types",
     "spans_of",
+    "taken",
+    "taken_by",
     "told_by_head",
     "undecided",
     "usual_family",

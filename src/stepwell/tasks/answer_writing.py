@@ -6,10 +6,7 @@ A question without an answer is answered by an end token alone. This file leaves
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Mapping
-from itertools import pairwise
 
 from stepwell.data import Document, FieldConfig, PreparedText
 from stepwell.tasks.pairs import Prompt, Writing
@@ -22,9 +19,6 @@ from stepwell.tasks.question_answering import (
     said,
 )
 from stepwell.tasks.task import Found
-
-_SENTENCE = re.compile(r"[^。！？!?…\n]+?(?:[。！？!?…]+[”’」』）】》\"')\]]*|\.[\"')\]]*(?=\s|$)|\n|$)")
-_UNITS = re.compile("[\u3400-\u9fff]|[^\\W\u3400-\u9fff]+")
 
 
 class AnswerWriting(Writing[QuestionAnsweringConfig]):
@@ -62,20 +56,3 @@ class AnswerWriting(Writing[QuestionAnsweringConfig]):
     def fault(self, document: Document) -> str | None:
         """See `Writing.fault`."""
         return fault_of(document)
-
-
-def likely_sentence(question: str, context: str) -> str:
-    """A baseline of answers: the sentence that shares most words, characters and pairs of them with the question.
-
-    Args:
-        question: as it is asked.
-        context: where the answer is looked for; of equal sentences the first is taken.
-    """
-    asked = _ngrams(question)
-    sentences: list[str] = [one.strip() for one in _SENTENCE.findall(context) if one.strip()] or [context.strip()]
-    return max(sentences, key=lambda one: (_ngrams(one) & asked).total())
-
-
-def _ngrams(text: str) -> Counter[tuple[str, ...]]:
-    units = _UNITS.findall(text.lower())
-    return Counter((one,) for one in units) + Counter(pairwise(units))

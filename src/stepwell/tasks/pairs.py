@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +38,15 @@ class SearchConfig(Config):
         beam_size: unfinished targets that are kept at each step; 1 takes the likeliest token each time.
         length_penalty: the sum of log-probabilities is divided by the length in tokens to this power: 0 favours short
             targets, above 1 long ones.
+        members: who answers: the `model`, or what is taken of an example without one: `copy`, the source as it is;
+            `lead_1`, its first sentence; `likely_sentence`, the one most like the question.
     """
 
     beam_size: Annotated[int, Field(ge=1, le=64)] = 4
     length_penalty: Annotated[float, Field(ge=-4, le=4)] = 1.0
+    members: Annotated[
+        tuple[Literal["model", "copy", "lead_1", "likely_sentence"], ...], Field(min_length=1, max_length=1)
+    ] = ("model",)
 
 
 class WritingConfig(TaskConfig):

@@ -5,12 +5,9 @@ This file leaves out how a summary is searched for (`inference`) and measured (`
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from stepwell.tasks.pairs import PairConfig, PairWriting
-
-_FIRST_SENTENCE = re.compile(r"\s*(.+?(?:[。！？!?…]+[”’」』）】》\"')\]]*|\.[\"')\]]*(?=\s|$)|\n|$))", re.DOTALL)
 
 
 class SummarizationConfig(PairConfig):
@@ -29,9 +26,3 @@ class Summarization(PairWriting[SummarizationConfig]):
     @property
     def metric(self) -> str:
         return "rouge_l"
-
-
-def first_sentence(text: str) -> str:
-    """The baseline of a summary (lead-1): the first sentence, by English and Chinese marks, or the first line."""
-    found = _FIRST_SENTENCE.match(text)
-    return found[1].strip() if found else text.strip()

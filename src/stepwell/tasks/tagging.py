@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from stepwell.config import Config
 from stepwell.data import Document, Example, FieldConfig, PreparedText
 from stepwell.errors import DataError
 from stepwell.tasks.tag_decoding import FORBIDDEN, Floats
@@ -38,6 +40,18 @@ SENTENCE_ENDS = frozenset(".!?;。！？；…")
 SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
 
 
+class TaggingDecisionConfig(Config):
+    """Who gives the tags; found on validation text, without training again.
+
+    Attributes:
+        members: the `model` that was trained, or a simple one that every run trains beside it (`baselines`).
+    """
+
+    members: Annotated[tuple[Literal["model", "word_tagger", "perceptron"], ...], Field(min_length=1, max_length=1)] = (
+        "model",
+    )
+
+
 class TaggingConfig(TaskConfig):
     """Tags of words.
 
@@ -48,6 +62,7 @@ class TaggingConfig(TaskConfig):
         tags: all of them, in order; found in the text. Where a table has numbers, the names of 0, 1, 2, ...
         cut: how a plain text becomes words: `characters` each for itself, `blanks`, `signs` at their ends for
             themselves too, or `chinese_words`; found in the training text.
+        decision: who gives the tags.
     """
 
     kind: Literal["tagging"] = "tagging"
@@ -56,6 +71,7 @@ class TaggingConfig(TaskConfig):
     scheme: TagScheme | None = None
     tags: tuple[str, ...] = ()
     cut: Cut | None = None
+    decision: TaggingDecisionConfig = TaggingDecisionConfig()
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,3 @@ def language_of(texts: Sequence[str]) -> str:
         sizes[next(iter(language_scores(text)), "")] += len(text)
     del sizes[""]
     return max(sizes, key=lambda one: sizes[one], default="en")
-
-
-def copied(source: str) -> str:
-    """The baseline of a translation: the source as it is."""
-    return source

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 from itertools import product
+from pathlib import Path
 
 import numpy as np
+import pytest
 
-from stepwell.baselines import PerceptronTagger, WordTagger
+from stepwell.baselines import FOLDER, PerceptronTagger, WordTagger, load_simple_model, open_beside
+from stepwell.errors import CheckpointError
 from stepwell.tasks import Tagging, TaggingConfig
 
 TAGS = ("O", "B-place", "I-place")
@@ -63,3 +66,26 @@ def test_sentences_with_unknown_tags_teach_nothing() -> None:
     tagger.fit(words, tags)
     other.fit([*words, ["odd"], []], [*tags, ["B-river"], []])
     assert tagger.tell(words) == other.tell(words)
+
+
+@pytest.mark.parametrize("kind", ["word_tagger", "perceptron"])
+def test_read_back_it_says_the_same(kind: str, tmp_path: Path) -> None:
+    names = ["".join(letters) for letters in product("BDKL", "aeiou", "rst")]
+    words, tags = sentences(names, 60, 1)
+    tagger = perceptron() if kind == "perceptron" else WordTagger()
+    tagger.fit(words, tags)
+    path = tmp_path / FOLDER / f"{kind}.safetensors"
+    tagger.save(path)
+    again = load_simple_model(path)
+    assert type(again) is type(tagger)
+    held = [*sentences(names, 30, 2)[0], ["another", "word\ud800", "在", ""], []]
+    assert again.tell(held) == tagger.tell(held)
+    assert open_beside(tmp_path, [kind, "model"])[kind].tell(held) == tagger.tell(held)
+
+
+def test_a_damaged_tagger_is_named(tmp_path: Path) -> None:
+    path = tmp_path / FOLDER / "perceptron.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(b"not tensors")
+    with pytest.raises(CheckpointError, match="damaged"):
+        open_beside(tmp_path, ["perceptron"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from stepwell.baselines import TEXT_MODELS, Features, TextModel, is_dense, load_text_model, open_beside
+from stepwell.baselines import TEXT_MODELS, Features, TextModel, is_dense, load_simple_model, open_beside
 from stepwell.baselines.text_models import as_told, loss_of
 from stepwell.errors import CheckpointError
 
@@ -100,7 +100,7 @@ def test_read_back_it_says_the_same_bits(name: str, problem: Any, language: str,
     model = fitted(name, problem, language, count=40)
     path = tmp_path / "some" / f"{name}.safetensors"
     model.save(path)
-    again = load_text_model(path)
+    again = load_simple_model(path)
     held = [*texts_of(language, 20, seed=3)[0], "quite another text", "别的", "x"]
     assert type(again) is type(model)
     assert np.array_equal(again.tell(held), model.tell(held))
@@ -184,7 +184,7 @@ def test_texts_of_which_every_symbol_is_rare(tmp_path: Path) -> None:
     model.fit(["one", "two", "three", "four"], np.array([0, 1, 0, 1]))
     assert model.symbols == []  # type: ignore[attr-defined]
     model.save(tmp_path / "convolution.safetensors")
-    again = load_text_model(tmp_path / "convolution.safetensors")
+    again = load_simple_model(tmp_path / "convolution.safetensors")
     assert np.array_equal(again.tell(["one", "x y"]), model.tell(["one", "x y"]))
 
 

@@ -11,6 +11,7 @@ import pytest
 from stepwell.data import Document, tokenize_documents
 from stepwell.evaluation import FoundAnswerScores, WrittenAnswerScores, summarize
 from stepwell.evaluation.reading import choose_answering, evaluate_answers
+from stepwell.inference import SamplingParams, answer_many
 from stepwell.models import MODELS, LanguageModel, TaskHeadConfig, build_model
 from stepwell.tasks import QuestionAnsweringConfig, maker_of
 from stepwell.tokenizers import CharacterConfig, Tokenizer, train_tokenizer
@@ -83,3 +84,24 @@ def test_written_answers_are_measured_and_searched_for(tokenizer: Tokenizer, kin
     chosen = choose_answering(model, split, documents, tokenizer, task, "f1")
     assert type(chosen.decision) is type(task.decision)
     assert QuestionAnsweringConfig.model_validate(chosen.model_dump()) == chosen
+
+
+def test_the_likeliest_sentence_answers_where_it_is_better(tokenizer: Tokenizer) -> None:
+    """A model that has learned nothing is no match for the sentence that shares most with the question."""
+    context = "小姑娘在集市上。老渔夫在河边画下了一盏灯。很久以前。"
+    documents = [
+        Document(
+            "x",
+            "t",
+            columns={"question": "老渔夫画下了什么?", "context": context, "answers": ["老渔夫在河边画下了一盏灯。"]},
+        )
+    ] * 3
+    task = QuestionAnsweringConfig(max_tokens=64, max_answer_tokens=6, language="zh")
+    model = model_of("encoder", tokenizer, 2)
+    split = tokenize_documents(documents, tokenizer, maker_of(task))
+    found = choose_answering(model, split, documents, tokenizer, task, "f1")
+    assert found.decision.members == ("likely_sentence",)
+    assert summarize(evaluate_answers(model, split, documents, tokenizer, found))["f1"].value == 1
+    ((answer,),) = answer_many(model, tokenizer, found, [documents[0].columns], SamplingParams())
+    assert answer.text == "老渔夫在河边画下了一盏灯。"
+    assert choose_answering(model, split, documents, tokenizer, task, "loss") == task

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from stepwell.data import Document, tokenize_documents
+from stepwell.errors import ConfigError
 from stepwell.evaluation import Held, beam_choice, bootstrap, choose_search, measure_of, summarize
 from stepwell.evaluation.writing import score_summaries, score_translations, write_targets, written_scores
-from stepwell.inference import Completion, SamplingParams
+from stepwell.inference import Completion, SamplingParams, answer_many
 from stepwell.models import MODELS, LanguageModel, build_model
 from stepwell.tasks import SearchConfig, SummarizationConfig, TranslationConfig, build_task
 from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer
@@ -45,7 +46,7 @@ def test_the_values_are_those_of_the_texts(kind, model, tokenizer):
     task = TASKS[kind]
     examples = held(task, tokenizer)
     scores = measure_of(task).evaluate(model, examples, task, SamplingParams(), "float32")
-    texts = [one.text for one in write_targets(model, examples.split, tokenizer, task)]
+    texts = [one.text for one in write_targets(model, examples.split, examples.documents, tokenizer, task)]
     right = [target if isinstance(target, list) else [target] for _, target in ROWS]
     values = {name: one.value for name, one in summarize(scores).items()}
     if kind == "translation":
@@ -130,3 +131,33 @@ def test_the_search_that_does_best_is_chosen(beams, greedy, chosen, model, token
         model, examples.split, documents, tokenizer, task, score_translations, metric="loss", precision="float32"
     )
     assert same == task
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_what_can_be_taken_answers_where_it_is_the_best(kind, model, tokenizer):
+    """A model that has learned nothing is no match for the source, or its first sentence."""
+    rows = [("a well. It is deep", "a well."), ("the stair. It is long.", "the stair."), ("水井。很深。", "水井。")]
+    rows = rows if kind == "summarization" else [(target, target) for _, target in rows]
+    documents = [Document(source, "test", columns={"source": source, "target": target}) for source, target in rows]
+    task, measure = TASKS[kind], measure_of(TASKS[kind])
+    examples = Held(tokenize_documents(documents, tokenizer, build_task(task)), documents, tokenizer)
+    metric = {"translation": "chrf", "summarization": "rouge_l"}[kind]
+    assert measure.decide is not None
+    found = measure.decide(model, examples, task, metric, "float32")
+    assert found.decision.members == ({"translation": "copy", "summarization": "lead_1"}[kind],)
+    scores = measure.evaluate(model, examples, found, SamplingParams(), "float32")
+    assert summarize(scores)[metric].value == pytest.approx(100 if kind == "translation" else 1)
+    assert [one["answer"] for one in scores.said] == [target for _, target in rows]
+    asked = [source for source, _ in rows]
+    answers = answer_many(model, tokenizer, found, asked, SamplingParams())
+    assert [some[0].text for some in answers] == [target for _, target in rows]
+    assert (
+        summarize(scores)["loss"]
+        == summarize(measure.evaluate(model, examples, task, SamplingParams(), "float32"))["loss"]
+    )
+
+
+def test_what_cannot_be_taken_is_named(model, tokenizer):
+    task = TASKS["translation"].model_copy(update={"decision": SearchConfig(members=("lead_1",))})
+    with pytest.raises(ConfigError, match="unknown"):
+        answer_many(model, tokenizer, task, ["a"], SamplingParams())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from stepwell.baselines import TextModel
 from stepwell.data import Document, tokenize_documents
 from stepwell.errors import CheckpointError, UsageError
 from stepwell.evaluation import evaluate_classification
@@ -68,13 +70,22 @@ def test_nothing_to_tell_and_nothing_to_tell_it() -> None:
         tell_labels(build_model(EncoderConfig(**SHAPE), seed=0), DOCUMENTS)
 
 
-class Constant:
+class Constant(TextModel):
     """A simple model that says the same of each text."""
 
+    name = "bag"
+
     def __init__(self, *chances: float) -> None:
+        super().__init__("single", len(chances))
         self.chances = chances
 
-    def tell(self, texts: list[str]) -> np.ndarray:
+    def fit(self, texts: Sequence[str], labels: np.ndarray, seed: int = 0) -> None:
+        pass
+
+    def take(self, tensors: Any) -> None:
+        pass
+
+    def tell(self, texts: Sequence[str]) -> np.ndarray:
         return np.tile(np.array(self.chances), (len(texts), 1))
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from itertools import pairwise, product
 
 import numpy as np
 import pytest
 import torch
 
+from stepwell.baselines import Tagger
 from stepwell.data import Document
 from stepwell.evaluation import evaluate_tagging, summarize
+from stepwell.evaluation.telling_tags import choose_tagger
 from stepwell.inference import tag_texts, tell_tags, tell_token_labels
 from stepwell.inference.tagging import marked_text
 from stepwell.models import LanguageModel, NgramFeaturesConfig, TaskHeadConfig, build_model, encoder_sized
@@ -110,3 +113,41 @@ def test_scores_are_of_all_words_and_their_loss_is_that_of_the_chain(
     total = math.log(sum(math.exp(score) for _, score in every))
     assert scores.nats[0] == pytest.approx(total - dict(every)[(0, 1, 0)], rel=1e-4)
     assert "span_f1" in summarize(scores)
+
+
+class Places(Tagger):
+    """Whatever is written large is a place."""
+
+    name = "perceptron"
+
+    def tell(self, words: Sequence[Sequence[str]]) -> list[list[str]]:
+        return [["B-place" if word[:1].isupper() else "O" for word in sentence] for sentence in words]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Places:
+        return cls()
+
+
+def test_a_simple_tagger_answers_where_it_is_better(model: LanguageModel, tokenizer: Tokenizer) -> None:
+    columns = {"words": ["a", "boat", "in", "Paris"], "tag": ["O", "O", "O", "B-place"]}
+    documents, beside = [Document("a boat in Paris", "t", columns=columns)] * 3, {"perceptron": Places()}
+    found = choose_tagger(model, documents, tokenizer, TASK, "span_f1", "float32", beside)
+    assert found.decision.members == ("perceptron",)
+    scores = evaluate_tagging(model, documents, tokenizer, found, beside=beside)
+    assert summarize(scores)["span_f1"].value == 1
+    assert summarize(scores)["loss"] == summarize(evaluate_tagging(model, documents, tokenizer, TASK))["loss"]
+    ((answer,),) = tag_texts(model, tokenizer, found, ["The boat, in Paris."], beside)
+    assert answer.text == "[The place] boat, in [Paris place]."
+    assert list(answer.found[1]) == ["type", "text", "start", "end"]
+
+
+def test_a_model_stays_where_nothing_is_better(model: LanguageModel, tokenizer: Tokenizer) -> None:
+    read = Tagging(TASK)
+    document = read.document({"tokens": ["a", "boat", "in", "Paris"]})
+    told = tell_tags(model, TASK, read.read([document], tokenizer)).tags[0]
+    said = Document(document.text, "t", columns={**document.columns, "tag": [TASK.tags[tag] for tag in told]})
+    found = choose_tagger(model, [said] * 2, tokenizer, TASK, "token_accuracy", "float32", {"perceptron": Places()})
+    assert found.decision.members == ("model",)

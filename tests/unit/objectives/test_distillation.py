@@ -150,6 +150,7 @@ def test_states_are_those_after_each_block():
     assert model.body.states is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "hidden", ["null", "{distance: mean_squared_error, layers: all}", "{distance: relations, layers: last}"]
 )

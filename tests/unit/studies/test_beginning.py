@@ -67,6 +67,7 @@ def test_another_family_than_that_of_the_checkpoint_is_refused(text, tmp_path):
         api.train(text=text, steps=2, out=tmp_path / "e", set=[f"init_from={tmp_path / 'nowhere'}"])
 
 
+@pytest.mark.slow
 def test_embeddings_begin_from_word_vectors(text, tmp_path):
     vectors = tmp_path / "words.vec"
     rows = [" ".join([word, *(["0.5"] * 8 + ["-0.5"] * 8)]) for word in ("the", "and")]

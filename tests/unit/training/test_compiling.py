@@ -78,6 +78,7 @@ def test_a_model_without_blocks_or_a_machine_without_a_compiler_is_left_alone(tm
     assert not compiled(tmp_path, compile=True).is_worth_it(10**6, 400)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compiled_is_trained_without(tmp_path):
     told: list = []
     one = compiled(tmp_path, told=told)
