@@ -144,7 +144,7 @@ def break_off_within(trainer: Trainer, forwards: set[int]) -> Trainer:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds_between_checkpoints", [1e9, 0])
+@pytest.mark.parametrize("seconds_between_checkpoints", [pytest.param(1e9, marks=pytest.mark.proof), 0])
 def test_broken_off_between_micro_batches(settings, make_trainer, left_alone, tmp_path, seconds_between_checkpoints):
     """A step has three: the half of it that was done is forgotten, and done again exactly."""
     training = {**settings["training"], "checkpoint_every_seconds": seconds_between_checkpoints}
@@ -158,7 +158,7 @@ def test_broken_off_between_micro_batches(settings, make_trainer, left_alone, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [(3,), (0, 2, 1, 0, 4)], ids=str)
+@pytest.mark.parametrize("workers", [pytest.param((3,), marks=pytest.mark.proof), (0, 2, 1, 0, 4)], ids=str)
 def test_whoever_makes_the_rows_ready(settings, make_trainer, left_alone, tmp_path, workers):
     """In line, by several threads, and by another number of them each time the run goes on."""
     numbers, watch = iter(workers), stop_after({2, 5, 6, 10} if len(workers) > 1 else set())

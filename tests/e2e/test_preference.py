@@ -71,7 +71,7 @@ def test_fresh_weights_learn_what_is_better(learned: tuple[Path, Path, str]) -> 
         ("en", "dpo", "full"),
         ("zh", "dpo", "lora"),
         pytest.param("en", "kto", "lora", marks=pytest.mark.proof),
-        ("en", "simpo", "lora"),
+        pytest.param("en", "simpo", "lora", marks=pytest.mark.proof),
     ],
     indirect=["learned"],
 )

@@ -54,7 +54,8 @@ def alone(text, tmp_path_factory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("way", ["ddp", pytest.param("fsdp", marks=pytest.mark.proof)])
+@pytest.mark.proof
+@pytest.mark.parametrize("way", ["ddp", "fsdp"])
 def test_train_has_the_losses_of_one_process_and_speaks_once(text, alone, tmp_path, way):
     result, said = result_of(
         command("train", text, tmp_path / "run", "--steps", "20", "--set", *SMALL, f"training.parallel={way}")

@@ -62,5 +62,5 @@ def test_a_library_that_is_not_there_is_named_with_its_extra(
 
 
 def test_answers_without_chinese_need_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stepwell.evaluation.answers.needed", None)
+    monkeypatch.setattr("stepwell.evaluation.scores.answers.needed", None)
     assert AnswerScores.of(["the lantern", "灯"], ["lantern", "灯"]).exact.all()

@@ -22,11 +22,6 @@ from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
 Row = dict[str, Any]
 
 
-@pytest.fixture(autouse=True)
-def little_text_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stepwell.data.prepare.SMALLEST_TRAIN_BYTES", 1)
-
-
 def rows(count: int = 60, label: Callable[[int], Any] = lambda n: "ab"[n % 2], **more: Any) -> list[Row]:
     return [{"text": f"row {n} 第{n}行 of this table", "label": label(n), **more} for n in range(count)]
 

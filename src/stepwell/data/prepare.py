@@ -37,6 +37,10 @@ from stepwell.progress import Fact, Stage, Watcher, unwatched
 from stepwell.runs import write_atomically
 
 SMALLEST_TRAIN_BYTES = 20_000
+
+FEWEST_EXAMPLES = 20
+"""Of a task, for training, however short they are."""
+
 SHOWN_PROBLEMS = 10
 
 KNOWN_BY = (8, 16)
@@ -261,12 +265,20 @@ def _judge(facts: CorpusFacts, config: DataConfig) -> None:
             got="; ".join([*_where_it_went(facts.steps), *facts.problems[:3]]) or "no text at all",
             wanted=f"{SMALLEST_TRAIN_BYTES:,} bytes or more",
         )
-    if train.bytes < SMALLEST_TRAIN_BYTES or not validation.documents:
+    few = train.documents < FEWEST_EXAMPLES if config.fields else train.bytes < SMALLEST_TRAIN_BYTES
+    if few or not validation.documents:
+        least = (
+            f"{FEWEST_EXAMPLES} training examples"
+            if config.fields
+            else f"{SMALLEST_TRAIN_BYTES:,} bytes of training text"
+        )
         raise DataError(
             f"{names}: too little text to train on",
-            got=f"{train.bytes:,} bytes of training text, {validation.documents:,} validation documents "
-            f"({facts.documents:,} documents in all" + "".join(f"; {one}" for one in _where_it_went(facts.steps)) + ")",
-            wanted=f"at least {SMALLEST_TRAIN_BYTES:,} bytes of training text and one validation document",
+            got=f"{train.bytes:,} bytes of training text in {train.documents:,} documents, "
+            f"{validation.documents:,} validation documents ({facts.documents:,} documents in all"
+            + "".join(f"; {one}" for one in _where_it_went(facts.steps))
+            + ")",
+            wanted=f"at least {least} and one validation document",
             do="add text, or name a file for validation (--set data.validation=[FILE])",
         )
 

@@ -5,16 +5,11 @@ from typing import TYPE_CHECKING
 from stepwell.doors import open_late
 
 if TYPE_CHECKING:
-    from stepwell.evaluation.answers import AnswerScores
     from stepwell.evaluation.baselines import evaluate_kneser_ney, kneser_ney_bits_per_byte
-    from stepwell.evaluation.beam_choice import choose_search
     from stepwell.evaluation.catalog import MEASURES, Held, Measure, measure_of, values_of
-    from stepwell.evaluation.chat import ChatScores, Judge, JudgedScores, judged
-    from stepwell.evaluation.chatting import answer_losses, answers_to, evaluate_chat, is_well_formed
-    from stepwell.evaluation.classification import ClassificationScores, RegressionScores, confusion
-    from stepwell.evaluation.classifying import evaluate_classification, label_scores, score_labels, told_by_members
-    from stepwell.evaluation.decisions import f1_of, precision_of, recall_of
-    from stepwell.evaluation.error_tables import (
+    from stepwell.evaluation.errors.report import error_report
+    from stepwell.evaluation.errors.rows import answer_rows
+    from stepwell.evaluation.errors.tables import (
         ClassRow,
         Confusion,
         Slice,
@@ -26,7 +21,6 @@ if TYPE_CHECKING:
         slices,
         worst_examples,
     )
-    from stepwell.evaluation.example_rows import answer_rows
     from stepwell.evaluation.intervals import (
         Interval,
         bootstrap,
@@ -36,42 +30,58 @@ if TYPE_CHECKING:
         summarize,
     )
     from stepwell.evaluation.judging import ModelJudge, open_judge
-    from stepwell.evaluation.language_modeling import evaluate_language_modeling
-    from stepwell.evaluation.metrics import METRICS, LanguageModelingScores, Metric, Scores
-    from stepwell.evaluation.preference import DivergenceScores, PreferenceScores
-    from stepwell.evaluation.preferring import (
+    from stepwell.evaluation.measuring.beam_choice import choose_search
+    from stepwell.evaluation.measuring.chatting import answer_losses, answers_to, evaluate_chat, is_well_formed
+    from stepwell.evaluation.measuring.classifying import (
+        evaluate_classification,
+        label_scores,
+        score_labels,
+        told_by_members,
+    )
+    from stepwell.evaluation.measuring.language_modeling import evaluate_language_modeling
+    from stepwell.evaluation.measuring.preferring import (
         PreferredScores,
         choose_score,
         evaluate_preference,
         score_pairs,
         tell_answers,
     )
-    from stepwell.evaluation.reading import FoundAnswerScores, WrittenAnswerScores, score_answers
-    from stepwell.evaluation.repetition import GenerationScores, distinct_ratio, distinct_ratios, repeated_ngram_ratio
-    from stepwell.evaluation.reporting import error_report
-    from stepwell.evaluation.retrieval import RetrievalScores, ranks_of
-    from stepwell.evaluation.retrieving import (
+    from stepwell.evaluation.measuring.reading import FoundAnswerScores, WrittenAnswerScores, score_answers
+    from stepwell.evaluation.measuring.retrieving import (
         SearchedScores,
         choose_ranking,
         evaluate_bm25,
         evaluate_retrieval,
         nearest_held,
     )
-    from stepwell.evaluation.rewarding import RewardedScores, evaluate_rewards
-    from stepwell.evaluation.similarity import SimilarityScores, evaluate_similarity
-    from stepwell.evaluation.summarization import SummaryScores
-    from stepwell.evaluation.tagging import TaggingScores
-    from stepwell.evaluation.telling_tags import evaluate_tagging
-    from stepwell.evaluation.translation import TranslationScores, signatures
-    from stepwell.evaluation.variety import WrittenScores, choose_drawing, evaluate_generation
-    from stepwell.evaluation.words import words_of
-    from stepwell.evaluation.writing import (
+    from stepwell.evaluation.measuring.rewarding import RewardedScores, evaluate_rewards
+    from stepwell.evaluation.measuring.similarity import SimilarityScores, evaluate_similarity
+    from stepwell.evaluation.measuring.telling_tags import evaluate_tagging
+    from stepwell.evaluation.measuring.variety import WrittenScores, choose_drawing, evaluate_generation
+    from stepwell.evaluation.measuring.writing import (
         SummarizedScores,
         TranslatedScores,
         references_of,
         score_summaries,
         score_translations,
     )
+    from stepwell.evaluation.scores.answers import AnswerScores
+    from stepwell.evaluation.scores.chat import ChatScores, Judge, JudgedScores, judged
+    from stepwell.evaluation.scores.classification import ClassificationScores, RegressionScores, confusion
+    from stepwell.evaluation.scores.decisions import f1_of, precision_of, recall_of
+    from stepwell.evaluation.scores.metrics import METRICS, LanguageModelingScores, Metric, Scores
+    from stepwell.evaluation.scores.preference import DivergenceScores, PreferenceScores
+    from stepwell.evaluation.scores.repetition import (
+        GenerationScores,
+        distinct_ratio,
+        distinct_ratios,
+        repeated_ngram_ratio,
+    )
+    from stepwell.evaluation.scores.retrieval import RetrievalScores, ranks_of
+    from stepwell.evaluation.scores.summarization import SummaryScores
+    from stepwell.evaluation.scores.tagging import TaggingScores
+    from stepwell.evaluation.scores.translation import TranslationScores, signatures
+    from stepwell.evaluation.scores.words import words_of
 
 __all__ = [
     "MEASURES",
@@ -172,17 +182,17 @@ __getattr__ = open_late(
     {
         "ModelJudge": "judging",
         "open_judge": "judging",
-        "WrittenScores": "variety",
-        "choose_drawing": "variety",
-        "evaluate_generation": "variety",
-        "answer_losses": "chatting",
-        "answers_to": "chatting",
-        "evaluate_chat": "chatting",
-        "is_well_formed": "chatting",
-        "AnswerScores": "answers",
-        "FoundAnswerScores": "reading",
-        "WrittenAnswerScores": "reading",
-        "score_answers": "reading",
+        "WrittenScores": "measuring.variety",
+        "choose_drawing": "measuring.variety",
+        "evaluate_generation": "measuring.variety",
+        "answer_losses": "measuring.chatting",
+        "answers_to": "measuring.chatting",
+        "evaluate_chat": "measuring.chatting",
+        "is_well_formed": "measuring.chatting",
+        "AnswerScores": "scores.answers",
+        "FoundAnswerScores": "measuring.reading",
+        "WrittenAnswerScores": "measuring.reading",
+        "score_answers": "measuring.reading",
         "evaluate_kneser_ney": "baselines",
         "kneser_ney_bits_per_byte": "baselines",
         "Held": "catalog",
@@ -190,76 +200,76 @@ __getattr__ = open_late(
         "Measure": "catalog",
         "measure_of": "catalog",
         "values_of": "catalog",
-        "ChatScores": "chat",
-        "Judge": "chat",
-        "JudgedScores": "chat",
-        "judged": "chat",
-        "ClassificationScores": "classification",
-        "RegressionScores": "classification",
-        "confusion": "classification",
-        "evaluate_classification": "classifying",
-        "label_scores": "classifying",
-        "score_labels": "classifying",
-        "told_by_members": "classifying",
-        "f1_of": "decisions",
-        "precision_of": "decisions",
-        "recall_of": "decisions",
-        "answer_rows": "example_rows",
-        "error_report": "reporting",
-        "ClassRow": "error_tables",
-        "Confusion": "error_tables",
-        "Slice": "error_tables",
-        "class_table": "error_tables",
-        "confused_classes": "error_tables",
-        "confused_spans": "error_tables",
-        "length_ranges": "error_tables",
-        "metric_of_each": "error_tables",
-        "slices": "error_tables",
-        "worst_examples": "error_tables",
+        "ChatScores": "scores.chat",
+        "Judge": "scores.chat",
+        "JudgedScores": "scores.chat",
+        "judged": "scores.chat",
+        "ClassificationScores": "scores.classification",
+        "RegressionScores": "scores.classification",
+        "confusion": "scores.classification",
+        "evaluate_classification": "measuring.classifying",
+        "label_scores": "measuring.classifying",
+        "score_labels": "measuring.classifying",
+        "told_by_members": "measuring.classifying",
+        "f1_of": "scores.decisions",
+        "precision_of": "scores.decisions",
+        "recall_of": "scores.decisions",
+        "answer_rows": "errors.rows",
+        "error_report": "errors.report",
+        "ClassRow": "errors.tables",
+        "Confusion": "errors.tables",
+        "Slice": "errors.tables",
+        "class_table": "errors.tables",
+        "confused_classes": "errors.tables",
+        "confused_spans": "errors.tables",
+        "length_ranges": "errors.tables",
+        "metric_of_each": "errors.tables",
+        "slices": "errors.tables",
+        "worst_examples": "errors.tables",
         "Interval": "intervals",
         "bootstrap": "intervals",
         "bootstrap_each": "intervals",
         "paired_bootstrap": "intervals",
         "paired_means": "intervals",
         "summarize": "intervals",
-        "evaluate_language_modeling": "language_modeling",
-        "LanguageModelingScores": "metrics",
-        "METRICS": "metrics",
-        "Metric": "metrics",
-        "Scores": "metrics",
-        "DivergenceScores": "preference",
-        "PreferenceScores": "preference",
-        "PreferredScores": "preferring",
-        "RewardedScores": "rewarding",
-        "evaluate_rewards": "rewarding",
-        "score_pairs": "preferring",
-        "tell_answers": "preferring",
-        "evaluate_preference": "preferring",
-        "GenerationScores": "repetition",
-        "distinct_ratio": "repetition",
-        "distinct_ratios": "repetition",
-        "repeated_ngram_ratio": "repetition",
-        "RetrievalScores": "retrieval",
-        "SearchedScores": "retrieving",
-        "choose_ranking": "retrieving",
-        "evaluate_bm25": "retrieving",
-        "nearest_held": "retrieving",
-        "evaluate_retrieval": "retrieving",
-        "SimilarityScores": "similarity",
-        "evaluate_similarity": "similarity",
-        "ranks_of": "retrieval",
-        "SummaryScores": "summarization",
-        "TaggingScores": "tagging",
-        "evaluate_tagging": "telling_tags",
-        "TranslationScores": "translation",
-        "signatures": "translation",
-        "words_of": "words",
-        "choose_score": "preferring",
-        "choose_search": "beam_choice",
-        "SummarizedScores": "writing",
-        "TranslatedScores": "writing",
-        "references_of": "writing",
-        "score_summaries": "writing",
-        "score_translations": "writing",
+        "evaluate_language_modeling": "measuring.language_modeling",
+        "LanguageModelingScores": "scores.metrics",
+        "METRICS": "scores.metrics",
+        "Metric": "scores.metrics",
+        "Scores": "scores.metrics",
+        "DivergenceScores": "scores.preference",
+        "PreferenceScores": "scores.preference",
+        "PreferredScores": "measuring.preferring",
+        "RewardedScores": "measuring.rewarding",
+        "evaluate_rewards": "measuring.rewarding",
+        "score_pairs": "measuring.preferring",
+        "tell_answers": "measuring.preferring",
+        "evaluate_preference": "measuring.preferring",
+        "GenerationScores": "scores.repetition",
+        "distinct_ratio": "scores.repetition",
+        "distinct_ratios": "scores.repetition",
+        "repeated_ngram_ratio": "scores.repetition",
+        "RetrievalScores": "scores.retrieval",
+        "SearchedScores": "measuring.retrieving",
+        "choose_ranking": "measuring.retrieving",
+        "evaluate_bm25": "measuring.retrieving",
+        "nearest_held": "measuring.retrieving",
+        "evaluate_retrieval": "measuring.retrieving",
+        "SimilarityScores": "measuring.similarity",
+        "evaluate_similarity": "measuring.similarity",
+        "ranks_of": "scores.retrieval",
+        "SummaryScores": "scores.summarization",
+        "TaggingScores": "scores.tagging",
+        "evaluate_tagging": "measuring.telling_tags",
+        "TranslationScores": "scores.translation",
+        "signatures": "scores.translation",
+        "words_of": "scores.words",
+        "choose_score": "measuring.preferring",
+        "choose_search": "measuring.beam_choice",
+        "SummarizedScores": "measuring.writing",
+        "TranslatedScores": "measuring.writing",
+        "references_of": "measuring.writing",
+        "score_summaries": "measuring.writing",
+        "score_translations": "measuring.writing",
     },
 )

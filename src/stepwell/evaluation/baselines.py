@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stepwell.evaluation.intervals import Interval, bootstrap
-from stepwell.evaluation.metrics import LanguageModelingScores
+from stepwell.evaluation.scores.metrics import LanguageModelingScores
 from stepwell.ngrams import KneserNey
 
 END = 256

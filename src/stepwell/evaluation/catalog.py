@@ -12,29 +12,25 @@ from typing import Any
 
 from stepwell.baselines import SimpleModel
 from stepwell.data import Document, TokenSplit
-from stepwell.evaluation.beam_choice import choose_search
-from stepwell.evaluation.chat import ChatScores
-from stepwell.evaluation.chatting import evaluate_chat
-from stepwell.evaluation.classification import ClassificationScores, RegressionScores
-from stepwell.evaluation.classifying import evaluate_classification, label_scores
 from stepwell.evaluation.intervals import bootstrap
-from stepwell.evaluation.language_modeling import evaluate_language_modeling
-from stepwell.evaluation.metrics import LanguageModelingScores, Metric, Scores
-from stepwell.evaluation.preferring import PreferredScores, choose_score, evaluate_preference
-from stepwell.evaluation.reading import (
+from stepwell.evaluation.measuring.beam_choice import choose_search
+from stepwell.evaluation.measuring.chatting import evaluate_chat
+from stepwell.evaluation.measuring.classifying import evaluate_classification, label_scores
+from stepwell.evaluation.measuring.language_modeling import evaluate_language_modeling
+from stepwell.evaluation.measuring.preferring import PreferredScores, choose_score, evaluate_preference
+from stepwell.evaluation.measuring.reading import (
     FoundAnswerScores,
     WrittenAnswerScores,
     answering_scores,
     choose_answering,
     evaluate_answers,
 )
-from stepwell.evaluation.retrieving import SearchedScores, choose_ranking, evaluate_retrieval
-from stepwell.evaluation.rewarding import ANSWER_TOKENS, RewardedScores, evaluate_rewards
-from stepwell.evaluation.similarity import SimilarityScores, evaluate_similarity
-from stepwell.evaluation.tagging import TaggingScores
-from stepwell.evaluation.telling_tags import choose_tagger, evaluate_tagging
-from stepwell.evaluation.variety import WrittenScores, evaluate_generation
-from stepwell.evaluation.writing import (
+from stepwell.evaluation.measuring.retrieving import SearchedScores, choose_ranking, evaluate_retrieval
+from stepwell.evaluation.measuring.rewarding import ANSWER_TOKENS, RewardedScores, evaluate_rewards
+from stepwell.evaluation.measuring.similarity import SimilarityScores, evaluate_similarity
+from stepwell.evaluation.measuring.telling_tags import choose_tagger, evaluate_tagging
+from stepwell.evaluation.measuring.variety import WrittenScores, evaluate_generation
+from stepwell.evaluation.measuring.writing import (
     SummarizedScores,
     TranslatedScores,
     evaluate_summarization,
@@ -43,6 +39,10 @@ from stepwell.evaluation.writing import (
     score_summaries,
     score_translations,
 )
+from stepwell.evaluation.scores.chat import ChatScores
+from stepwell.evaluation.scores.classification import ClassificationScores, RegressionScores
+from stepwell.evaluation.scores.metrics import LanguageModelingScores, Metric, Scores
+from stepwell.evaluation.scores.tagging import TaggingScores
 from stepwell.hardware import Precision
 from stepwell.inference import SamplingParams
 from stepwell.models import LanguageModel

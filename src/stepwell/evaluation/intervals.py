@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stepwell.evaluation.metrics import FloatArray, Metric, Scores
+from stepwell.evaluation.scores.metrics import FloatArray, Metric, Scores
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95

@@ -17,7 +17,7 @@ import numpy as np
 
 from stepwell.checkpoints import load_checkpoint
 from stepwell.errors import UsageError
-from stepwell.evaluation.chat import Judge
+from stepwell.evaluation.scores.chat import Judge
 from stepwell.inference import score_tokens
 from stepwell.models import LanguageModel
 from stepwell.tokenizers import Tokenizer, conversational, encode_conversation

@@ -7,20 +7,20 @@ from stepwell.inference.params import SamplingParams
 from stepwell.inference.window import Window, split_windows, window_start
 
 if TYPE_CHECKING:
-    from stepwell.inference.answer import Answer
-    from stepwell.inference.answering import Asked, answer_many
+    from stepwell.inference.answers.answer import Answer
+    from stepwell.inference.answers.catalog import Asked, answer_many
+    from stepwell.inference.answers.chat import Said, answer_conversations, stream_answer
+    from stepwell.inference.answers.labels import tell_classes, tell_labels, tell_token_labels, tell_words
+    from stepwell.inference.answers.passages import find_answers, is_given, tell_places
+    from stepwell.inference.answers.ranking import highest, joined
+    from stepwell.inference.answers.tags import ToldTags, tag_texts, tags_by_simple_model, tell_tags
+    from stepwell.inference.answers.writing import Marked, prompt_room, score_targets, taken_texts, write_texts
     from stepwell.inference.beams import Beams, Written, search_targets
-    from stepwell.inference.conversing import Said, answer_conversations, stream_answer
     from stepwell.inference.embedding import embed_texts, embed_tokens, vectors_for
     from stepwell.inference.generation import Completion, FinishReason, Piece, Prompt, generate, generate_many, stream
-    from stepwell.inference.labelling import tell_classes, tell_labels, tell_token_labels, tell_words
     from stepwell.inference.masked import Candidate, Filled, complete_many, fill_masks, has_mask
-    from stepwell.inference.ranking import highest, joined
-    from stepwell.inference.reading import find_answers, is_given, tell_places
     from stepwell.inference.sampling import Sampler
     from stepwell.inference.scoring import TokenScores, score_documents, score_tokens
-    from stepwell.inference.tagging import ToldTags, tag_texts, tags_by_simple_model, tell_tags
-    from stepwell.inference.writing import Marked, prompt_room, score_targets, taken_texts, write_texts
 
 __all__ = [
     "Answer",
@@ -78,12 +78,12 @@ __all__ = [
 __getattr__ = open_late(
     __name__,
     {
-        "Answer": "answer",
-        "Asked": "answering",
-        "answer_many": "answering",
-        "Said": "conversing",
-        "answer_conversations": "conversing",
-        "stream_answer": "conversing",
+        "Answer": "answers.answer",
+        "Asked": "answers.catalog",
+        "answer_many": "answers.catalog",
+        "Said": "answers.chat",
+        "answer_conversations": "answers.chat",
+        "stream_answer": "answers.chat",
         "Beams": "beams",
         "Written": "beams",
         "search_targets": "beams",
@@ -97,32 +97,32 @@ __getattr__ = open_late(
         "generate": "generation",
         "generate_many": "generation",
         "stream": "generation",
-        "tell_classes": "labelling",
-        "tell_labels": "labelling",
-        "tell_token_labels": "labelling",
-        "tell_words": "labelling",
+        "tell_classes": "answers.labels",
+        "tell_labels": "answers.labels",
+        "tell_token_labels": "answers.labels",
+        "tell_words": "answers.labels",
         "Candidate": "masked",
         "Filled": "masked",
         "complete_many": "masked",
         "fill_masks": "masked",
         "has_mask": "masked",
-        "find_answers": "reading",
-        "is_given": "reading",
-        "tell_places": "reading",
-        "highest": "ranking",
-        "joined": "ranking",
+        "find_answers": "answers.passages",
+        "is_given": "answers.passages",
+        "tell_places": "answers.passages",
+        "highest": "answers.ranking",
+        "joined": "answers.ranking",
         "Sampler": "sampling",
         "TokenScores": "scoring",
         "score_documents": "scoring",
         "score_tokens": "scoring",
-        "Marked": "writing",
-        "prompt_room": "writing",
-        "score_targets": "writing",
-        "taken_texts": "writing",
-        "write_texts": "writing",
-        "ToldTags": "tagging",
-        "tag_texts": "tagging",
-        "tags_by_simple_model": "tagging",
-        "tell_tags": "tagging",
+        "Marked": "answers.writing",
+        "prompt_room": "answers.writing",
+        "score_targets": "answers.writing",
+        "taken_texts": "answers.writing",
+        "write_texts": "answers.writing",
+        "ToldTags": "answers.tags",
+        "tag_texts": "answers.tags",
+        "tags_by_simple_model": "answers.tags",
+        "tell_tags": "answers.tags",
     },
 )

@@ -68,6 +68,7 @@ def tokenizer() -> Tokenizer:
 def little_text_will_do() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("stepwell.data.prepare.SMALLEST_TRAIN_BYTES", 1)
+        patch.setattr("stepwell.data.prepare.FEWEST_EXAMPLES", 1)
         yield
 
 

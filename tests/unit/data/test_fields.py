@@ -28,6 +28,7 @@ ROWS = [{"Review ": "好看", "类别": "a", "stars": 5}, {"Review ": "bad one",
 @pytest.fixture(autouse=True)
 def little_text_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stepwell.data.prepare.SMALLEST_TRAIN_BYTES", 1)
+    monkeypatch.setattr("stepwell.data.prepare.FEWEST_EXAMPLES", 1)
 
 
 def reading(fields: Any = FIELDS, columns: tuple[str, ...] = (), report: Any = print) -> Reading:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stepwell.evaluation import AnswerScores, bootstrap, metric_of_each, paired_bootstrap, summarize
-from stepwell.evaluation.answers import chinese_parts, longest_common_run
+from stepwell.evaluation.scores.answers import chinese_parts, longest_common_run
 
 
 def squad_plain(text: str) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from stepwell.evaluation import bootstrap, f1_of, paired_bootstrap, precision_of, recall_of, summarize
-from stepwell.evaluation.classification import (
+from stepwell.evaluation.scores.classification import (
     BINS,
     ClassificationScores,
     RegressionScores,

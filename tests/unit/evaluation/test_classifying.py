@@ -9,7 +9,7 @@ import pytest
 from sklearn import metrics as theirs
 
 from stepwell.evaluation import ClassificationScores, RegressionScores, score_labels, summarize, values_of
-from stepwell.evaluation.classifying import label_scores
+from stepwell.evaluation.measuring.classifying import label_scores
 from stepwell.tasks import ClassificationConfig, DecisionConfig, decided
 
 NAMES = ("a", "b", "c")

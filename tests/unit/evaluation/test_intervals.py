@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stepwell.evaluation import LanguageModelingScores, Metric, Scores, bootstrap, intervals, paired_bootstrap
-from stepwell.evaluation.metrics import share
+from stepwell.evaluation.scores.metrics import share
 
 
 def made_up(num: int, seed: int = 0, nats_per_byte: float = 1.0) -> LanguageModelingScores:

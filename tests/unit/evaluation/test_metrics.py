@@ -16,7 +16,7 @@ from stepwell.evaluation import (
     paired_bootstrap,
     summarize,
 )
-from stepwell.evaluation.metrics import share
+from stepwell.evaluation.scores.metrics import share
 
 SCORES = LanguageModelingScores(
     nats=np.array([np.log(2) * 8, np.log(2) * 4]),

@@ -14,7 +14,7 @@ from stepwell.checkpoints import save_checkpoint
 from stepwell.data import Document, TokenSplit, tokenize_documents
 from stepwell.errors import DataError, UsageError
 from stepwell.evaluation import evaluate_preference, score_pairs, tell_answers, values_of
-from stepwell.evaluation.preferring import Told, choose_score
+from stepwell.evaluation.measuring.preferring import Told, choose_score
 from stepwell.models import DecoderConfig, LanguageModel, build_model
 from stepwell.tasks import Preference, PreferenceConfig, PreferenceDecisionConfig
 from stepwell.tokenizers import ROLE_TOKENS, ByteBPEConfig, Tokenizer, conversational, train_tokenizer
@@ -129,7 +129,7 @@ def test_single_answers_are_compared_across_prompts(tokenizer: Tokenizer) -> Non
 def test_the_score_is_chosen_where_it_matters(monkeypatch: pytest.MonkeyPatch) -> None:
     own = [np.full(n, value) for n, value in [(10, -0.5), (2, -1.0)] * 20]  # longer, but likelier by token
     told = Told(np.repeat(np.arange(20), 2), np.tile([0, 1], 20), own, None)
-    monkeypatch.setattr("stepwell.evaluation.preferring.tell_answers", lambda *asked: told)
+    monkeypatch.setattr("stepwell.evaluation.measuring.preferring.tell_answers", lambda *asked: told)
     nothing: Any = None
     for score in ("log_probability", "mean_log_probability"):
         task = PreferenceConfig(decision=PreferenceDecisionConfig(score=score))

@@ -10,7 +10,7 @@ import pytest
 
 from stepwell.data import Document, tokenize_documents
 from stepwell.evaluation import FoundAnswerScores, WrittenAnswerScores, summarize
-from stepwell.evaluation.reading import choose_answering, evaluate_answers
+from stepwell.evaluation.measuring.reading import choose_answering, evaluate_answers
 from stepwell.inference import SamplingParams, answer_many
 from stepwell.models import MODELS, LanguageModel, TaskHeadConfig, build_model
 from stepwell.tasks import QuestionAnsweringConfig, maker_of

@@ -17,10 +17,10 @@ from stepwell.evaluation import (
     answer_rows,
     error_report,
 )
-from stepwell.evaluation.classifying import labels_said, score_labels
-from stepwell.evaluation.example_rows import MOST_CHARACTERS, plain
-from stepwell.evaluation.reporting import calibration_bins
-from stepwell.evaluation.writing import TranslatedScores
+from stepwell.evaluation.errors.report import calibration_bins
+from stepwell.evaluation.errors.rows import MOST_CHARACTERS, plain
+from stepwell.evaluation.measuring.classifying import labels_said, score_labels
+from stepwell.evaluation.measuring.writing import TranslatedScores
 from stepwell.runs import to_json
 from stepwell.tasks import (
     ChatConfig,

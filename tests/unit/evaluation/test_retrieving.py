@@ -19,8 +19,8 @@ from stepwell.evaluation import (
     evaluate_retrieval,
     evaluate_similarity,
     nearest_held,
-    retrieving,
 )
+from stepwell.evaluation.measuring import retrieving
 from stepwell.inference import vectors_for
 from stepwell.models import EncoderConfig, LanguageModel, build_model
 from stepwell.tasks import EmbeddingConfig, RetrievalConfig

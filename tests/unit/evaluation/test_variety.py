@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from stepwell.data import Document, tokenize_documents
-from stepwell.evaluation import bootstrap, choose_drawing, evaluate_generation, evaluate_language_modeling, variety
-from stepwell.evaluation.variety import TRIED, WrittenScores, beginnings_of
+from stepwell.evaluation import bootstrap, choose_drawing, evaluate_generation, evaluate_language_modeling
+from stepwell.evaluation.measuring import variety
+from stepwell.evaluation.measuring.variety import TRIED, WrittenScores, beginnings_of
 from stepwell.inference import SamplingParams
 from stepwell.models import LanguageModel, build_model, decoder_sized
 from stepwell.tasks import DrawingConfig, GenerationConfig

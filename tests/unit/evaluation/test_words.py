@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stepwell.evaluation import GenerationScores, distinct_ratio, distinct_ratios, metric_of_each, summarize, words_of
-from stepwell.evaluation.repetition import repeated_ngram_ratio
+from stepwell.evaluation.scores.repetition import repeated_ngram_ratio
 
 
 @pytest.mark.parametrize(

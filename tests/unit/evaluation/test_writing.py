@@ -8,8 +8,9 @@ import torch
 
 from stepwell.data import Document, tokenize_documents
 from stepwell.errors import ConfigError
-from stepwell.evaluation import Held, beam_choice, bootstrap, choose_search, measure_of, summarize
-from stepwell.evaluation.writing import score_summaries, score_translations, write_targets, written_scores
+from stepwell.evaluation import Held, bootstrap, choose_search, measure_of, summarize
+from stepwell.evaluation.measuring import beam_choice
+from stepwell.evaluation.measuring.writing import score_summaries, score_translations, write_targets, written_scores
 from stepwell.inference import Completion, SamplingParams, answer_many
 from stepwell.models import MODELS, LanguageModel, build_model
 from stepwell.tasks import SearchConfig, SummarizationConfig, TranslationConfig, build_task

@@ -13,9 +13,9 @@ import torch
 from stepwell.baselines import Tagger
 from stepwell.data import Document
 from stepwell.evaluation import evaluate_tagging, summarize
-from stepwell.evaluation.telling_tags import choose_tagger
+from stepwell.evaluation.measuring.telling_tags import choose_tagger
 from stepwell.inference import tag_texts, tell_tags, tell_token_labels
-from stepwell.inference.tagging import marked_text
+from stepwell.inference.answers.tags import marked_text
 from stepwell.models import LanguageModel, NgramFeaturesConfig, TaskHeadConfig, build_model, encoder_sized
 from stepwell.tasks import Tagging, TaggingConfig, spans_of
 from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer

@@ -8,7 +8,7 @@ import torch
 
 from stepwell.errors import UsageError
 from stepwell.inference import Beams, Marked, SamplingParams, answer_many, score_targets, search_targets, write_texts
-from stepwell.inference import writing as writing_room
+from stepwell.inference.answers import writing as writing_room
 from stepwell.models import MODELS, LanguageModel, build_model
 from stepwell.objectives import split_pair
 from stepwell.tasks import SearchConfig, TranslationConfig

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from stepwell.data import Batch
-from stepwell.evaluation.reading import nats_of
+from stepwell.evaluation.measuring.reading import nats_of
 from stepwell.models import MODELS, DecoderConfig, EncoderConfig, TaskHeadConfig, build_model
 from stepwell.objectives import SpanConfig, SpanObjective, span_losses
 from stepwell.tasks import BEGIN, CANDIDATE, END

@@ -33,6 +33,7 @@ def prepared(folder: Path, rows: list[dict[str, Any]], draft: Draft, monkeypatch
     from stepwell.data import DataConfig
 
     monkeypatch.setattr("stepwell.data.prepare.SMALLEST_TRAIN_BYTES", 1)
+    monkeypatch.setattr("stepwell.data.prepare.FEWEST_EXAMPLES", 1)
     path = folder / "rows.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     settings = {

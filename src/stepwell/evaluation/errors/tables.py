@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stepwell.evaluation.classification import ClassificationScores
-from stepwell.evaluation.decisions import f1_of, precision_of, recall_of
 from stepwell.evaluation.intervals import Interval, bootstrap_each, summarize
-from stepwell.evaluation.metrics import FloatArray, Scores
-from stepwell.evaluation.tagging import TaggingScores
+from stepwell.evaluation.scores.classification import ClassificationScores
+from stepwell.evaluation.scores.decisions import f1_of, precision_of, recall_of
+from stepwell.evaluation.scores.metrics import FloatArray, Scores
+from stepwell.evaluation.scores.tagging import TaggingScores
 from stepwell.tasks import Scheme, spans_of
 
 MISSED = ""

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stepwell.evaluation.decisions import f1_of, macro, micro_f1, precision_of, ratio, recall_of
-from stepwell.evaluation.metrics import FloatArray, Metric, Scores, share
+from stepwell.evaluation.scores.decisions import f1_of, macro, micro_f1, precision_of, ratio, recall_of
+from stepwell.evaluation.scores.metrics import FloatArray, Metric, Scores, share
 
 BINS = 15
 """Of confidences, for the calibration error (Guo et al., 2017)."""

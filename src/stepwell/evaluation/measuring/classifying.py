@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from stepwell.baselines import SimpleModel, TextModel
 from stepwell.data import TokenSplit
-from stepwell.evaluation.classification import ClassificationScores, RegressionScores
-from stepwell.evaluation.metrics import Scores
+from stepwell.evaluation.scores.classification import ClassificationScores, RegressionScores
+from stepwell.evaluation.scores.metrics import Scores
 from stepwell.hardware import Precision
 from stepwell.inference import tell_classes
 from stepwell.models import LanguageModel

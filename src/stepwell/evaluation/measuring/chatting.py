@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from stepwell.data import Document, Example, TokenSplit
-from stepwell.evaluation.chat import ChatScores
-from stepwell.evaluation.metrics import FloatArray
-from stepwell.evaluation.repetition import repeated_ngram_ratio, word_ids
+from stepwell.evaluation.scores.chat import ChatScores
+from stepwell.evaluation.scores.metrics import FloatArray
+from stepwell.evaluation.scores.repetition import repeated_ngram_ratio, word_ids
 from stepwell.hardware import Precision
 from stepwell.inference import Completion, SamplingParams, generate_many, score_documents
 from stepwell.models import LanguageModel

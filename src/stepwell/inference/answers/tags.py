@@ -12,8 +12,8 @@ from typing import Any
 
 from stepwell.baselines import SimpleModel, Tagger
 from stepwell.hardware import Precision
-from stepwell.inference.answer import Answer
-from stepwell.inference.labelling import tell_token_labels
+from stepwell.inference.answers.answer import Answer
+from stepwell.inference.answers.labels import tell_token_labels
 from stepwell.models import LanguageModel
 from stepwell.tasks import (
     MODEL,

@@ -13,11 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from stepwell.data import Document, TokenSplit
-from stepwell.evaluation.answers import AnswerScores
-from stepwell.evaluation.beam_choice import choose_search
 from stepwell.evaluation.intervals import bootstrap
-from stepwell.evaluation.metrics import FloatArray, Metric, Scores, share
-from stepwell.evaluation.writing import WritingScores, references_of, tell_targets, write_targets, written_scores
+from stepwell.evaluation.measuring.beam_choice import choose_search
+from stepwell.evaluation.measuring.writing import (
+    WritingScores,
+    references_of,
+    tell_targets,
+    write_targets,
+    written_scores,
+)
+from stepwell.evaluation.scores.answers import AnswerScores
+from stepwell.evaluation.scores.metrics import FloatArray, Metric, Scores, share
 from stepwell.hardware import Precision
 from stepwell.inference import find_answers, is_given, taken_texts, tell_places
 from stepwell.models import LanguageModel

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from stepwell.baselines import BM25
 from stepwell.data import Document
 from stepwell.evaluation.intervals import bootstrap, paired_bootstrap
-from stepwell.evaluation.metrics import FloatArray, Metric
-from stepwell.evaluation.retrieval import RetrievalScores, ranks_of
+from stepwell.evaluation.scores.metrics import FloatArray, Metric
+from stepwell.evaluation.scores.retrieval import RetrievalScores, ranks_of
 from stepwell.inference import joined, vectors_for
 from stepwell.models import LanguageModel
 from stepwell.tasks import (

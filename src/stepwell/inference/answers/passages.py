@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from stepwell.errors import UsageError
 from stepwell.hardware import Precision
-from stepwell.inference.answer import Answer
-from stepwell.inference.labelling import tell_token_labels
+from stepwell.inference.answers.answer import Answer
+from stepwell.inference.answers.labels import tell_token_labels
+from stepwell.inference.answers.writing import taken_texts, write_answers
 from stepwell.inference.params import SamplingParams
-from stepwell.inference.writing import taken_texts, write_answers
 from stepwell.models import LanguageModel
 from stepwell.tasks import (
     MODEL,

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from stepwell.data import Document
-from stepwell.evaluation.error_tables import metric_of_each
-from stepwell.evaluation.metrics import Scores
+from stepwell.evaluation.errors.tables import metric_of_each
+from stepwell.evaluation.scores.metrics import Scores
 from stepwell.tasks import Tagging, TaggingConfig, TaskConfig, build_task, conversation_of
 
 Row = dict[str, Any]

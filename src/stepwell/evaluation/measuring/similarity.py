@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from stepwell.data import Document
-from stepwell.evaluation.metrics import FloatArray, Metric, Scores
+from stepwell.evaluation.scores.metrics import FloatArray, Metric, Scores
 from stepwell.inference import vectors_for
 from stepwell.models import LanguageModel
 from stepwell.tasks import Embedding, EmbeddingConfig

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.errors import DataError
-from stepwell.evaluation.decisions import f1_of, macro, micro_f1, micro_precision, micro_recall
-from stepwell.evaluation.metrics import FloatArray, Metric, Scores, share
+from stepwell.evaluation.scores.decisions import f1_of, macro, micro_f1, micro_precision, micro_recall
+from stepwell.evaluation.scores.metrics import FloatArray, Metric, Scores, share
 from stepwell.tasks import Scheme, span_types, spans_of
 
 

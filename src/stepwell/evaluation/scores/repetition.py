@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stepwell.evaluation.metrics import FloatArray, Metric, Scores, share
-from stepwell.evaluation.words import words_of
+from stepwell.evaluation.scores.metrics import FloatArray, Metric, Scores, share
+from stepwell.evaluation.scores.words import words_of
 
 DISTINCT_ORDERS = (1, 2, 3)
 """Lengths of n-grams of which it is told how many are distinct."""

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from stepwell.errors import DataError
-from stepwell.evaluation.libraries import needed
-from stepwell.evaluation.metrics import FloatArray, Metric, Scores
+from stepwell.evaluation.scores.libraries import needed
+from stepwell.evaluation.scores.metrics import FloatArray, Metric, Scores
 
 BLEU_ORDER = 4
 """Of the longest n-grams of words (Papineni et al., 2002)."""

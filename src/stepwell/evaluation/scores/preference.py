@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stepwell.evaluation.metrics import FloatArray, Metric, Scores, share
+from stepwell.evaluation.scores.metrics import FloatArray, Metric, Scores, share
 
 FARTHEST = 50.0
 """Nats: a token that became less likely by more than this counts as this, so that the mean stays a number."""

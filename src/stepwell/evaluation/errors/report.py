@@ -1,9 +1,9 @@
 """Where a model was right and wrong on held-out examples, as plain values: what a page or another program shows of it.
 
-Of the scores, and of a row for each example (`example_rows.py`), come tables: classes, what is taken for what, how
+Of the scores, and of a row for each example (`rows.py`), come tables: classes, what is taken for what, how
 honest probabilities are, how parts of the data do, and the worst examples. Which tables there are follows from the kind
 of the scores, so a new task has those that fit it at once. This file leaves out how they look, and the primitives
-(`error_tables.py`).
+(`tables.py`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from stepwell.data import Document, language_scores
-from stepwell.evaluation.classification import ClassificationScores, confusion
-from stepwell.evaluation.error_tables import (
+from stepwell.evaluation.errors.rows import Row
+from stepwell.evaluation.errors.tables import (
     ClassRow,
     Confusion,
     Key,
@@ -28,10 +28,10 @@ from stepwell.evaluation.error_tables import (
     slices,
     worst_examples,
 )
-from stepwell.evaluation.example_rows import Row
-from stepwell.evaluation.metrics import Scores
-from stepwell.evaluation.tagging import TaggingScores
-from stepwell.evaluation.telling_tags import types_of
+from stepwell.evaluation.measuring.telling_tags import types_of
+from stepwell.evaluation.scores.classification import ClassificationScores, confusion
+from stepwell.evaluation.scores.metrics import Scores
+from stepwell.evaluation.scores.tagging import TaggingScores
 from stepwell.tasks import Tagging, TaggingConfig, TaskConfig, reading_of
 
 MOST_LABELS = 40

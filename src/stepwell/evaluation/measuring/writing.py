@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from stepwell.data import Document, TokenSplit
-from stepwell.evaluation.metrics import FloatArray, Metric, Scores, share
-from stepwell.evaluation.summarization import SummaryScores
-from stepwell.evaluation.translation import TranslationScores
+from stepwell.evaluation.scores.metrics import FloatArray, Metric, Scores, share
+from stepwell.evaluation.scores.summarization import SummaryScores
+from stepwell.evaluation.scores.translation import TranslationScores
 from stepwell.hardware import Precision
 from stepwell.inference import Completion, Marked, TokenScores, score_targets, taken_texts, write_texts
 from stepwell.models import LanguageModel

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from stepwell.baselines import SimpleModel, TextModel
 from stepwell.errors import UsageError
-from stepwell.inference.answer import Answer
-from stepwell.inference.conversing import answer_conversations, answer_prompts
+from stepwell.inference.answers.answer import Answer
+from stepwell.inference.answers.chat import answer_conversations, answer_prompts
+from stepwell.inference.answers.labels import tell_classes
+from stepwell.inference.answers.passages import answer_questions
+from stepwell.inference.answers.tags import tag_texts
+from stepwell.inference.answers.writing import write_answers
 from stepwell.inference.embedding import vectors_for
-from stepwell.inference.labelling import tell_classes
 from stepwell.inference.masked import complete_many
 from stepwell.inference.params import SamplingParams
-from stepwell.inference.reading import answer_questions
-from stepwell.inference.tagging import tag_texts
-from stepwell.inference.writing import write_answers
 from stepwell.models import LanguageModel
 from stepwell.tasks import (
     MODEL,

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.errors import DataError
-from stepwell.evaluation.libraries import needed
-from stepwell.evaluation.metrics import FloatArray, Metric, Scores, share
-from stepwell.evaluation.translation import CHINESE
+from stepwell.evaluation.scores.libraries import needed
+from stepwell.evaluation.scores.metrics import FloatArray, Metric, Scores, share
+from stepwell.evaluation.scores.translation import CHINESE
 
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from stepwell.checkpoints import load_checkpoint, resolve_checkpoint
 from stepwell.data import TokenSplit
 from stepwell.errors import CheckpointError, DataError, UsageError
-from stepwell.evaluation.metrics import FloatArray
-from stepwell.evaluation.preference import DivergenceScores, PreferenceScores
+from stepwell.evaluation.scores.metrics import FloatArray
+from stepwell.evaluation.scores.preference import DivergenceScores, PreferenceScores
 from stepwell.hardware import Precision
 from stepwell.models import LanguageModel
 from stepwell.objectives import Answered, answer_logprobs

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.data import TokenSplit
-from stepwell.evaluation.language_modeling import evaluate_language_modeling
-from stepwell.evaluation.metrics import METRICS, FloatArray, LanguageModelingScores, Metric, share
-from stepwell.evaluation.repetition import DISTINCT_ORDERS, GenerationScores
-from stepwell.evaluation.words import words_of
+from stepwell.evaluation.measuring.language_modeling import evaluate_language_modeling
+from stepwell.evaluation.scores.metrics import METRICS, FloatArray, LanguageModelingScores, Metric, share
+from stepwell.evaluation.scores.repetition import DISTINCT_ORDERS, GenerationScores
+from stepwell.evaluation.scores.words import words_of
 from stepwell.hardware import Precision
 from stepwell.inference import SamplingParams, generate_many
 from stepwell.models import LanguageModel

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stepwell.errors import UsageError
-from stepwell.evaluation.metrics import FloatArray, Metric, Scores, share
+from stepwell.evaluation.scores.metrics import FloatArray, Metric, Scores, share
 
 Judge = Callable[[Any, str, str], object]
 """From a prompt and two answers, a and b, to which is better: "a", "b" or "tie"."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from stepwell.data import TokenSplit
-from stepwell.evaluation.metrics import LanguageModelingScores
+from stepwell.evaluation.scores.metrics import LanguageModelingScores
 from stepwell.hardware import Precision
 from stepwell.inference import score_documents
 from stepwell.models import LanguageModel

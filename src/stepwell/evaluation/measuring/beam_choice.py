@@ -14,8 +14,8 @@ import numpy as np
 
 from stepwell.data import Document, TokenSplit
 from stepwell.evaluation.intervals import bootstrap
-from stepwell.evaluation.metrics import Scores
-from stepwell.evaluation.writing import marked_of, references_of
+from stepwell.evaluation.measuring.writing import marked_of, references_of
+from stepwell.evaluation.scores.metrics import Scores
 from stepwell.hardware import Precision
 from stepwell.inference import Completion, write_texts
 from stepwell.models import LanguageModel

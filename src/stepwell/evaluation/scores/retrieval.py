@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stepwell.evaluation.metrics import FloatArray, Metric, Scores
+from stepwell.evaluation.scores.metrics import FloatArray, Metric, Scores
 
 CUTOFFS = (1, 5, 10, 100)
 """Ranks up to which recall is taken."""

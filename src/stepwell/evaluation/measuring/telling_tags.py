@@ -14,8 +14,8 @@ from stepwell.baselines import SimpleModel
 from stepwell.config import build
 from stepwell.data import Document
 from stepwell.evaluation.intervals import bootstrap
-from stepwell.evaluation.metrics import FloatArray
-from stepwell.evaluation.tagging import TaggingScores
+from stepwell.evaluation.scores.metrics import FloatArray
+from stepwell.evaluation.scores.tagging import TaggingScores
 from stepwell.hardware import Precision
 from stepwell.inference import ToldTags, tags_by_simple_model, tell_tags
 from stepwell.models import LanguageModel

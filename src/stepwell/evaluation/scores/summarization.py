@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from stepwell.errors import DataError
-from stepwell.evaluation.libraries import needed
-from stepwell.evaluation.metrics import FloatArray, Metric, Scores, share
-from stepwell.evaluation.words import words_of
+from stepwell.evaluation.scores.libraries import needed
+from stepwell.evaluation.scores.metrics import FloatArray, Metric, Scores, share
+from stepwell.evaluation.scores.words import words_of
 
 KINDS = ("rouge1", "rouge2", "rougeL")
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from stepwell.checkpoints import load_checkpoint
 from stepwell.data import TokenSplit
-from stepwell.evaluation.metrics import FloatArray, Metric
-from stepwell.evaluation.preference import DivergenceScores
-from stepwell.evaluation.preferring import read_answers
+from stepwell.evaluation.measuring.preferring import read_answers
+from stepwell.evaluation.scores.metrics import FloatArray, Metric
+from stepwell.evaluation.scores.preference import DivergenceScores
 from stepwell.hardware import Precision
 from stepwell.inference import SamplingParams, generate_many
 from stepwell.models import LanguageModel

@@ -1,0 +1,1 @@
+"""Scores of examples, one file for each kind, and the metrics that are taken of them: NumPy alone."""

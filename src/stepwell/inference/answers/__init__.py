@@ -1,0 +1,1 @@
+"""Answers by the task that a model was trained for, one file for each way of answering, and a table of them."""
