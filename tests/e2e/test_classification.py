@@ -225,3 +225,13 @@ def test_labels_are_said_in_words(language: str, words: list[str], tmp_path: Pat
     task = task_of(load_checkpoint(tmp_path / "run").provenance)
     assert isinstance(task, ClassificationConfig)
     assert task.template == ("{text}\nLabel:" if language == "en" else "{text}\n类别：")
+
+
+def test_a_few_short_rows_are_enough(tmp_path: Path) -> None:
+    """Two kilobytes of text: too few to learn a language from, and enough for labels."""
+    data = write(tmp_path / "rows.jsonl", "zh", 80, 1)
+    assert data.stat().st_size < 20_000
+    result = api.run(data=data, task="classification", out=tmp_path / "run", set=[*SMALL, "training.steps=20"])
+    assert result["metric"] == "accuracy"
+    (answer,) = api.predict(tmp_path / "run", "进球比赛教练联赛")[0]
+    assert set(answer.probabilities) == set(WORDS["zh"])

@@ -39,6 +39,13 @@ def told(folder: Path, data: Path, *settings: str, kind: type[StepwellError] = D
     return str(caught.value)
 
 
+def test_too_few_examples(tmp_path: Path) -> None:
+    """They are counted; how short they are does not matter."""
+    said = told(tmp_path, write(tmp_path, rows(12)))
+    assert "too little text to train on" in said
+    assert "at least 20 training examples and one validation document" in said
+
+
 def test_one_class_only(tmp_path: Path) -> None:
     said = told(tmp_path, write(tmp_path, rows(label=lambda n: "好")))
     assert "task.label: one class only" in said

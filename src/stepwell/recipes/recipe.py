@@ -17,7 +17,7 @@ from stepwell.data import DataConfig
 from stepwell.inference import SamplingParams
 from stepwell.models import MODELS, AnyModelConfig
 from stepwell.recipes.derive import MEASUREMENTS
-from stepwell.tasks import TASKS, AnyTaskConfig, LanguageModelingConfig
+from stepwell.tasks import TASKS, AnyTaskConfig, LanguageModelingConfig, build_task
 from stepwell.tokenizers import TokenizerConfig, TrainedConfig
 from stepwell.tracking import TrackerKind
 from stepwell.training import TrainingConfig
@@ -134,6 +134,11 @@ class Recipe(Config):
     def budget_seconds(self) -> float | None:
         """The budget in seconds."""
         return None if self.budget is None else parse_duration(self.budget)
+
+    @property
+    def usual_passes(self) -> float:
+        """How often the examples of its task are usually seen; 0 for as long as there is time."""
+        return build_task(self.task).passes(self.init_from is not None)
 
     @property
     def scoring(self) -> Literal["causal", "masked"]:

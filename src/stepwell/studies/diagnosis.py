@@ -16,7 +16,6 @@ import numpy as np
 from stepwell.evaluation import bootstrap
 from stepwell.models import MODELS
 from stepwell.studies.trial import Trial
-from stepwell.tasks import build_task
 
 STEEP = 0.15
 """An expected fall beyond this means that the run had only begun, when every rate looks too low."""
@@ -231,7 +230,7 @@ OF_ENDLESS_TEXT = (too_few_tokens, too_many_tokens, tokenizer_misfit, repetition
 def diagnose(case: Case) -> list[Finding]:
     """All that the rules find, in their order."""
     recipe = case.trial.recipe
-    counted, examples = MODELS[recipe.model.kind].learns == "counting", bool(build_task(recipe.task).epochs)
+    counted, examples = MODELS[recipe.model.kind].learns == "counting", bool(recipe.usual_passes)
     rules = [
         rule
         for rule in RULES

@@ -251,15 +251,16 @@ def _choose_size(
     kind, task, unique = _kind_of(draft), draft.task, corpus.train.num_tokens
     vocab_size = draft.get("model.vocab_size") or corpus.tokenizer.vocab_size
     if draft.get("init_from") is not None:
-        usual = task.tuning_epochs * unique if task.tuning_epochs else PRETRAINED_TOKENS
+        passes = task.passes(pretrained=True)
+        usual = passes * unique if passes else PRETRAINED_TOKENS
         tokens = steps * STEPS_TOKENS if steps else usual
         plan, reason = Plan(0, tokens, tokens / unique, math.nan), ""
     elif steps is not None:
         batch = draft.get("training.global_batch_tokens") or STEPS_TOKENS
         plan = plan_for_tokens(steps * batch, unique_tokens=unique, vocab_size=vocab_size, kind=kind)
         reason = f"fits {steps:,} steps"
-    elif task.epochs:
-        plan = Plan(task.depth, task.epochs * unique, task.epochs, math.nan)
+    elif passes := task.passes(pretrained=False):
+        plan = Plan(task.depth, passes * unique, passes, math.nan)
         reason = f"usual for {task.config.kind}"
     elif MODELS[kind].learns == "counting":
         plan, steps, reason = Plan(1, unique, 1.0, math.nan), 1, "one look at the text"

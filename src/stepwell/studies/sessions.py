@@ -35,7 +35,6 @@ from stepwell.studies.report import write_report
 from stepwell.studies.study import SHORTEST_ROUND_SECONDS, Study
 from stepwell.studies.summary import sum_up
 from stepwell.studies.trial import Trial, run_trial
-from stepwell.tasks import build_task
 from stepwell.tracking import require_trackers, tracked
 from stepwell.training import Profiler
 
@@ -259,7 +258,7 @@ def _plan_loop(
     recipe, corpus = planned.recipe, planned.corpus
     baselines = measure_baselines(recipe, corpus, run, machine, _for_training(budget), watch)
     if planned.speed is not None and draft.get("training.steps") is None:
-        rounds = 1 if build_task(recipe.task).epochs else num_slots(budget.seconds or 0.0)
+        rounds = 1 if recipe.usual_passes else num_slots(budget.seconds or 0.0)
         slot = next_slot(_for_training(budget), rounds)
         recipe = fit_steps(recipe, most_steps(recipe, planned.steps_in(max(slot, SHORTEST_ROUND_SECONDS))), since=0)
     _write_plan(run, planned, recipe, machine, corpus, baselines=baselines)
@@ -268,7 +267,7 @@ def _plan_loop(
 
 def most_steps(recipe: Recipe, steps: int) -> int:
     """So many steps as there is time for; of a task whose examples are seen a number of times, not more than that."""
-    return min(steps, recipe.training.steps) if build_task(recipe.task).epochs else steps
+    return min(steps, recipe.training.steps) if recipe.usual_passes else steps
 
 
 def _write_plan(

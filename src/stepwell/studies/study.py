@@ -30,7 +30,6 @@ from stepwell.studies.journal import Journal, Line, begin_line, describe, differ
 from stepwell.studies.remedies import LEVER, Change, propose
 from stepwell.studies.speaking import prompts_of, speak
 from stepwell.studies.trial import Trial, read_trial, run_trial
-from stepwell.tasks import build_task
 from stepwell.training import Profiler
 
 SHORTEST_ROUND_SECONDS = 8.0
@@ -130,8 +129,7 @@ class Study:
     def _slot_seconds(self) -> float:
         """Time for the next round's training, measuring left out."""
         to_come = max(1, num_slots(self.budget.seconds or 0.0) - self.journal.trained())
-        task = build_task(self.recipe.task)
-        if not self.journal.lines and (task.epochs if self.recipe.init_from is None else task.tuning_epochs):
+        if not self.journal.lines and self.recipe.usual_passes:
             to_come = 1  # it ends when the examples were seen as often as is usual
         slot = next_slot(self._seconds_for_rounds(), to_come) - self.journal.judging_seconds()
         return slot if self.journal.lines else max(slot, SHORTEST_ROUND_SECONDS)
@@ -232,7 +230,7 @@ class Study:
         cost = recipe.model.train_flops_per_token / best.recipe.model.train_flops_per_token
         speed = best.trial.tokens_per_second / cost
         steps = int(slot * speed / recipe.training.global_batch_tokens)
-        if build_task(recipe.task).epochs:
+        if recipe.usual_passes:
             steps = min(steps, 2 * best.trial.steps)
         since = best.trial.stable_step if goes_on else 0
         return fit_steps(recipe, since + steps, since=since)

@@ -1,6 +1,7 @@
 """Every task, one row each: its settings, its class, and the metrics that a target may be stated in.
 
-Adding a task is one file and one row here, and one row in `studies.judging`, which says how a model is measured by it.
+Adding a task is one file and one row here, one row in `evaluation.MEASURES`, which says how a model is measured by it,
+and one in `inference.ANSWERS`, which says how it answers.
 """
 
 from __future__ import annotations

@@ -92,6 +92,14 @@ class Task(ABC, Generic[ConfigT]):
     def metric(self) -> str:
         """What is improved when nobody says another."""
 
+    def passes(self, pretrained: bool) -> float:
+        """How often its examples are usually seen; 0 for as long as there is time.
+
+        Args:
+            pretrained: whether the weights are trained already.
+        """
+        return self.tuning_epochs if pretrained else self.epochs
+
     @property
     def key(self) -> str:
         """See `ExampleMaker.key`: the settings, but for those of the decision, which come after the model."""
