@@ -258,11 +258,15 @@ def _plan_loop(
     recipe, corpus = planned.recipe, planned.corpus
     baselines = measure_baselines(recipe, corpus, run, machine, _for_training(budget), watch)
     if planned.speed is not None and draft.get("training.steps") is None:
-        rounds = 1 if recipe.usual_passes else num_slots(budget.seconds or 0.0)
-        slot = next_slot(_for_training(budget), rounds)
-        recipe = fit_steps(recipe, most_steps(recipe, planned.steps_in(max(slot, SHORTEST_ROUND_SECONDS))), since=0)
+        recipe = fit_steps(recipe, most_steps(recipe, planned.steps_in(first_slot(recipe, budget))), since=0)
     _write_plan(run, planned, recipe, machine, corpus, baselines=baselines)
     return recipe, corpus
+
+
+def first_slot(recipe: Recipe, budget: Budget) -> float:
+    """Seconds for the first round; all of them where it ends when examples were seen as often as is usual."""
+    rounds = 1 if recipe.usual_passes else num_slots(budget.seconds or 0.0)
+    return max(next_slot(_for_training(budget), rounds), SHORTEST_ROUND_SECONDS)
 
 
 def most_steps(recipe: Recipe, steps: int) -> int:
