@@ -103,7 +103,7 @@ class LabelWords(Classification):
         """
         before, after = ([*tokenizer.encode(part)] for part in self._around())
         longest = max(len(word) for word in self.candidates(tokenizer))
-        room = (self.config.max_tokens or LONGEST_TOKENS) + 1 - 1 - len(before) - len(after) - longest
+        room = (self.config.max_tokens or LONGEST_TOKENS) - len(before) - len(after) - longest
         if room < SHORTEST_TEXT_TOKENS:
             raise DataError("task.template: leaves no room for a text", do="raise task.max_tokens, or shorten it")
         return [

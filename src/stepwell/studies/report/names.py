@@ -192,6 +192,7 @@ SETTINGS = {
     # What is made of what a model says
     "members": Words("decided by", "判定者："),
     "prior": Words("label priors", "标签先验"),
+    "weights": Words("weights", "权重"),
     "threshold": Words("threshold", "阈值"),
     "margin": Words("least margin of an answer", "给出答案的最小分差"),
     "beam_size": Words("beams", "束宽"),
