@@ -38,8 +38,8 @@ class StudyConfig(Config):
         sample_tokens: length of those completions.
         baselines: simpler models to compare with: `kneser_ney_5` counts bytes, `feed_forward` (Bengio et al., 2003) is
             trained for a tenth of the time.
-        fixed: recipe paths that no round may change (`model.num_layers`); the loop begins from your values and may
-            change any other.
+        fixed: recipe paths that no round may change (`model.num_layers`, `task.decision`); the loop begins from your
+            values and may change any other.
         levers: recipe paths with values that rounds shall try (`data.steps.quality.enabled: [true, false]`), before
             anything that the loop finds by itself. Where text changes, what is held out stays as it was.
         tokenizers: as in the tokenizer section, compared on held-out text before the first round, which takes the one

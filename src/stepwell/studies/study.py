@@ -120,7 +120,13 @@ class Study:
         decision = Change(DECISION, {}, goes_on=False, retrains=False)
         tried = {line["key"] for line in self.journal.lines}
         has_members = hasattr(getattr(self.recipe.task, "decision", None), "members")
-        return self.best is not None and has_members and bool(self._baselines()) and self._key(decision) not in tried
+        return (
+            self.best is not None
+            and self._may_decide()
+            and has_members
+            and bool(self._baselines())
+            and self._key(decision) not in tried
+        )
 
     def _seconds_for_rounds(self) -> float:
         """What is left, but for the end: measuring on validation and test text, the report, and some air."""
@@ -139,10 +145,15 @@ class Study:
         if self.best is None:
             return Change(FIRST_PLAN, {}, goes_on=False)
         decide = Change(DECISION, {}, goes_on=False, retrains=False)
-        if has_choice(self.recipe.task) and self._key(decide) not in {line["key"] for line in self.journal.lines}:
+        if self._may_decide() and self._key(decide) not in {line["key"] for line in self.journal.lines}:
             return decide  # it costs seconds
         fitting = [change for change in self._untried() if not change.retrains or self._has_time_for(change)]
         return min(fitting, key=lambda change: not change.retrains, default=None)
+
+    def _may_decide(self) -> bool:
+        """Whether the task has something to decide on that the recipe does not fix."""
+        fixed = any(f"{path}.".startswith("task.decision.") for path in self.recipe.study.fixed)
+        return has_choice(self.recipe.task) and not fixed
 
     def _untried(self) -> list[Change]:
         """Every remedy for the best round that was not tried on it, the most urgent first."""

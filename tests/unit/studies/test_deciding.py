@@ -213,3 +213,12 @@ def test_a_decision_is_recalled_from_the_journal(tmp_path: Path) -> None:
     again.add({"round": 5, **trained})  # another model: nothing is decided about it yet
     assert again.decided() is None
     assert again.prediction_changes() == {}
+
+
+@pytest.mark.parametrize(
+    ("fixed", "open_"),
+    [((), True), (("model.num_layers",), True), (("task.decision",), False), (("task.decision.members",), False)],
+)
+def test_a_decision_that_the_recipe_fixes_is_left_alone(fixed: tuple[str, ...], open_: bool) -> None:
+    recipe = recipe_with(task={"kind": "classification"}, metric="accuracy", study={"fixed": fixed})
+    assert Study._may_decide(SimpleNamespace(recipe=recipe)) is open_  # type: ignore[arg-type]
