@@ -65,14 +65,18 @@ class Rotary(nn.Module):
             IndexError: when start + T is past max_seq_len.
         """
         stop = start + x.shape[-2]
-        cos, sin = (table[start:stop].to(x.dtype) for table in self._reaching(stop, x.device))
+        cos, sin = (table[start:stop].to(x.dtype) for table in self.tables(stop, x.device))
         turned, rest = x[..., : self.size], x[..., self.size :]
         first, second = turned.chunk(2, dim=-1)
         turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
         return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned
 
-    def _reaching(self, stop: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Tables of at least `stop` positions, float32 on the device."""
+    def tables(self, stop: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Cosines and sines, each (positions, size / 2) float32 on the device, of at least `stop` positions.
+
+        Raises:
+            IndexError: when `stop` is past max_seq_len.
+        """
         if self._tables is None or self._tables[0].shape[0] < stop or self._tables[0].device != device:
             self._tables = self._tables_of(stop, device)
         return self._tables

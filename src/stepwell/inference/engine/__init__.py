@@ -1,0 +1,1 @@
+"""Many requests at once: continuous batching over blocks of keys and values."""

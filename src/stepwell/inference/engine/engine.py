@@ -1,0 +1,356 @@
+"""Continuous batching: requests come and go, and every step reads some tokens of many of them.
+
+A step reads the last token of each sample that writes, and with the rest of its room the prompts of those that came
+later, piece by piece, so a long prompt holds nobody up for long. Where blocks run out the sample that came last gives
+its own back and reads again later. What a request is given does not depend on any of this: with a seed it is the same
+to the bit, whatever else the engine does (native decoders in one precision; `docs/exactness.md`). This file leaves out
+threads: one at a time may use an engine.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import psutil
+import torch
+
+from stepwell.errors import StepwellError, UsageError
+from stepwell.inference.engine.blocks import BlockPool
+from stepwell.inference.engine.request import Event, Request, Sample, make_samples
+from stepwell.inference.engine.runners import BlockRunner, Job, Runner, StateRunner
+from stepwell.inference.native.build import find_compiler
+from stepwell.inference.native.decoder import BLOCK_TOKENS, NativeDecoder, what_is_missing
+from stepwell.inference.native.packing import WeightBits
+from stepwell.inference.sampling import Drawn, draw
+from stepwell.models import LanguageModel
+from stepwell.tokenizers import Tokenizer
+
+STEP_TOKENS = 512
+"""Tokens that a step reads while nobody waits for a next token."""
+
+SHARED_STEP_TOKENS = 128
+"""Tokens that a step reads while somebody does."""
+
+CACHE_SHARE = 0.25
+"""Of the memory that is free, for keys and values."""
+
+MOST_LOGITS = 64
+"""Tokens of a prompt whose log-probabilities one step tells."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """How busy an engine is.
+
+    Attributes:
+        running: samples that are being read or written.
+        waiting: samples that have not begun.
+        blocks: of keys and values; 0 where there are none.
+        used_blocks: of them, those of running samples.
+        asked_tokens: of all prompts so far.
+        found_tokens: of them, those that were known from another text.
+    """
+
+    running: int
+    waiting: int
+    blocks: int
+    used_blocks: int
+    asked_tokens: int
+    found_tokens: int
+
+
+class Engine:
+    """Completes many prompts at once.
+
+    Args:
+        model: any language model of the catalog; it is put into evaluation mode.
+        tokenizer: the one it was trained with.
+        weights: how matrices are held while decoding: `float32`, `bfloat16`, `int8` or `int4` decode in machine code on
+            a CPU; None leaves the model as it is, and every text has a state of its own.
+        most_samples: that run at once, from 1; others wait.
+        cache_tokens: of all texts together that keys and values are held of; None for a quarter of the free memory.
+        shares: whether texts that begin alike share what was read (`blocks.py`).
+        step_tokens: tokens of one step at most; None for `STEP_TOKENS`, or `SHARED_STEP_TOKENS` while others write.
+        threads: that compute; None for torch's number.
+
+    Raises:
+        UsageError: when the model cannot be decoded in machine code and `weights` asks for that.
+        StepwellError: when there is no C++ compiler, or no memory for the keys and values of one text.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        tokenizer: Tokenizer,
+        *,
+        weights: WeightBits | None = None,
+        most_samples: int = 64,
+        cache_tokens: int | None = None,
+        shares: bool = True,
+        step_tokens: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.model, self.tokenizer, self.weights = model.eval(), tokenizer, weights
+        self.most_samples, self.step_tokens = most_samples, step_tokens
+        self.max_seq_len = model.config.max_seq_len
+        self.pool: BlockPool | None = None
+        self.runner: Runner
+        if weights is None:
+            self.runner = StateRunner(model)
+        else:
+            num_blocks = -(-(cache_tokens or _free_tokens(model, self.max_seq_len * most_samples)) // BLOCK_TOKENS)
+            self.pool = BlockPool(num_blocks, shares=shares)
+            self.runner = BlockRunner(
+                NativeDecoder(
+                    model,
+                    weights=weights,
+                    num_blocks=num_blocks,
+                    threads=threads or torch.get_num_threads(),
+                    most_rows=max(STEP_TOKENS, step_tokens or 0),
+                ),
+                self.pool,
+            )
+        self._numbers = count()
+        self._waiting: deque[Sample] = deque()
+        self._running: list[Sample] = []
+        self._cancelled: set[int] = set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self._waiting and not self._running
+
+    @property
+    def load(self) -> Load:
+        """See `Load`."""
+        pool = self.pool
+        return Load(
+            len(self._running),
+            len(self._waiting),
+            0 if pool is None else pool.num_blocks,
+            0 if pool is None else pool.num_used,
+            0 if pool is None else pool.asked_tokens,
+            0 if pool is None else pool.found_tokens,
+        )
+
+    def check(self, request: Request) -> None:
+        """Refuse what can never be done.
+
+        Raises:
+            UsageError: when the prompt is empty, too long, or holds tokens that there are not.
+        """
+        length = len(request.token_ids)
+        if not length:
+            raise UsageError("prompt: is empty", wanted="at least one token")
+        most = self.max_seq_len if self.model.reads_source else self.max_seq_len - 1
+        if self.pool is not None:
+            most = min(most, self.pool.num_blocks * BLOCK_TOKENS - 1)
+        if length > most:
+            raise UsageError(
+                "prompt: is longer than the model's window",
+                got=f"{length} tokens",
+                wanted=f"at most {most}",
+                do="shorten the prompt",
+            )
+        if not 0 <= min(request.token_ids) <= max(request.token_ids) < self.tokenizer.vocab_size:
+            raise UsageError("prompt: holds tokens that there are not", wanted=f"0 to {self.tokenizer.vocab_size - 1}")
+
+    def add(self, request: Request) -> int:
+        """Take a request; its events come from `step`.
+
+        Returns:
+            Its number.
+
+        Raises:
+            UsageError: when it can never be done (see `check`).
+        """
+        self.check(request)
+        number = next(self._numbers)
+        self._waiting.extend(make_samples(number, request, self.tokenizer, reads_source=self.model.reads_source))
+        return number
+
+    def cancel(self, number: int) -> None:
+        """Forget a request; nothing more comes of it, and what it holds is free with the next step."""
+        self._cancelled.add(number)
+
+    def step(self) -> list[Event]:
+        """Read and draw once.
+
+        Returns:
+            What happened, in the order of the samples.
+        """
+        self._drop_cancelled()
+        self._admit()
+        jobs = self._plan()
+        if not jobs:
+            return []
+        logits = self.runner.extend(jobs)
+        events: list[Event] = []
+        drawing: list[tuple[Sample, torch.Tensor]] = []
+        for job, row in zip(jobs, logits, strict=True):
+            sample = job.sample
+            if sample.prompt_logprobs is not None and not sample.drawn:
+                self._score(sample, job, row)
+            if not sample.unread:
+                drawing.append((sample, row[-1]))
+        if drawing:
+            events = self._draw([sample for sample, _ in drawing], torch.stack([row for _, row in drawing]))
+        return events
+
+    def run(self, requests: Sequence[Request]) -> Iterator[Event]:
+        """Do some requests to the end, beside what else there is; events of others are lost.
+
+        Yields:
+            Their events; `request` counts them from 0.
+
+        Raises:
+            UsageError: when one can never be done.
+            StepwellError: what went wrong with one.
+        """
+        numbers = {self.add(request): place for place, request in enumerate(requests)}
+        try:
+            while not self.is_idle:
+                for event in self.step():
+                    if event.request in numbers:
+                        if event.error is not None:
+                            raise event.error
+                        yield event._replace(request=numbers[event.request])
+        finally:
+            for number in numbers:
+                self.cancel(number)
+            self._drop_cancelled()
+
+    def _drop_cancelled(self) -> None:
+        if not self._cancelled:
+            return
+        for sample in [one for one in self._running if one.request in self._cancelled]:
+            self._end(sample)
+        self._waiting = deque(one for one in self._waiting if one.request not in self._cancelled)
+        self._cancelled.clear()
+
+    def _admit(self) -> None:
+        """Let samples in, in their order; the other samples of a prompt wait until its first one has read it."""
+        while self._waiting and len(self._running) < self.most_samples:
+            sample = self._waiting[0]
+            first = next((one for one in self._running if one.request == sample.request), None)
+            if (
+                self.pool is not None
+                and self.pool.shares
+                and first is not None
+                and first.index == 0
+                and not first.drawn
+            ):
+                return
+            self.runner.start(sample)
+            if not self.runner.has_room(sample, min(max(sample.unread, 1), self.runner.most_tokens)):
+                self.runner.stop(sample)
+                return
+            self._running.append(self._waiting.popleft())
+
+    def _plan(self) -> list[Job]:
+        """Who reads how much in this step, the samples that write first."""
+        writing = [sample for sample in self._running if sample.drawn and sample.unread <= 1]
+        reading = [sample for sample in self._running if not (sample.drawn and sample.unread <= 1)]
+        jobs: list[Job] = []
+        for sample in writing:
+            if sample in self._running and self._make_room(sample, 1):
+                jobs.append(Job(sample, 1, 1))
+        jobs = [job for job in jobs if job.sample in self._running]
+        left = min(self.step_tokens or (SHARED_STEP_TOKENS if jobs else STEP_TOKENS), self.runner.most_tokens) - len(
+            jobs
+        )
+        for sample in reading:
+            if left <= 0:
+                break
+            if sample not in self._running:
+                continue
+            scores = sample.prompt_logprobs is not None and not sample.drawn
+            size = (
+                sample.unread if self.runner.reads_whole else min(sample.unread, left, MOST_LOGITS if scores else left)
+            )
+            if size and not self._make_room(sample, size):
+                continue
+            jobs = [job for job in jobs if job.sample in self._running]
+            jobs.append(Job(sample, size, max(size, 1) if scores else int(size == sample.unread)))
+            left -= max(size, 1)
+        return jobs
+
+    def _make_room(self, sample: Sample, size: int) -> bool:
+        """Room for a sample's next tokens; those that came later give theirs back, the last one first."""
+        while not self.runner.has_room(sample, size):
+            last = self._running[-1]
+            self._running.remove(last)
+            self.runner.stop(last)
+            self._waiting.appendleft(last)
+            if last is sample:
+                return False
+        return True
+
+    def _score(self, sample: Sample, job: Job, logits: torch.Tensor) -> None:
+        """Log-probabilities of the prompt's tokens, as far as this step tells them."""
+        assert sample.prompt_logprobs is not None
+        begin = sample.num_read - job.size + 1
+        following = sample.token_ids[begin : sample.num_read + 1]
+        told = logits[: len(following), : self.tokenizer.vocab_size].log_softmax(-1)
+        sample.prompt_logprobs.extend(told.gather(1, torch.tensor(following)[:, None]).squeeze(1).tolist())
+
+    def _draw(self, samples: list[Sample], logits: torch.Tensor) -> list[Event]:
+        try:
+            drawn: list[Drawn | StepwellError] = list(draw([one.sampling for one in samples], self._known(logits)))
+        except StepwellError:  # one of them spoils it for all: each for itself
+            drawn = [self._draw_alone(one, row) for one, row in zip(samples, logits, strict=True)]
+        return [self._take(sample, one) for sample, one in zip(samples, drawn, strict=True)]
+
+    def _draw_alone(self, sample: Sample, logits: torch.Tensor) -> Drawn | StepwellError:
+        try:
+            return draw([sample.sampling], self._known(logits[None]))[0]
+        except StepwellError as error:
+            return error
+
+    def _known(self, logits: torch.Tensor) -> torch.Tensor:
+        """Without the rows that a model may have beyond its tokens: those are never drawn."""
+        return logits[:, : self.tokenizer.vocab_size]
+
+    def _take(self, sample: Sample, drawn: Drawn | StepwellError) -> Event:
+        if isinstance(drawn, StepwellError):
+            self._end(sample)
+            return Event(sample.request, sample.index, "", None, "error", error=drawn)
+        params, prompt = sample.asked.params, 0 if self.model.reads_source else len(sample.asked.token_ids)
+        is_last = sample.drawn + 1 >= params.max_tokens or prompt + sample.drawn + 1 >= self.max_seq_len
+        text, reason = sample.take(drawn, ends=drawn.token_id in sample.sampling.stop_ids, last=is_last)
+        scores = tuple(sample.prompt_logprobs) if sample.prompt_logprobs is not None and sample.drawn == 1 else None
+        if reason is not None:
+            self._end(sample)
+        return Event(sample.request, sample.index, text, drawn, reason, scores)
+
+    def _end(self, sample: Sample) -> None:
+        self._running.remove(sample)
+        self.runner.stop(sample)
+
+
+def best_weights(model: LanguageModel) -> WeightBits | None:
+    """What `weights` is where the user does not choose: bfloat16 in machine code where that can be, else None."""
+    if what_is_missing(model) is not None or model.device.type != "cpu" or find_compiler() is None:
+        return None
+    return "bfloat16"
+
+
+def _free_tokens(model: LanguageModel, wanted: int) -> int:
+    """Tokens whose keys and values fit into the share of the memory that they may take.
+
+    Raises:
+        StepwellError: when not even one text of the model's window does.
+    """
+    per_token = model.config.state_bytes(1, BLOCK_TOKENS) // BLOCK_TOKENS
+    room = int(psutil.virtual_memory().available * CACHE_SHARE) // max(per_token, 1)
+    if room < min(model.config.max_seq_len, 256):
+        raise StepwellError(
+            "there is no memory for keys and values",
+            got=f"room for {room} tokens",
+            wanted="at least 256",
+            do="end other programs, or take a smaller model",
+        )
+    return min(room, wanted)

@@ -1,0 +1,116 @@
+"""What an engine is asked for, and one sample of it on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from stepwell.errors import StepwellError
+from stepwell.inference.params import SamplingParams
+from stepwell.inference.sampling import Drawn, Sampling
+from stepwell.inference.stopping import StopGate
+from stepwell.tokenizers import StreamDecoder, Tokenizer
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt and how it is to be completed.
+
+    Attributes:
+        token_ids: of the prompt, from 1: a text to go on with, or a source.
+        params: how to draw.
+        continues: whether what is written goes on with the prompt's text, rather than answering it.
+        prompt_logprobs: whether the log-probability of each token of the prompt is wanted too.
+    """
+
+    token_ids: tuple[int, ...]
+    params: SamplingParams
+    continues: bool = True
+    prompt_logprobs: bool = False
+
+
+class Event(NamedTuple):
+    """One thing that happened to a request in a step.
+
+    Attributes:
+        request: which, as `Engine.add` numbered it.
+        index: which of its samples.
+        text: what may be shown now; it trails the tokens while a character is unfinished or a stop text could begin.
+        drawn: the token; None where there is none (a failure, or prompt log-probabilities alone).
+        finish_reason: None until the sample's last event.
+        prompt_logprobs: of the tokens of the prompt from the second on (nats), once, in the first event of sample 0.
+        error: what went wrong; the sample has ended.
+    """
+
+    request: int
+    index: int
+    text: str
+    drawn: Drawn | None
+    finish_reason: Literal["stop", "length", "error"] | None = None
+    prompt_logprobs: tuple[float, ...] | None = None
+    error: StepwellError | None = None
+
+
+@dataclass(eq=False)
+class Sample:
+    """One sample on its way.
+
+    Attributes:
+        request: number of its request.
+        index: which sample of the request.
+        token_ids: the prompt, and what was drawn; of a source only what was drawn.
+        num_read: how many of them the model has read.
+        drawn: how many were drawn.
+        blocks: its blocks of keys and values.
+        digest: of its full blocks so far.
+        state: what a model without blocks remembers.
+        prompt_logprobs: as far as they are known; None when they are not wanted.
+    """
+
+    request: int
+    index: int
+    asked: Request
+    token_ids: list[int]
+    sampling: Sampling
+    decoder: StreamDecoder
+    gate: StopGate
+    num_read: int = 0
+    drawn: int = 0
+    blocks: list[int] = field(default_factory=list)
+    num_published: int = 0
+    digest: bytes = b""
+    state: Any = None
+    prompt_logprobs: list[float] | None = None
+
+    @property
+    def unread(self) -> int:
+        return len(self.token_ids) - self.num_read
+
+    def take(self, drawn: Drawn, *, ends: bool, last: bool) -> tuple[str, Literal["stop", "length"] | None]:
+        """Add a token; `ends` when it ends the text, `last` when no further one may come."""
+        self.token_ids.append(drawn.token_id)
+        self.drawn += 1
+        text = "" if ends else self.gate.push(self.decoder.push(drawn.token_id))
+        if ends and not self.gate.closed:  # at max_tokens a torn character is left out: the next token would end it
+            text += self.gate.push(self.decoder.finish())
+        reason: Literal["stop", "length"] | None = "stop" if ends or self.gate.closed else "length" if last else None
+        return (text if reason is None else text + self.gate.finish()), reason
+
+
+def make_samples(number: int, request: Request, tokenizer: Tokenizer, *, reads_source: bool) -> Sequence[Sample]:
+    """The samples of a request, before anything was read."""
+    text = [n for n in request.token_ids if n != tokenizer.bos_id]
+    return [
+        Sample(
+            number,
+            index,
+            request,
+            [] if reads_source else list(request.token_ids),
+            Sampling(request.params, index, text, tokenizer),
+            StreamDecoder(tokenizer.target, continues=request.continues),
+            StopGate(request.params.stop),
+            prompt_logprobs=[] if request.prompt_logprobs and index == 0 else None,
+        )
+        for index in range(request.params.n)
+    ]

@@ -1,0 +1,187 @@
+// Sixteen numbers at a time, on any processor, and pairs of weights for its bfloat16 instructions where it has them.
+//
+// A product adds up over the channels in their order, with one chain for each output, whatever stands beside it: the
+// answer for a row never depends on how many rows are computed together. That is what makes a seed mean the same in
+// every batch. GCC's and Clang's vector types are lowered to whatever the processor has.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512BF16__) && defined(__AVX512BW__)
+#define HAS_BFLOAT16 1
+#else
+#define HAS_BFLOAT16 0
+#endif
+
+namespace stepwell {
+
+constexpr int LANES = 16;
+typedef float Floats __attribute__((vector_size(64)));
+typedef int32_t Ints __attribute__((vector_size(64)));
+
+inline Floats load(const float* from) {
+    Floats x;
+    std::memcpy(&x, from, sizeof x);
+    return x;
+}
+
+inline void store(float* to, Floats x) { std::memcpy(to, &x, sizeof x); }
+
+inline Floats all(float x) { return Floats{} + x; }
+
+inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+
+inline Floats as_floats(Ints x) {
+    Floats y;
+    std::memcpy(&y, &x, sizeof y);
+    return y;
+}
+
+// Sum of the lanes, in one order.
+inline float total(Floats x) {
+    float sums[LANES];
+    store(sums, x);
+    for (int wide = LANES / 2; wide; wide /= 2)
+        for (int lane = 0; lane < wide; ++lane) sums[lane] += sums[lane + wide];
+    return sums[0];
+}
+
+inline float largest(Floats x) {
+    float most = x[0];
+    for (int lane = 1; lane < LANES; ++lane) most = x[lane] > most ? x[lane] : most;
+    return most;
+}
+
+// e^x to two units in the last place; below -87 it is 0 (Cephes' expf, as vectors).
+inline Floats exponential(Floats x) {
+    const Floats lowest = all(-87.0f), inside = x < lowest ? lowest : (x > 88.0f ? all(88.0f) : x);
+    const Floats shifted = inside * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23 leaves the rounded number below
+    const Floats whole = shifted - 12582912.0f;
+    const Floats rest = (inside - whole * 0.693359375f) - whole * -2.12194440e-4f;
+    Floats sum = rest * 1.9875691500e-4f + 1.3981999507e-3f;
+    sum = sum * rest + 8.3334519073e-3f;
+    sum = sum * rest + 4.1665795894e-2f;
+    sum = sum * rest + 1.6666665459e-1f;
+    sum = sum * rest + 5.0000001201e-1f;
+    sum = sum * rest * rest + rest + 1.0f;
+    const Ints power = (__builtin_convertvector(whole, Ints) + 127) << 23;
+    const Floats grown = sum * as_floats(power);
+    return x < lowest ? Floats{} : grown;
+}
+
+inline Floats hyperbolic_tangent(Floats x) {  // (1 - e^-2|x|) / (1 + e^-2|x|), with x's sign
+    const Floats size = x < 0.0f ? -x : x, fallen = exponential(size * -2.0f);
+    const Floats small = x * (1.0f - x * x * (1.0f / 3.0f));  // the quotient loses what is small
+    const Floats answer = (1.0f - fallen) / (1.0f + fallen);
+    return size < 0.01f ? small : (x < 0.0f ? -answer : answer);
+}
+
+inline Floats error_function(Floats x) {  // Abramowitz and Stegun, 7.1.26: off by at most 1.5e-7
+    const Floats size = x < 0.0f ? -x : x, t = 1.0f / (size * 0.3275911f + 1.0f);
+    Floats sum = t * 1.061405429f - 1.453152027f;
+    sum = sum * t + 1.421413741f;
+    sum = sum * t - 0.284496736f;
+    sum = (sum * t + 0.254829592f) * t;
+    const Floats answer = 1.0f - sum * exponential(-size * size);
+    return x < 0.0f ? -answer : answer;
+}
+
+inline float half_to_float(uint16_t half) {
+    const uint32_t sign = uint32_t(half & 0x8000) << 16, exponent = (half >> 10) & 31, mantissa = half & 1023;
+    float size;
+    if (exponent == 0) {
+        size = float(mantissa) * 5.9604644775390625e-8f;  // 2^-24
+    } else {
+        const uint32_t bits = ((exponent == 31 ? 255 : exponent + 112) << 23) | (mantissa << 13);
+        std::memcpy(&size, &bits, sizeof size);
+    }
+    return sign ? -size : size;
+}
+
+inline Floats load_halves(const uint16_t* from) {
+#if defined(__AVX512F__)
+    return Floats(_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
+#else
+    Floats x;
+    for (int lane = 0; lane < LANES; ++lane) x[lane] = half_to_float(from[lane]);
+    return x;
+#endif
+}
+
+inline uint16_t to_bfloat16(float x) {  // to nearest, ties to even
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    if ((bits & 0x7fffffff) > 0x7f800000) return uint16_t((bits >> 16) | 64);
+    return uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+inline float from_bfloat16(uint16_t x) {
+    const uint32_t bits = uint32_t(x) << 16;
+    float y;
+    std::memcpy(&y, &bits, sizeof y);
+    return y;
+}
+
+// What a product reads of its rows: channels as they are, or rounded to bfloat16.
+//
+// A `Pair` holds two neighbouring channels of 16 outputs, and `multiply` adds their product with two channels of a row.
+struct Exact {
+    using Number = float;
+    struct Pair {
+        Floats first, second;
+    };
+
+    static Number rounded(float x) { return x; }
+    static float exact(Number x) { return x; }
+    static void store_rounded(Number* to, Floats x) { store(to, x); }
+    static Floats load_exact(const Number* from) { return load(from); }
+
+    static Floats multiply(Floats sum, const Pair& weights, const Number* x) {
+        sum += weights.first * x[0];
+        sum += weights.second * x[1];
+        return sum;
+    }
+
+    // Two channels of 16 outputs, as they stand in memory: all of the first, then all of the second.
+    static Pair pair_at(const Number* from) { return {load(from), load(from + LANES)}; }
+    static int place(int channel, int lane) { return (channel / 2) * 2 * LANES + (channel % 2) * LANES + lane; }
+};
+
+#if HAS_BFLOAT16
+struct Rounded {
+    using Number = uint16_t;
+    using Pair = __m512bh;
+
+    static Number rounded(float x) { return to_bfloat16(x); }
+    static float exact(Number x) { return from_bfloat16(x); }
+
+    static void store_rounded(Number* to, Floats x) {
+        const __m256bh small = _mm512_cvtneps_pbh(__m512(x));
+        std::memcpy(to, &small, sizeof small);
+    }
+
+    static Floats load_exact(const Number* from) {
+        return Floats(_mm512_castsi512_ps(_mm512_slli_epi32(
+            _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))), 16)));
+    }
+
+    static Floats multiply(Floats sum, const Pair& weights, const Number* x) {
+        int32_t both;
+        std::memcpy(&both, x, sizeof both);
+        return Floats(_mm512_dpbf16_ps(__m512(sum), weights, __m512bh(_mm512_set1_epi32(both))));
+    }
+
+    static Pair pair_at(const Number* from) { return __m512bh(_mm512_loadu_si512(from)); }
+    static int place(int channel, int lane) { return (channel / 2) * 2 * LANES + 2 * lane + channel % 2; }
+};
+#else
+using Rounded = Exact;
+#endif
+
+}  // namespace stepwell
