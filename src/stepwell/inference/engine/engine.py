@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import psutil
@@ -217,7 +217,7 @@ class Engine:
                     if event.request in numbers:
                         if event.error is not None:
                             raise event.error
-                        yield event._replace(request=numbers[event.request])
+                        yield replace(event, request=numbers[event.request])
         finally:
             for number in numbers:
                 self.cancel(number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from stepwell.errors import StepwellError
 from stepwell.inference.params import SamplingParams
@@ -30,7 +30,8 @@ class Request:
     prompt_logprobs: bool = False
 
 
-class Event(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Event:
     """One thing that happened to a request in a step.
 
     Attributes:

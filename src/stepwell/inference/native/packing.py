@@ -73,7 +73,8 @@ def pack(weight: Tensor, bias: Tensor | None, weights: WeightBits) -> Packed:
 
 def _pairs(whole: Tensor) -> Tensor:
     """(panels, channels / 2, 16, 2), of (outputs, channels)."""
-    return whole.unflatten(0, (-1, LANES)).unflatten(2, (-1, 2)).transpose(1, 2)
+    pairs: Tensor = whole.unflatten(0, (-1, LANES)).unflatten(2, (-1, 2)).transpose(1, 2)
+    return pairs
 
 
 def _bytes(whole: Tensor) -> tuple[Tensor, Tensor]:
