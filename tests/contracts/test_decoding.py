@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stepwell.inference import Completion, Sampler, SamplingParams, generate, window_start
+from stepwell.inference import Completion, Sampling, SamplingParams, draw, generate, window_start
 from stepwell.models import Encoder, LanguageModel
 from stepwell.tokenizers import Tokenizer
 
@@ -104,12 +104,12 @@ def cacheless(model: LanguageModel, tokenizer: Tokenizer, prompt: str, params: S
     """The oracle: the whole context is read again for each token, for one sample at a time."""
     text = tokenizer.encode(prompt).tolist()
     sequence, drawn = [tokenizer.bos_id, *text], []
-    sampler = Sampler(params, [index], [text], model.config.vocab_size)
+    sampling = Sampling(params, index, text, tokenizer)
     while len(drawn) < params.max_tokens and (not drawn or drawn[-1] != tokenizer.eos_id):
         context = sequence[window_start(len(sequence), model.config.max_seq_len) :]
-        (token,), _ = sampler.draw(read_again(model, torch.tensor([context])))
-        drawn.append(token)
-        sequence.append(token)
+        (token,) = draw([sampling], read_again(model, torch.tensor([context])))
+        drawn.append(token.token_id)
+        sequence.append(token.token_id)
     return drawn
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stepwell.inference.embedding import embed_texts, embed_tokens, vectors_for
     from stepwell.inference.generation import Completion, FinishReason, Piece, Prompt, generate, generate_many, stream
     from stepwell.inference.masked import Candidate, Filled, complete_many, fill_masks, has_mask
-    from stepwell.inference.sampling import Sampler
+    from stepwell.inference.sampling import Drawn, Sampling, draw
     from stepwell.inference.scoring import TokenScores, score_documents, score_tokens
 
 __all__ = [
@@ -28,13 +28,14 @@ __all__ = [
     "Beams",
     "Candidate",
     "Completion",
+    "Drawn",
     "Filled",
     "FinishReason",
     "Marked",
     "Piece",
     "Prompt",
     "Said",
-    "Sampler",
+    "Sampling",
     "SamplingParams",
     "TokenScores",
     "ToldTags",
@@ -43,6 +44,7 @@ __all__ = [
     "answer_conversations",
     "answer_many",
     "complete_many",
+    "draw",
     "embed_texts",
     "embed_tokens",
     "fill_masks",
@@ -111,7 +113,9 @@ __getattr__ = open_late(
         "tell_places": "answers.passages",
         "highest": "answers.ranking",
         "joined": "answers.ranking",
-        "Sampler": "sampling",
+        "Drawn": "sampling",
+        "Sampling": "sampling",
+        "draw": "sampling",
         "TokenScores": "scoring",
         "score_documents": "scoring",
         "score_tokens": "scoring",

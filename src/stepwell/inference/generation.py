@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stepwell.errors import TokenizerError
+from stepwell.errors import TokenizerError, UsageError
 from stepwell.inference.mode import evaluation_mode
 from stepwell.inference.params import SamplingParams
-from stepwell.inference.sampling import Sampler
+from stepwell.inference.sampling import Drawn, Sampling, draw
 from stepwell.inference.stopping import StopGate
 from stepwell.inference.window import window_start
 from stepwell.models import Decoder, LanguageModel
@@ -52,6 +52,8 @@ class Piece:
         logprob: of the token under the model itself (nats), before temperature and truncation.
         finish_reason: None until the sample's last piece.
         continues: whether it goes on with the prompt's text, rather than answering it.
+        likeliest: `params.logprobs` tokens that could have come here with their log-probabilities under the model
+            itself (nats), the likeliest first.
     """
 
     index: int
@@ -60,6 +62,7 @@ class Piece:
     logprob: float
     finish_reason: FinishReason | None
     continues: bool = True
+    likeliest: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class Completion:
         finish_reason: why it ended.
         prompt_tokens: length of the prompt, the begin token included.
         continues: whether it goes on with the prompt's text, rather than answering it.
+        likeliest: for each token, `params.logprobs` tokens that could have come in its place with their
+            log-probabilities under the model itself (nats), the likeliest first.
     """
 
     text: str
@@ -81,6 +86,7 @@ class Completion:
     finish_reason: FinishReason
     prompt_tokens: int
     continues: bool = True
+    likeliest: tuple[tuple[tuple[int, float], ...], ...] = ()
 
 
 def generate(
@@ -96,11 +102,12 @@ def generate(
         params: how to draw; default `SamplingParams()`.
 
     Returns:
-        params.n completions, by sample index.
+        params.n completions, by sample index; of best_of samples the likeliest, in that order.
 
     Raises:
         TokenizerError: when the tokenizer does not fit the model.
-        UsageError: when a source is too long.
+        UsageError: when a source is too long, a token that is named is not one of the tokenizer's, or the rules leave
+            no token to draw.
         StepwellError: when the model predicts NaN or infinity.
     """
     return generate_many(model, tokenizer, [prompt], params)[0]
@@ -129,6 +136,7 @@ def generate_many(
 
     Raises:
         TokenizerError: when the tokenizer does not fit the model.
+        UsageError: as for `generate`.
         StepwellError: when the model predicts NaN or infinity.
     """
     params = params or SamplingParams()
@@ -139,7 +147,7 @@ def generate_many(
     pad = pad and longest + params.max_tokens <= model.config.max_seq_len
     for number, read in sorted(enumerate(encoded), key=lambda one: len(one[1].token_ids)):
         by_length[0 if pad else len(read.token_ids)].append(number)
-    at_once = max(1, MAX_ROWS // params.n)
+    at_once = max(1, MAX_ROWS // params.samples)
     completions: list[list[Completion]] = [[] for _ in prompts]
     for numbers in by_length.values():
         for at in range(0, len(numbers), at_once):
@@ -169,9 +177,18 @@ def stream(
 
     Raises:
         TokenizerError: when the tokenizer does not fit the model.
+        UsageError: as for `generate`; and when more samples are to be drawn than given, which takes them whole.
         StepwellError: when the model predicts NaN or infinity.
     """
-    pieces = _decode(model, tokenizer, [_encode(model, tokenizer, prompt)], params or SamplingParams())
+    params = params or SamplingParams()
+    if params.samples > params.n:
+        raise UsageError(
+            "best_of: cannot be streamed",
+            got=f"best_of={params.best_of} with n={params.n}",
+            wanted="best_of equal to n",
+            do="leave best_of out, or do not stream",
+        )
+    pieces = _decode(model, tokenizer, [_encode(model, tokenizer, prompt)], params)
     with closing(pieces):
         for _, piece in pieces:
             yield piece
@@ -189,17 +206,19 @@ class _Row:
     """One sample on its way: its tokens so far and the text that came of them."""
 
     prompt: int
-    index: int
     token_ids: list[int]
     continues: bool
     decoder: StreamDecoder
     gate: StopGate
+    sampling: Sampling
+    index: int
     finish_reason: FinishReason | None = field(default=None)
 
-    def take(self, token_id: int, logprob: float, *, ends: bool, last: bool) -> Piece:
-        """Add a token; `ends` when it is the end-of-text token, `last` when no further one may come."""
-        self.token_ids.append(token_id)
-        text = "" if ends else self.gate.push(self.decoder.push(token_id))
+    def take(self, drawn: Drawn, *, last: bool) -> Piece:
+        """Add a token; `last` when no further one may come."""
+        ends = self.sampling.ends(drawn.token_id)
+        self.token_ids.append(drawn.token_id)
+        text = "" if ends else self.gate.push(self.decoder.push(drawn.token_id))
         if ends and not self.gate.closed:  # at max_tokens a torn character is left out: the next token would end it
             text += self.gate.push(self.decoder.finish())
         if ends or self.gate.closed:
@@ -208,7 +227,9 @@ class _Row:
             self.finish_reason = "length"
         if self.finish_reason is not None:
             text += self.gate.finish()
-        return Piece(self.index, text, token_id, logprob, self.finish_reason, self.continues)
+        return Piece(
+            self.index, text, drawn.token_id, drawn.logprob, self.finish_reason, self.continues, drawn.likeliest
+        )
 
 
 def _complete(
@@ -219,14 +240,22 @@ def _complete(
     for number, piece in _decode(model, tokenizer, prompts, params):
         pieces[number, piece.index].append(piece)
     return [
-        [_join(pieces[number, index], len(prompt.token_ids)) for index in range(params.n)]
+        best_samples([_join(pieces[number, index], len(prompt.token_ids)) for index in range(params.samples)], params.n)
         for number, prompt in enumerate(prompts)
     ]
+
+
+def best_samples(completions: Sequence[Completion], n: int) -> list[Completion]:
+    """The n of the highest mean log-probability, the best first; all of them in their order where n are given."""
+    if n == len(completions):
+        return list(completions)
+    return sorted(completions, key=lambda one: -sum(one.logprobs) / len(one.logprobs))[:n]
 
 
 def _join(pieces: Sequence[Piece], prompt_tokens: int) -> Completion:
     finish_reason = pieces[-1].finish_reason
     assert finish_reason is not None
+    likeliest = tuple(piece.likeliest for piece in pieces)
     return Completion(
         "".join(piece.text for piece in pieces),
         tuple(piece.token_id for piece in pieces),
@@ -234,6 +263,7 @@ def _join(pieces: Sequence[Piece], prompt_tokens: int) -> Completion:
         finish_reason,
         prompt_tokens,
         pieces[-1].continues,
+        likeliest if any(likeliest) else (),
     )
 
 
@@ -242,38 +272,44 @@ def _decode(
 ) -> Generator[tuple[int, Piece]]:
     """The loop: draw, hand out, drop rows that ended, extend. Yields (which prompt, piece)."""
     rows = [
-        _Row(
-            number,
-            index,
-            [] if model.reads_source else list(read),
-            continues,
-            StreamDecoder(tokenizer.target, continues=continues),
-            StopGate(params.stop),
-        )
-        for number, (read, continues) in enumerate(prompts)
-        for index in range(params.n)
+        _row(model, tokenizer, number, prompt, params, index)
+        for number, prompt in enumerate(prompts)
+        for index in range(params.samples)
     ]
-    tokens = tokenizer.vocab_size  # a model may have more rows than there are tokens: those are never drawn
-    texts = [[n for n in row.token_ids if n != tokenizer.bos_id] for row in rows]
-    sampler = Sampler(params, [row.index for row in rows], texts, tokens)
     with evaluation_mode(model):
         window = _RollingWindow(model, [prompt.token_ids for prompt in prompts], params)
         logits = window.logits
-        if params.n > 1:
-            logits = logits.repeat_interleave(params.n, 0)
+        if params.samples > 1:
+            logits = logits.repeat_interleave(params.samples, 0)
             window.select([row.prompt for row in rows])
         for num_drawn in range(1, window.max_tokens + 1):
             last = num_drawn == window.max_tokens
-            for row, token_id, logprob in zip(rows, *sampler.draw(logits[:, :tokens]), strict=True):
-                yield row.prompt, row.take(token_id, logprob, ends=token_id in tokenizer.stop_ids, last=last)
+            for row, drawn in zip(rows, draw([row.sampling for row in rows], logits), strict=True):
+                yield row.prompt, row.take(drawn, last=last)
             going = [place for place, row in enumerate(rows) if row.finish_reason is None]
             if not going:
                 return
             if len(going) < len(rows):
                 rows = [rows[place] for place in going]
-                sampler.select(going)
                 window.select(going)
             logits = window.extend([row.token_ids for row in rows])
+
+
+def _row(
+    model: LanguageModel, tokenizer: Tokenizer, number: int, prompt: _Read, params: SamplingParams, index: int
+) -> _Row:
+    """A sample of a prompt, before its first token."""
+    token_ids = [] if model.reads_source else list(prompt.token_ids)
+    text = [token_id for token_id in token_ids if token_id != tokenizer.bos_id]
+    return _Row(
+        number,
+        token_ids,
+        prompt.continues,
+        StreamDecoder(tokenizer.target, continues=prompt.continues),
+        StopGate(params.stop, params.min_tokens),
+        Sampling(params, index, text, tokenizer),
+        index,
+    )
 
 
 class _RollingWindow:

@@ -1,55 +1,129 @@
 """What a person may ask of a completion, without a tensor.
 
-The names and meanings are the field's (OpenAI, transformers): the same request gives the same distribution here. Null
-stands for the default everywhere, because that is how JSON says "I did not choose". This file leaves out how the next
-token is drawn (`sampling.py`).
+The names and meanings are the field's (OpenAI, transformers, vLLM, llama.cpp): the same request gives the same
+distribution here. Null stands for the default everywhere, because that is how JSON says "I did not choose". This file
+leaves out how the next token is drawn (`sampling/`).
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from stepwell.config import Config
 
+TokenId = Annotated[int, Field(ge=0)]
+Text = Annotated[str, Field(min_length=1)]
+
+YES_OR_NO = {"ignore_eos"}
+"""Fields that are true or false."""
+
+TEXTS = ("stop", "bad_words")
+"""Lists of texts, of which one text may stand alone."""
+
+TRUNCATIONS = ("top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+"""Fields that keep a part of the tokens by a threshold of their own."""
+
 
 class SamplingParams(Config):
     """How a prompt is completed.
 
+    The rules run in the order of transformers: logit_bias, repetition_penalty, frequency_penalty, presence_penalty,
+    no_repeat_ngram_size, bad_words, min_tokens, temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff,
+    eta_cutoff. What the last seven keep is of no account at a temperature of 0.
+
     Attributes:
         max_tokens: at most so many new tokens for each sample, from 1.
+        min_tokens: no token that ends a sample before so many are drawn, from 0; stop texts count after them.
         temperature: divides the logits, 0 or above; 0 takes the likeliest token each time.
         top_k: only the k likeliest tokens may be drawn, from 1.
-        top_p: only the fewest tokens whose probabilities sum to at least this, in (0, 1].
-        min_p: only tokens at least this likely relative to the likeliest, in [0, 1].
+        top_p: only the fewest tokens whose probabilities sum to at least this, in (0, 1] (Holtzman et al., 2020).
+        min_p: only tokens at least this likely relative to the likeliest, in [0, 1] (Nguyen et al., 2024).
+        typical_p: only the tokens whose surprise is nearest to the expected one, until their probabilities sum to
+            this, in (0, 1] (Meister et al., 2023).
+        epsilon_cutoff: only tokens of at least this probability, in [0, 1) (Hewitt et al., 2022).
+        eta_cutoff: only tokens of at least this probability, and less where nothing is likely, in [0, 1) (Hewitt et
+            al., 2022).
+        mirostat: 2 keeps the surprise of what is drawn near mirostat_tau (Basu et al., 2021, the second algorithm);
+            0 does not. It takes the place of the truncations above.
+        mirostat_tau: the surprise that is aimed at, in bits, above 0.
+        mirostat_eta: how fast the threshold follows, in (0, 1].
         repetition_penalty: makes tokens of the prompt and of the completion less likely when above 1, in [0.01, 100]
             (Keskar et al., 2019, "CTRL").
+        frequency_penalty: taken off a token's logit for each time that it was drawn, in [-2, 2].
+        presence_penalty: taken off the logit of a token that was drawn, in [-2, 2].
+        no_repeat_ngram_size: so many tokens in a row never come twice, the prompt's included, from 1 (Paulus et al.,
+            2018).
+        logit_bias: token id -> what is added to its logit, in [-100, 100].
+        bad_words: texts that are never written, as the tokenizer spells them at the beginning of a word and inside one.
         seed: decides every draw, from 0; sample i of a seed is the same whatever n is. None draws afresh.
         n: how many samples of the same prompt, from 1.
+        best_of: so many are drawn, and the n of the highest mean log-probability are given, the best first; from n.
         stop: the completion ends before the first of these texts; they are no part of it. One text may stand alone.
+        stop_token_ids: tokens that end a sample beside those of the tokenizer; they are no part of its text.
+        ignore_eos: whether a sample goes on after the tokenizer's end tokens.
+        logprobs: for each token, so many of the likeliest ones with their log-probabilities, 0 to 20.
     """
 
     max_tokens: Annotated[int, Field(ge=1)] = 200
+    min_tokens: Annotated[int, Field(ge=0)] = 0
     temperature: Annotated[float, Field(ge=0)] = 1.0
     top_k: Annotated[int, Field(ge=1)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    typical_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    epsilon_cutoff: Annotated[float, Field(ge=0, lt=1)] | None = None
+    eta_cutoff: Annotated[float, Field(ge=0, lt=1)] | None = None
+    mirostat: Literal[0, 2] = 0
+    mirostat_tau: Annotated[float, Field(gt=0)] = 5.0
+    mirostat_eta: Annotated[float, Field(gt=0, le=1)] = 0.1
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] = 1.0
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
+    no_repeat_ngram_size: Annotated[int, Field(ge=1)] | None = None
+    logit_bias: tuple[tuple[TokenId, Annotated[float, Field(ge=-100, le=100)]], ...] = ()
+    bad_words: tuple[Text, ...] = ()
     seed: Annotated[int, Field(ge=0)] | None = None
     n: Annotated[int, Field(ge=1)] = 1
-    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    best_of: Annotated[int, Field(ge=1)] | None = None
+    stop: tuple[Text, ...] = ()
+    stop_token_ids: tuple[TokenId, ...] = ()
+    ignore_eos: bool = False
+    logprobs: Annotated[int, Field(ge=0, le=20)] = 0
+
+    @property
+    def samples(self) -> int:
+        """How many are drawn: best_of, or n."""
+        return self.n if self.best_of is None else self.best_of
 
     @model_validator(mode="before")
     @classmethod
     def _read_as_people_write(cls, values: Any) -> Any:
-        """Null is the default; one stop text needs no list; yes and no are not numbers."""
+        """Null is the default; one text needs no list; yes and no are not numbers; a bias is a mapping."""
         if not isinstance(values, dict):
             return values
         for name, value in values.items():
-            if isinstance(value, bool):
+            if isinstance(value, bool) and name not in YES_OR_NO:
                 raise ValueError(f"{name}: a number or a text, not {str(value).lower()}")
         given = {name: value for name, value in values.items() if value is not None}
-        if isinstance(given.get("stop"), str):
-            given["stop"] = (given["stop"],)
+        for name in TEXTS:
+            if isinstance(given.get(name), str):
+                given[name] = (given[name],)
+        if isinstance(given.get("logit_bias"), Mapping):
+            given["logit_bias"] = tuple(given["logit_bias"].items())
         return given
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.best_of is not None and self.best_of < self.n:
+            raise ValueError(f"best_of: at least n, which is {self.n}, not {self.best_of}")
+        if self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens: at most max_tokens, which is {self.max_tokens}, not {self.min_tokens}")
+        twice = {token_id for token_id, _ in self.logit_bias}
+        if len(twice) < len(self.logit_bias):
+            raise ValueError("logit_bias: each token once")
+        if self.mirostat and (cut := [name for name in TRUNCATIONS if getattr(self, name) is not None]):
+            raise ValueError(f"mirostat: alone, because it has a threshold of its own, not with {', '.join(cut)}")
+        return self

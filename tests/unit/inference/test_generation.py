@@ -9,7 +9,7 @@ import pytest
 import tokenizers
 import torch
 
-from stepwell.errors import StepwellError, TokenizerError
+from stepwell.errors import StepwellError, TokenizerError, UsageError
 from stepwell.inference import (
     Completion,
     Piece,
@@ -234,3 +234,63 @@ def test_a_model_of_nan_says_so(tiny_model, byte_tokenizer):
     with pytest.raises(StepwellError, match="not finite"):
         generate(model, byte_tokenizer, "x")
     assert not model.training
+
+
+def test_no_stop_text_and_no_end_before_min_tokens(tiny_model, byte_tokenizer):
+    says = byte_tokenizer.encode("a.b.c.d").tolist()
+    completion, pieces = recite(tiny_model, byte_tokenizer, says, stop=(".",), min_tokens=3)
+    assert (completion.text, completion.finish_reason) == ("a.b", "stop")
+    assert "".join(piece.text for piece in pieces) == completion.text
+    eos = byte_tokenizer.eos_id
+    completion, _ = recite(tiny_model, byte_tokenizer, [eos, eos, *says, eos], min_tokens=2)
+    assert completion.finish_reason == "stop"
+    assert eos not in completion.token_ids[:2]
+
+
+def test_stop_tokens_and_ends_that_are_ignored(tiny_model, byte_tokenizer):
+    (star,) = byte_tokenizer.encode("*").tolist()
+    says = [
+        *byte_tokenizer.encode("one").tolist(),
+        byte_tokenizer.eos_id,
+        *byte_tokenizer.encode(" two*three").tolist(),
+    ]
+    completion, _ = recite(tiny_model, byte_tokenizer, says, stop_token_ids=(star,), ignore_eos=True)
+    assert (completion.text, completion.finish_reason, completion.token_ids[-1]) == ("one two", "stop", star)
+
+
+def test_likeliest_tokens_are_told(tiny_model, byte_tokenizer):
+    params = SamplingParams(max_tokens=6, seed=2, logprobs=3)
+    model = tiny_model(32)
+    (completion,) = generate(model, byte_tokenizer, "well", params)
+    assert [len(one) for one in completion.likeliest] == [3] * len(completion.token_ids)
+    for best, logprob in zip(completion.likeliest, completion.logprobs, strict=True):
+        assert best[0][1] >= best[1][1] >= best[2][1]
+        assert best[0][1] >= logprob
+    assert tuple(piece.likeliest for piece in stream(model, byte_tokenizer, "well", params)) == completion.likeliest
+    (plain,) = generate(model, byte_tokenizer, "well", params.model_copy(update={"logprobs": 0}))
+    assert plain == replace(completion, likeliest=())
+
+
+def test_the_best_of_many(tiny_model, byte_tokenizer):
+    model, params = tiny_model(32), SamplingParams(max_tokens=9, seed=3, n=2, best_of=7)
+    every = generate(model, byte_tokenizer, "well", params.model_copy(update={"n": 7}))
+    best = generate(model, byte_tokenizer, "well", params)
+    means = [sum(one.logprobs) / len(one.logprobs) for one in every]
+    assert [sum(one.logprobs) / len(one.logprobs) for one in best] == sorted(means, reverse=True)[:2]
+    assert {one.token_ids for one in best} < {one.token_ids for one in every}
+    with pytest.raises(UsageError, match="best_of: cannot be streamed"):
+        next(stream(model, byte_tokenizer, "well", params))
+
+
+def test_what_a_seed_draws_does_not_change(tiny_model, byte_tokenizer):
+    """Golden: the same tokens for the same seed from one version to the next."""
+    shaped = SamplingParams(seed=6, n=2, max_tokens=8, temperature=0.8, top_k=50, top_p=0.9, repetition_penalty=1.2)
+    assert [one.token_ids for one in generate(tiny_model(32), byte_tokenizer, "step", shaped)] == GOLDEN["shaped"]
+    plain = SamplingParams(seed=5, n=2, max_tokens=8)
+    assert [one.token_ids for one in generate(tiny_model(32), byte_tokenizer, "step", plain)] == GOLDEN["plain"]
+
+
+GOLDEN = {
+    "shaped": [(39, 107, 215, 104, 0), (107, 59, 31, 186, 15, 123, 125, 39)],
+    "plain": [(123, 253, 238, 199, 207, 19, 181, 192), (27, 27, 173, 166, 34, 135, 157, 148)],
+}

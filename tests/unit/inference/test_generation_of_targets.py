@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stepwell.errors import UsageError
-from stepwell.inference import Sampler, SamplingParams, generate, generate_many, stream
+from stepwell.inference import Sampling, SamplingParams, draw, generate, generate_many, stream
 from stepwell.models import EncoderDecoder, EncoderDecoderConfig, build_model
 from stepwell.tokenizers import ByteBPEConfig, Roles, Tokenizer, train_tokenizer
 
@@ -36,11 +36,11 @@ def model() -> EncoderDecoder:
 def anew(model: EncoderDecoder, tokenizer: Tokenizer, prompt: str, params: SamplingParams, index: int) -> list[int]:
     """The oracle: source and target are read again for each token, for one sample at a time."""
     source = torch.from_numpy(tokenizer.frame(tokenizer.encode(prompt)))[None]
-    sampler, drawn = Sampler(params, [index], [[]], 257), []
+    sampling, drawn = Sampling(params, index, [], tokenizer), []
     while len(drawn) < params.max_tokens and len(drawn) < 15 and (not drawn or drawn[-1] != tokenizer.eos_id):
         logits = model.unembed(model.decode(torch.tensor([[3, 5, *drawn]]), model.encode(source)))[:, -1]
         logits[:, [65, 66]] = -1e30
-        drawn += sampler.draw(logits)[0]
+        drawn += [one.token_id for one in draw([sampling], logits)]
     return drawn
 
 
