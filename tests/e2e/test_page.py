@@ -1,0 +1,560 @@
+"""The page of the server in a real browser: what people do with it, and what it asks of the server.
+
+The server is a small one (`page_server`), so that each fault can be brought about. The tests are skipped where there
+is no Chromium: STEPWELL_CHROMIUM names one, else the usual names are looked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from page_server import MODELS, PageServer, serving
+
+pytestmark = pytest.mark.slow
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+HOSTILE = '<img src=x onerror="window.hurt=1"><b>bold</b><script>window.hurt=2</script> **stars** &amp;'
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window; absent, the tests are skipped by name."""
+    library = pytest.importorskip("playwright.sync_api")
+    found = os.environ.get("STEPWELL_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.skip("no Chromium is there (STEPWELL_CHROMIUM names one)")
+    with library.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def server() -> Iterator[PageServer]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def open_page(browser: Any, server: PageServer) -> Iterator[Open]:
+    """A function that opens the page in a fresh browser; what the browser complains of fails the test."""
+    complaints: list[str] = []
+    contexts = []
+
+    def complain(message: Any) -> None:
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            complaints.append(message.text)
+
+    def open_page(where: str = "", *, width: int = 1200, loaded: bool = True, **context: Any) -> Any:
+        context = {"locale": "en-US", "viewport": {"width": width, "height": 800}, **context}
+        contexts.append(browser.new_context(**context))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", complain)
+        page.on("pageerror", lambda fault: complaints.append(str(fault)))
+        page.goto(server.address + where)
+        if loaded:
+            page.wait_for_selector("#models label", state="attached")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def say(page: Any, text: str) -> None:
+    """Send a message with the keyboard, and wait for the answers to end."""
+    before = page.locator(".turn").count()
+    page.fill("#message", text)
+    page.press("#message", "Control+Enter")
+    page.wait_for_selector(f".turn:nth-child({before + 1})")
+    page.wait_for_selector("body:not(.busy)")
+
+
+def asked(server: PageServer) -> list[dict[str, Any]]:
+    return [body for _, body in server.asked]
+
+
+def told(body: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(one["role"], one["content"]) for one in body["messages"]]
+
+
+def answers(page: Any) -> list[str]:
+    return page.locator(".answer .text").all_text_contents()
+
+
+def test_a_conversation_is_streamed_and_goes_on(open_page: Open, server: PageServer) -> None:
+    page = open_page()
+    say(page, "hello there")
+    assert answers(page) == ["river-135m heard: hello there"]
+    say(page, "and then?")
+    assert answers(page)[1] == "river-135m heard: and then?"
+    first, second = asked(server)
+    assert [path for path, _ in server.asked] == ["/v1/chat/completions"] * 2
+    assert told(first) == [("user", "hello there")]
+    assert told(second) == [
+        ("user", "hello there"),
+        ("assistant", "river-135m heard: hello there"),
+        ("user", "and then?"),
+    ]
+    assert (first["model"], first["stream"], first["stream_options"]) == ("river-135m", True, {"include_usage": True})
+    assert page.input_value("#message") == ""
+    assert page.locator(".meta").first.text_content().startswith("4 tokens")  # type: ignore[union-attr]
+    assert page.text_content("#news") == "The answer is finished."
+
+
+def test_a_system_message_is_sent_while_its_field_is_open(open_page: Open, server: PageServer) -> None:
+    page = open_page()
+    page.click("#system-switch")
+    page.fill("#system", "Be brief.")
+    say(page, "hi")
+    page.click("#system-switch")
+    say(page, "ho")
+    assert told(asked(server)[0])[0] == ("system", "Be brief.")
+    assert [role for role, _ in told(asked(server)[1])] == ["user", "assistant", "user"]
+
+
+def test_sampling_is_sent_as_it_is_set_and_remembered(open_page: Open, server: PageServer) -> None:
+    page = open_page()
+    say(page, "plain")
+    plain = asked(server)[0]
+    known = {"model", "messages", "stream", "stream_options", "logprobs", "top_logprobs", "max_tokens"}
+    assert (set(plain), plain["max_tokens"]) == (known, 256), "what is empty is left to the model"
+    values = {"temperature": 0.7, "top_p": 0.9, "top_k": 40, "min_p": 0.05, "repetition_penalty": 1.1, "seed": 3}
+    for name, value in values.items():
+        page.fill(f"#set-{name}", str(value))
+    page.fill("#set-stop-texts", "\\n\\nUser:\nEND")
+    page.press("#set-max_tokens", "ArrowUp")
+    page.uncheck("#wants-logprobs")
+    say(page, "set")
+    wanted = {**values, "max_tokens": 257, "stop": ["\n\nUser:", "END"]}
+    assert {name: asked(server)[1].get(name) for name in wanted} == wanted
+    assert "logprobs" not in asked(server)[1]
+    page.reload()
+    page.wait_for_selector("#models label")
+    assert page.input_value("#set-temperature") == "0.7"
+    page.click("#defaults")
+    assert [page.input_value(f"#set-{name}") for name in ("temperature", "seed", "stop-texts")] == ["", "", ""]
+    assert page.input_value("#set-max_tokens") == "256"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("temperature", "hot", "Temperature: a number from 0 to 2"),
+        ("temperature", "NaN", "Temperature: a number from 0 to 2"),
+        ("top_p", "1.5", "Top p: a number from 0.01 to 1"),
+        ("top_k", "2.5", "Top k: a whole number"),
+        ("max_tokens", "0", "Longest answer: a number from 1"),
+        ("seed", "-1", "Seed: a number from 0"),
+    ],
+)
+def test_a_wrong_setting_is_said_and_nothing_is_sent(
+    open_page: Open, server: PageServer, name: str, value: str, words: str
+) -> None:
+    page = open_page()
+    page.fill(f"#set-{name}", value)
+    assert page.text_content(f"#set-{name}-wrong") == words
+    page.fill("#message", "keep me")
+    page.press("#message", "Control+Enter")
+    assert page.evaluate("document.activeElement.id") == f"set-{name}"
+    assert (page.input_value("#message"), server.asked) == ("keep me", [])
+
+
+def test_probabilities_are_told_by_pointing_and_by_keys(open_page: Open) -> None:
+    page = open_page()
+    say(page, "one two three")
+    spans = page.locator(".answer .token")
+    assert spans.all_text_contents() == ["river-135m", " heard:", " one", " two", " three"]
+    card = page.locator("#token-card")
+    spans.nth(1).hover()
+    rows = [" ".join(text.split()) for text in card.locator("li").all_inner_texts()]
+    assert rows == ["␣heard: 40.7% drawn", "other 33.3%", "␣some 11.1%", "↵ 1.8%"]
+    page.hover(".brand")
+    assert card.is_hidden()
+    page.focus(".answer .tokens")
+    page.keyboard.press("ArrowRight")
+    assert "98%" in card.inner_text()
+    page.keyboard.press("End")
+    assert spans.nth(4).evaluate("one => one === document.activeElement")
+    assert "0.25%" in card.inner_text()
+    page.keyboard.press("Escape")
+    assert card.is_hidden()
+    page.check("#shade")
+    assert "unlikely-4" in (spans.nth(4).get_attribute("class") or "")
+
+
+def test_several_models_answer_side_by_side(open_page: Open, server: PageServer) -> None:
+    page = open_page()
+    page.check("#model-1")
+    say(page, "hello")
+    assert answers(page) == ["river-135m heard: hello", "hill-60m heard: hello"]
+    one, two = (page.locator(".answer").nth(place).bounding_box() for place in (0, 1))
+    assert one["y"] == two["y"]
+    assert one["x"] + one["width"] <= two["x"]
+    say(page, "again")
+    by_model = {body["model"]: told(body) for body in asked(server)[2:]}
+    assert by_model["hill-60m"][1] == ("assistant", "hill-60m heard: hello"), "each goes on with its own words"
+    assert by_model["river-135m"][1] == ("assistant", "river-135m heard: hello")
+    page.uncheck("#model-0")
+    page.click("#model-1")
+    assert page.is_checked("#model-1"), "one has to answer"
+
+
+@pytest.mark.parametrize("how", ["Escape", "button"])
+def test_an_answer_is_stopped(open_page: Open, server: PageServer, how: str) -> None:
+    page = open_page()
+    page.fill("#message", "slow")
+    page.press("#message", "Control+Enter")
+    page.locator(".token").nth(6).wait_for()
+    if how == "Escape":
+        page.keyboard.press("Escape")
+    else:
+        page.click("#chat-stop")
+    page.wait_for_selector("body:not(.busy)")
+    assert server.left.acquire(timeout=10), "the server saw that the client went"
+    assert "stopped" in page.inner_text(".meta")
+    assert page.is_visible("#send")
+    say(page, "go on")
+    assert told(asked(server)[1])[1][1].startswith("river-135m heard: slow more"), "what was said so far counts"
+
+
+def test_an_answer_is_drawn_once_more(open_page: Open, server: PageServer) -> None:
+    page = open_page()
+    say(page, "first")
+    say(page, "second")
+    page.locator(".turn").nth(1).get_by_role("button", name="Once more").click()
+    page.wait_for_selector("body:not(.busy)")
+    assert told(asked(server)[2]) == told(asked(server)[1])
+    page.locator(".turn").nth(0).get_by_role("button", name="Once more").click()
+    page.wait_for_selector("body:not(.busy)")
+    assert told(asked(server)[3]) == [("user", "first")]
+    assert page.locator(".turn").count() == 1, "what came after it is gone"
+
+
+def test_a_message_is_edited_and_sent_again(open_page: Open, server: PageServer) -> None:
+    page = open_page()
+    say(page, "first")
+    say(page, "second")
+    page.locator(".turn").nth(0).get_by_role("button", name="Edit").click()
+    page.keyboard.press("Escape")
+    assert page.locator(".said textarea").count() == 0
+    page.locator(".turn").nth(0).get_by_role("button", name="Edit").click()
+    field = page.locator(".said textarea")
+    assert field.input_value() == "first"
+    field.fill("better")
+    field.press("Control+Enter")
+    page.wait_for_selector("body:not(.busy)")
+    assert told(asked(server)[2]) == [("user", "better")]
+    assert answers(page) == ["river-135m heard: better"]
+
+
+def test_what_is_said_is_never_read_as_html(open_page: Open, server: PageServer) -> None:
+    server.models[0]["id"] = "<i>river</i>"
+    page = open_page()
+    say(page, HOSTILE)
+    page.reload()
+    page.wait_for_selector("#models label")
+    say(page, HOSTILE)
+    assert page.inner_text(".said .text") == HOSTILE
+    assert answers(page) == [f"<i>river</i> heard: {HOSTILE}"]
+    page.click("#tab-completion")
+    page.fill("#prompt", HOSTILE)
+    page.click("#complete")
+    page.wait_for_selector("#completions .acts button")
+    assert page.locator("main img, main b, main i, main main script, #settings i").count() == 0
+    assert page.evaluate("window.hurt") is None
+
+
+def test_a_conversation_is_copied_exported_and_cleared(open_page: Open, tmp_path: Path) -> None:
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    page.check("#model-1")
+    say(page, "hello")
+    page.locator(".answer").nth(1).get_by_role("button", name="Copy").click()
+    page.get_by_role("button", name="Copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == "hill-60m heard: hello"
+    with page.expect_download() as download:
+        page.click("#chat-export")
+    download.value.save_as(tmp_path / "said.json")
+    saved = json.loads((tmp_path / "said.json").read_text(encoding="utf-8"))
+    assert download.value.suggested_filename == "conversation.json"
+    assert saved["sampling"] == {"max_tokens": 256}
+    assert saved["conversations"][1] == {
+        "model": "hill-60m",
+        "messages": [
+            {"role": "user", "content": "hello"},
+            {"role": "assistant", "content": "hill-60m heard: hello"},
+        ],
+    }
+    page.click("#chat-clear")
+    assert page.locator(".turn").count() == 0
+    assert page.is_visible("#chat h1")
+    assert page.is_disabled("#chat-export")
+
+
+@pytest.mark.parametrize(
+    ("said", "english", "chinese"),
+    [
+        ("busy", "The server is busy. Try again in 7 s.", "服务器繁忙，请在 7 秒后再试。"),
+        ("long", "This is longer than the model can read.", "内容超出了模型的读取长度。"),
+        ("fault", "The server refused this.\n\ntemperature: at most 2", "服务器拒绝了该请求。"),
+        ("break", "The connection broke off before the answer was finished.", "回答尚未结束，连接中断。"),
+        ("fail", "Something went wrong in the server.\n\nthe model gave NaN", "服务器出错。"),
+    ],
+)
+def test_faults_are_said_in_words(open_page: Open, said: str, english: str, chinese: str) -> None:
+    for locale, words in (("en-US", english), ("zh-CN", chinese)):
+        page = open_page(locale=locale)
+        say(page, said)
+        assert words in page.inner_text(".answer .trouble")
+        page.get_by_role("button", name=re.compile("Try again|重试")).click()
+        page.wait_for_selector("body:not(.busy)")
+        assert page.locator(".turn").count() == 1
+
+
+def test_a_server_that_is_gone_and_comes_back(open_page: Open, server: PageServer) -> None:
+    page = open_page()
+    page.context.set_offline(True)
+    say(page, "hello")
+    assert page.inner_text(".answer .trouble") == "The server cannot be reached. Is it running?"
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Try again").click()
+    page.wait_for_selector(".answer .token")
+    say(page, "nothing")
+    assert answers(page)[-1] == "(nothing: the model ended at once)"
+    say(page, "cut")
+    assert "cut at the longest length" in page.locator(".meta").last.inner_text()
+    assert told(asked(server)[-1]) == [("user", "hello"), ("assistant", "river-135m heard: hello"), ("user", "cut")]
+
+
+def test_a_key_is_asked_for_and_kept_in_the_tab_alone(open_page: Open, server: PageServer) -> None:
+    server.key = "secret"
+    page = open_page(loaded=False)
+    page.wait_for_selector("#key-field:focus")
+    assert page.inner_text("#trouble") == ""
+    page.fill("#key-field", "wrong")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#trouble .wrong")
+    assert "The server does not take this key." in page.inner_text("#trouble")
+    page.fill("#key-field", "secret")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#models label")
+    assert page.is_hidden("#key")
+    say(page, "hello")
+    assert answers(page) == ["river-135m heard: hello"]
+    assert "secret" not in page.evaluate("JSON.stringify(localStorage)")
+    page.reload()
+    page.wait_for_selector("#models label")
+    server.key = "another"
+    say(page, "hello")
+    assert "does not take this key" in page.inner_text(".answer .trouble")
+    assert page.is_visible("#key-field")
+
+
+def test_the_language_is_that_of_the_browser_until_it_is_switched(open_page: Open) -> None:
+    page = open_page(locale="zh-CN")
+    assert page.inner_text("h1 >> visible=true") == "想问点什么？"
+    assert page.get_attribute("html", "lang") == "zh-Hans"
+    say(page, "你好")
+    assert "个词元" in page.inner_text(".meta")
+    unsaid = "[...document.querySelectorAll('[data-say]')].filter(one => one.textContent === one.dataset.say).length"
+    assert page.evaluate(unsaid) == 0
+    page.click("#language")
+    assert page.get_attribute("html", "lang") == "en"
+    assert "tokens" in page.inner_text(".meta")
+    assert not re.search("[一-鿿]", page.inner_text("#settings"))
+    page.reload()
+    assert page.inner_text("h1 >> visible=true") == "What would you like to ask?"
+
+
+def test_light_and_dark(open_page: Open) -> None:
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    light, dark = "rgb(251, 252, 252)", "rgb(15, 22, 25)"
+    assert open_page(color_scheme="light").evaluate(ground) == light
+    page = open_page(color_scheme="dark")
+    assert page.evaluate(ground) == dark
+    page.click("#theme")
+    assert page.evaluate(ground) == light
+    page.reload()
+    assert page.evaluate(ground) == light
+
+
+CONTRAST = """() => {
+  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+    .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, n) => sum + c * [0.2126, 0.7152, 0.0722][n], 0);
+  const ground = (one) => {
+    for (let at = one; at; at = at.parentElement) {
+      const colour = channels(getComputedStyle(at).backgroundColor);
+      if (colour.length < 4 || colour[3] === 1) return colour;
+    }
+  };
+  const found = [];
+  for (const one of document.querySelectorAll("body *")) {
+    const says = [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!says || !one.checkVisibility({ checkOpacity: true }) || one.disabled) continue;
+    const [high, low] = [light(channels(getComputedStyle(one).color)), light(ground(one))].sort((a, b) => b - a);
+    const ratio = (high + 0.05) / (low + 0.05);
+    if (ratio < 4.5) found.push(`${one.tagName} ${one.className} ${one.textContent.slice(0, 30)}: ${ratio.toFixed(2)}`);
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_stands_out_from_its_ground(open_page: Open, scheme: str) -> None:
+    page = open_page(color_scheme=scheme)
+    say(page, "busy")
+    say(page, "hello")
+    page.fill("#set-top_k", "x")
+    page.emulate_media(reduced_motion="reduce")
+    page.wait_for_timeout(200)  # a colour that is on its way has arrived
+    assert page.evaluate(CONTRAST) == []
+    page.click("#tab-tasks")
+    page.fill("#texts", "good")
+    page.click("#ask")
+    page.wait_for_selector("#told li")
+    assert page.evaluate(CONTRAST) == []
+
+
+NAMELESS = """() => [...document.querySelectorAll("button, input, textarea, select, [tabindex='0']")]
+  .filter((one) => one.checkVisibility())
+  .filter((one) => !(one.labels?.length || one.getAttribute("aria-label") || one.textContent.trim()))
+  .map((one) => one.outerHTML)"""
+
+
+def test_the_keyboard_goes_everywhere_and_everything_has_a_name(open_page: Open) -> None:
+    page = open_page()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    say(page, "hello")
+    assert page.evaluate(NAMELESS) == []
+    page.focus(".skip")
+    reached = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.className"))
+        if reached[-1] == "shade" or (reached[-1] == "wants-logprobs" and page.is_disabled("#shade")):
+            break
+    order = ["tab-chat", "theme", "language", "text tokens", "message", "system-switch", "send", "model-0",
+             "set-temperature", "set-stop-texts", "defaults", "wants-logprobs"]  # fmt: skip
+    assert [one for one in reached if one in order] == order
+    page.focus("#tab-chat")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.id") == "tab-completion"
+    assert page.is_visible("#prompt")
+    assert page.url.endswith("#completion")
+
+
+@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
+def test_a_phone_of_360_pixels(open_page: Open, locale: str) -> None:
+    page = open_page(width=360, locale=locale, has_touch=True, is_mobile=True)
+    too_wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    outside = """() => [...document.querySelectorAll("button, input, textarea, select")]
+      .filter((one) => one.checkVisibility() && !one.closest(".unseen"))
+      .filter((one) => one.getBoundingClientRect().right > innerWidth || one.getBoundingClientRect().left < 0)
+      .map((one) => one.id)"""
+    inside_box = """() => document.querySelector("#send").getBoundingClientRect().right
+      < document.querySelector("#chat .box").getBoundingClientRect().right"""
+    page.fill("#message", "a" * 200)
+    page.tap("#send")
+    page.wait_for_selector(".answer .token")
+    page.wait_for_selector("body:not(.busy)")
+    assert (page.evaluate(too_wide), page.evaluate(outside), page.evaluate(inside_box)) == (0, [], True)
+    assert page.is_hidden("#set-temperature")
+    page.locator(".token").first.tap()
+    assert "98" in page.inner_text("#token-card")
+    page.tap("#open-settings")
+    assert page.get_attribute("#open-settings", "aria-expanded") == "true"
+    assert page.evaluate("document.activeElement.id") == "close-settings"
+    page.fill("#set-temperature", "9")
+    assert (page.evaluate(too_wide), page.evaluate(outside)) == (0, [])
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#set-temperature")
+    assert page.evaluate("document.activeElement.id") == "open-settings"
+    page.fill("#message", "wrong setting")
+    page.tap("#send")
+    assert page.evaluate("document.activeElement.id") == "set-temperature", "the sheet opens where the fault is"
+    page.tap("#close-settings")
+    for name in ("completion", "tasks"):
+        page.tap(f"#tab-{name}")
+        assert (page.evaluate(too_wide), page.evaluate(outside)) == (0, [])
+
+
+def test_a_text_is_gone_on_with(open_page: Open, server: PageServer) -> None:
+    page = open_page("#completion")
+    assert page.locator("#models label").count() == 3, "models without a chat template can do this"
+    page.check("#model-2")
+    page.fill("#prompt", "Once upon")
+    page.press("#prompt", "Control+Enter")
+    page.wait_for_selector("#completions .answer:nth-child(2) .acts button")
+    page.wait_for_selector("body:not(.busy)")
+    path, body = server.asked[0]
+    assert (path, body["prompt"], body["logprobs"]) == ("/v1/completions", "Once upon", 5)
+    assert {body["model"] for body in asked(server)} == {"river-135m", "novel"}
+    page.locator("#completions .token").nth(0).hover()
+    assert page.locator("#token-card li").count() == 4
+    page.locator(".answer").nth(1).get_by_role("button", name="Take over").click()
+    assert page.input_value("#prompt") == "Once upon" + "novel heard: Once upon"
+    page.locator(".answer").nth(1).get_by_role("button", name="Once more").click()
+    page.wait_for_selector("body:not(.busy)")
+    assert (asked(server)[2]["prompt"], asked(server)[2]["model"]) == ("Once upon", "novel")
+    assert page.locator(".answer").count() == 2
+    page.fill("#prompt", "slow")
+    page.press("#prompt", "Control+Enter")
+    page.locator(".token").nth(12).wait_for()
+    page.keyboard.press("Escape")
+    page.wait_for_selector("body:not(.busy)")
+    assert server.left.acquire(timeout=10)
+
+
+def test_task_models_have_a_pane(open_page: Open, server: PageServer) -> None:
+    page = open_page("#tasks")
+    assert page.locator("#task-model option").all_text_contents() == [
+        "reviews · labels",
+        "news · tags",
+        "en-zh · translation",
+    ]
+    assert page.is_hidden("#models-box")
+    page.fill("#texts", "A fine room.\n\nThe way to Vienna.")
+    page.press("#texts", "Control+Enter")
+    page.wait_for_selector("#told li")
+    assert server.asked == [("/classify", {"model": "reviews", "input": ["A fine room.", "The way to Vienna."]})]
+    assert " ".join(page.locator("#told .drawn").first.inner_text().split()) == "good 84%"
+    page.select_option("#task-model", index=1)
+    page.click("#ask")
+    page.wait_for_selector("#told mark")
+    assert page.inner_text("#told mark") == "ViennaPLACE"
+    assert page.locator("#told > li").first.inner_text().endswith("nothing found")
+    page.select_option("#task-model", index=2)
+    page.click("#ask")
+    page.wait_for_selector("#told bdi")
+    assert page.locator("#told bdi").all_text_contents() == ["译：A fine room.", "译：The way to Vienna."]
+
+
+def test_only_what_the_models_can_do_is_shown(open_page: Open, server: PageServer) -> None:
+    server.models = [dict(MODELS[0])]
+    page = open_page("#tasks")
+    assert page.is_hidden("#tab-tasks")
+    assert page.is_visible("#message")
+    server.models = [{"id": "bare"}]  # a server that tells no more than OpenAI's
+    page = open_page()
+    say(page, "hello")
+    assert answers(page) == ["bare heard: hello"]
+    server.models = [dict(MODELS[2])]
+    page = open_page()
+    assert page.is_visible("#prompt"), "a model without a chat template goes on with texts"
+    server.models = [dict(MODELS[3])]
+    page = open_page(loaded=False)
+    page.wait_for_selector("#texts", state="visible")
