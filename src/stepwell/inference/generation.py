@@ -221,7 +221,7 @@ class _Row:
         text = "" if ends else self.gate.push(self.decoder.push(drawn.token_id))
         if ends and not self.gate.closed:  # at max_tokens a torn character is left out: the next token would end it
             text += self.gate.push(self.decoder.finish())
-        if ends or self.gate.closed:
+        if ends or self.gate.closed or self.sampling.is_finished:
             self.finish_reason = "stop"
         elif last:
             self.finish_reason = "length"
@@ -307,7 +307,7 @@ def _row(
         prompt.continues,
         StreamDecoder(tokenizer.target, continues=prompt.continues),
         StopGate(params.stop, params.min_tokens),
-        Sampling(params, index, text, tokenizer),
+        Sampling(params, index, text, tokenizer, continues=prompt.continues),
         index,
     )
 

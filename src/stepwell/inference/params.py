@@ -7,20 +7,24 @@ leaves out how the next token is drawn (`sampling/`).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stepwell.config import Config
 
 TokenId = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
 
+GRAMMARS = ("json_schema", "regex", "choice", "grammar")
+"""Fields that say what a sample must look like, of which one may be set."""
+
 YES_OR_NO = {"ignore_eos"}
 """Fields that are true or false."""
 
-TEXTS = ("stop", "bad_words")
+TEXTS = ("stop", "bad_words", "choice")
 """Lists of texts, of which one text may stand alone."""
 
 TRUNCATIONS = ("top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
@@ -64,6 +68,11 @@ class SamplingParams(Config):
         stop: the completion ends before the first of these texts; they are no part of it. One text may stand alone.
         stop_token_ids: tokens that end a sample beside those of the tokenizer; they are no part of its text.
         ignore_eos: whether a sample goes on after the tokenizer's end tokens.
+        json_schema: a sample is a JSON value of this schema, which is given as a mapping or as JSON text.
+        regex: a sample is a text that all of this regular expression matches, in the syntax of Rust's regex.
+        choice: a sample is one of these texts.
+        grammar: a sample is a text of this grammar in Lark's syntax, whose first rule is called start. A sample ends
+            where its grammar ends. Of these four at most one may be set; they need `stepwell[constrained]`.
         logprobs: for each token, so many of the likeliest ones with their log-probabilities, 0 to 20.
     """
 
@@ -91,6 +100,10 @@ class SamplingParams(Config):
     stop: tuple[Text, ...] = ()
     stop_token_ids: tuple[TokenId, ...] = ()
     ignore_eos: bool = False
+    json_schema: Text | None = None
+    regex: Text | None = None
+    choice: tuple[Text, ...] = ()
+    grammar: Text | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] = 0
 
     @property
@@ -113,7 +126,22 @@ class SamplingParams(Config):
                 given[name] = (given[name],)
         if isinstance(given.get("logit_bias"), Mapping):
             given["logit_bias"] = tuple(given["logit_bias"].items())
+        if isinstance(given.get("json_schema"), Mapping):
+            given["json_schema"] = json.dumps(given["json_schema"], ensure_ascii=False)
         return given
+
+    @field_validator("json_schema")
+    @classmethod
+    def _is_json(cls, value: str | None) -> str | None:
+        """A schema is a mapping in JSON."""
+        if value is not None:
+            try:
+                schema = json.loads(value)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"JSON, which this is not: {error}") from None
+            if not isinstance(schema, dict):
+                raise ValueError("a JSON schema, which is a mapping")
+        return value
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -124,6 +152,10 @@ class SamplingParams(Config):
         twice = {token_id for token_id, _ in self.logit_bias}
         if len(twice) < len(self.logit_bias):
             raise ValueError("logit_bias: each token once")
+        if len(asked := [name for name in GRAMMARS if getattr(self, name)]) > 1:
+            raise ValueError(f"{' and '.join(asked)}: only one of them")
+        if asked and self.ignore_eos:
+            raise ValueError(f"ignore_eos: not with {asked[0]}, behind whose end nothing can come")
         if self.mirostat and (cut := [name for name in TRUNCATIONS if getattr(self, name) is not None]):
             raise ValueError(f"mirostat: alone, because it has a threshold of its own, not with {', '.join(cut)}")
         return self

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from stepwell.errors import StepwellError, UsageError
+from stepwell.inference.params import GRAMMARS
 from stepwell.inference.sampling.adjusting import InPlace, add, ban, pair, penalize_repetition, subtract
 from stepwell.inference.sampling.row import Sampling
 from stepwell.inference.sampling.truncation import Rules, draw_shaped, shape_distribution
@@ -162,19 +163,23 @@ def adjust(samplings: Sequence[Sampling], logits: Tensor) -> Tensor:
     steps: list[tuple[InPlace, list[Any]]] = [
         (add, biased), (penalize_repetition, repeated), (subtract, frequent), (subtract, present), (ban, banned)
     ]  # fmt: skip
-    if not any(several for _, several in steps):
+    if not any(several for _, several in steps) and all(one.constraint is None for one in samplings):
         return logits
     adjusted = logits.clone()
     for rule, several in steps:
         if several:
             rule(adjusted, pair(several, logits))
+    for row, one in enumerate(samplings):
+        if one.constraint is not None:
+            allowed = torch.from_numpy(one.constraint.allowed()[: logits.shape[-1]]).to(logits.device)
+            adjusted[row, : len(allowed)].masked_fill_(~allowed, -torch.inf)
     if bool((empty := adjusted.amax(-1).isneginf()).any()):
         raise _nothing_left(samplings[int(empty.nonzero()[0])])
     return adjusted
 
 
 def _nothing_left(sampling: Sampling) -> UsageError:
-    names = ("no_repeat_ngram_size", "bad_words", "min_tokens")
+    names = ("no_repeat_ngram_size", "bad_words", "min_tokens", *GRAMMARS)
     asked = [f"{name}={value!r}" for name in names if (value := getattr(sampling.params, name))]
     return UsageError(
         "no token is left to draw",

@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from stepwell.errors import UsageError
-from stepwell.inference.params import SamplingParams
+from stepwell.inference.params import GRAMMARS, SamplingParams
 from stepwell.inference.sampling.adjusting import Counted
+from stepwell.inference.sampling.constraint import Constraint
 from stepwell.inference.sampling.truncation import rules_of
 from stepwell.seeding import derive_seed
 from stepwell.tokenizers import Tokenizer
@@ -32,7 +33,8 @@ class Sampling:
         params: how to draw.
         index: which sample of its prompt it is; with the seed it decides the draws.
         prompt_ids: tokens of the text that is gone on with, without the begin token; none where the prompt is a source.
-        tokenizer: says which tokens end a sample, and spells bad words.
+        tokenizer: says which tokens end a sample, and spells it.
+        continues: whether the sample goes on with the prompt's text, rather than answering it.
 
     Attributes:
         params: as given.
@@ -44,12 +46,21 @@ class Sampling:
         drawn: distinct tokens of the sample, where frequency or presence is penalised.
         bias: ids (N,) and what is added to their logits (N,).
         surprise: the threshold of mirostat, in bits.
+        constraint: what the grammar allows; None without one.
 
     Raises:
-        UsageError: when a token that is named is not one of the tokenizer's.
+        UsageError: when a token that is named is not one of the tokenizer's, or a grammar is faulty.
     """
 
-    def __init__(self, params: SamplingParams, index: int, prompt_ids: Sequence[int], tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        params: SamplingParams,
+        index: int,
+        prompt_ids: Sequence[int],
+        tokenizer: Tokenizer,
+        *,
+        continues: bool = True,
+    ) -> None:
         self.params, self.rules = params, rules_of(params)
         self.vocab_size = tokenizer.vocab_size
         for name, ids in (("stop_token_ids", params.stop_token_ids), ("logit_bias", [n for n, _ in params.logit_bias])):
@@ -65,6 +76,8 @@ class Sampling:
             np.array([bias for _, bias in params.logit_bias], np.float32),
         )
         self.surprise = 2 * params.mirostat_tau
+        asked = any(getattr(params, name) for name in GRAMMARS)
+        self.constraint = Constraint(params, tokenizer, opens=not continues) if asked else None
         self._bad = _spelled(params.bad_words, tokenizer)
         self._ends = np.array(sorted(self.stop_ids), np.int64)
         self._text = [int(one) for one in prompt_ids] if params.no_repeat_ngram_size or self._bad else []
@@ -76,6 +89,11 @@ class Sampling:
     def ends(self, token_id: int) -> bool:
         """Whether a token ends the sample and is no part of its text."""
         return token_id in self.stop_ids
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing can come after the last token, which is a part of the text: the grammar is at its end."""
+        return self.constraint is not None and self.constraint.is_finished
 
     def uniform(self) -> float:
         """The next random number of the sample, in [0, 1): drawn on the CPU, so a seed means the same everywhere."""
@@ -102,6 +120,8 @@ class Sampling:
             probability: of it among those that could be drawn, in (0, 1].
         """
         self.token_ids.append(token_id)
+        if self.constraint is not None and token_id not in self.stop_ids:
+            self.constraint.take(token_id)
         if self.seen is not None:
             self.seen.add(token_id)
         if self.drawn is not None:
