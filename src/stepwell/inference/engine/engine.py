@@ -19,6 +19,7 @@ import torch
 
 from stepwell.errors import StepwellError, UsageError
 from stepwell.inference.engine.blocks import BlockPool
+from stepwell.inference.engine.choosing import choose
 from stepwell.inference.engine.request import Event, Request, Sample, make_samples
 from stepwell.inference.engine.runners import BlockRunner, Job, Runner, StateRunner
 from stepwell.inference.native.build import find_compiler
@@ -187,18 +188,16 @@ class Engine:
         jobs = self._plan()
         if not jobs:
             return []
-        logits = self.runner.extend(jobs)
-        events: list[Event] = []
-        drawing: list[tuple[Sample, torch.Tensor]] = []
-        for job, row in zip(jobs, logits, strict=True):
-            sample = job.sample
-            if sample.prompt_logprobs is not None and not sample.drawn:
-                self._score(sample, job, row)
-            if not sample.unread:
-                drawing.append((sample, row[-1]))
-        if drawing:
-            events = self._draw([sample for sample, _ in drawing], torch.stack([row for _, row in drawing]))
-        return events
+        logits = self.runner.extend(jobs)[:, : self.tokenizer.vocab_size]  # further rows of a model are never drawn
+        drawing: list[tuple[Sample, int]] = []
+        end = 0
+        for job in jobs:
+            begin, end = end, end + job.outputs
+            if job.sample.prompt_logprobs is not None and not job.sample.drawn:
+                self._score(job.sample, job, logits[begin:end])
+            if not job.sample.unread:
+                drawing.append((job.sample, end - 1))
+        return self._draw(drawing, logits)
 
     def run(self, requests: Sequence[Request]) -> Iterator[Event]:
         """Do some requests to the end, beside what else there is; events of others are lost.
@@ -294,25 +293,30 @@ class Engine:
         assert sample.prompt_logprobs is not None
         begin = sample.num_read - job.size + 1
         following = sample.token_ids[begin : sample.num_read + 1]
-        told = logits[: len(following), : self.tokenizer.vocab_size].log_softmax(-1)
+        told = logits[: len(following)].log_softmax(-1)
         sample.prompt_logprobs.extend(told.gather(1, torch.tensor(following)[:, None]).squeeze(1).tolist())
 
-    def _draw(self, samples: list[Sample], logits: torch.Tensor) -> list[Event]:
+    def _draw(self, drawing: list[tuple[Sample, int]], logits: torch.Tensor) -> list[Event]:
+        """The next token of each sample, from the logits of its row: in machine code where its rules are usual."""
+        runner = self.runner
+        usual = [one for one in drawing if one[0].is_usual and isinstance(runner, BlockRunner)]
+        others = [one for one in drawing if one not in usual]
+        drawn: dict[Sample, Drawn | StepwellError] = {}
+        if usual and isinstance(runner, BlockRunner):
+            found = choose(runner.decoder, [sample.sampling for sample, _ in usual], [row for _, row in usual], logits)
+            drawn.update(zip((sample for sample, _ in usual), found, strict=True))
+        if others:
+            drawn.update(self._draw_by_rules(others, logits))
+        return [self._take(sample, drawn[sample]) for sample, _ in drawing]
+
+    def _draw_by_rules(
+        self, drawing: list[tuple[Sample, int]], logits: torch.Tensor
+    ) -> dict[Sample, Drawn | StepwellError]:
+        samples, rows = [sample for sample, _ in drawing], [row for _, row in drawing]
         try:
-            drawn: list[Drawn | StepwellError] = list(draw([one.sampling for one in samples], self._known(logits)))
+            return dict(zip(samples, draw([one.sampling for one in samples], logits[rows]), strict=True))
         except StepwellError:  # one of them spoils it for all: each for itself
-            drawn = [self._draw_alone(one, row) for one, row in zip(samples, logits, strict=True)]
-        return [self._take(sample, one) for sample, one in zip(samples, drawn, strict=True)]
-
-    def _draw_alone(self, sample: Sample, logits: torch.Tensor) -> Drawn | StepwellError:
-        try:
-            return draw([sample.sampling], self._known(logits[None]))[0]
-        except StepwellError as error:
-            return error
-
-    def _known(self, logits: torch.Tensor) -> torch.Tensor:
-        """Without the rows that a model may have beyond its tokens: those are never drawn."""
-        return logits[:, : self.tokenizer.vocab_size]
+            return {sample: _drawn_alone(sample, logits[row : row + 1]) for sample, row in drawing}
 
     def _take(self, sample: Sample, drawn: Drawn | StepwellError) -> Event:
         if isinstance(drawn, StepwellError):
@@ -329,6 +333,13 @@ class Engine:
     def _end(self, sample: Sample) -> None:
         self._running.remove(sample)
         self.runner.stop(sample)
+
+
+def _drawn_alone(sample: Sample, logits: torch.Tensor) -> Drawn | StepwellError:
+    try:
+        return draw([sample.sampling], logits)[0]
+    except StepwellError as error:
+        return error
 
 
 def best_weights(model: LanguageModel) -> WeightBits | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from stepwell.errors import StepwellError
+from stepwell.inference.engine.choosing import is_usual
 from stepwell.inference.params import SamplingParams
 from stepwell.inference.sampling import Drawn, Sampling
 from stepwell.inference.stopping import StopGate
@@ -66,6 +67,7 @@ class Sample:
         blocks: its blocks of keys and values.
         digest: of its full blocks so far.
         state: what a model without blocks remembers.
+        is_usual: whether its rules are those that are drawn by in machine code.
         prompt_logprobs: as far as they are known; None when they are not wanted.
     """
 
@@ -83,6 +85,7 @@ class Sample:
     digest: bytes = b""
     state: Any = None
     prompt_logprobs: list[float] | None = None
+    is_usual: bool = False
 
     @property
     def unread(self) -> int:
@@ -102,6 +105,7 @@ class Sample:
 def make_samples(number: int, request: Request, tokenizer: Tokenizer, *, reads_source: bool) -> Sequence[Sample]:
     """The samples of a request, before anything was read."""
     text = [n for n in request.token_ids if n != tokenizer.bos_id]
+    usual = is_usual(request.params)
     return [
         Sample(
             number,
@@ -112,6 +116,7 @@ def make_samples(number: int, request: Request, tokenizer: Tokenizer, *, reads_s
             StreamDecoder(tokenizer.target, continues=request.continues),
             StopGate(request.params.stop),
             prompt_logprobs=[] if request.prompt_logprobs and index == 0 else None,
+            is_usual=usual,
         )
         for index in range(request.params.n)
     ]

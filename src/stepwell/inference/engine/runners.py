@@ -51,8 +51,8 @@ class Runner(Protocol):
     def has_room(self, sample: Sample, count: int) -> bool:
         """Whether there is room for its next tokens; then it is the sample's."""
 
-    def extend(self, jobs: Sequence[Job]) -> list[Tensor]:
-        """Read tokens; logits of each job, (outputs, V) float32."""
+    def extend(self, jobs: Sequence[Job]) -> Tensor:
+        """Read tokens; logits (outputs of all jobs, V) float32, job after job."""
 
     def stop(self, sample: Sample) -> None:
         """A sample has ended, or makes room."""
@@ -87,7 +87,7 @@ class BlockRunner:
         sample.blocks.extend(taken or [])
         return taken is not None
 
-    def extend(self, jobs: Sequence[Job]) -> list[Tensor]:
+    def extend(self, jobs: Sequence[Job]) -> Tensor:
         logits = self.decoder.extend(
             [
                 Extension(
@@ -101,7 +101,7 @@ class BlockRunner:
         )
         for job in jobs:
             self._read(job.sample, job.size)
-        return list(logits.split([job.outputs for job in jobs]))
+        return logits
 
     def _read(self, sample: Sample, count: int) -> None:
         sample.num_read += count
@@ -135,8 +135,8 @@ class StateRunner:
         return True
 
     @torch.inference_mode()
-    def extend(self, jobs: Sequence[Job]) -> list[Tensor]:
-        return [self._extend(job.sample, job.size, job.outputs) for job in jobs]
+    def extend(self, jobs: Sequence[Job]) -> Tensor:
+        return torch.cat([self._extend(job.sample, job.size, job.outputs) for job in jobs])
 
     def _extend(self, sample: Sample, count: int, outputs: int) -> Tensor:
         tokens = self._tensor(sample.token_ids[sample.num_read : sample.num_read + count])

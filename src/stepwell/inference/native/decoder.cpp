@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "attention.h"
+#include "choice.h"
 #include "matmul.h"
 #include "threads.h"
 
@@ -106,6 +107,7 @@ class Decoding {
    public:
     virtual ~Decoding() = default;
     virtual void extend(const Step& step) = 0;
+    virtual void choose(const float* logits, int size, int stride, int count, const int32_t* rows, const Rule* rules, Choice* choices) = 0;
 };
 
 template <class Mode>
@@ -149,8 +151,17 @@ class Decoder final : public Decoding {
         team_.end();
     }
 
+    void choose(const float* logits, int size, int stride, int count, const int32_t* rows, const Rule* rules, Choice* choices) override {
+        if (count > 1) team_.begin();
+        team_.each(count, [&](int item, int rank) {
+            choices[item] = own_[rank]->chooser.choose(logits + size_t(rows[item]) * stride, size, rules[item]);
+        });
+        team_.end();
+    }
+
    private:
     struct Own {  // what a thread has for itself
+        Chooser chooser;
         std::vector<Number> unpacked;
         std::vector<float> row, values;
     };
@@ -430,6 +441,10 @@ void* stepwell_new(const stepwell::Shape* shape, const stepwell::Layer* layers, 
 
 void stepwell_extend(void* decoder, const stepwell::Step* step) {
     static_cast<stepwell::Decoding*>(decoder)->extend(*step);
+}
+
+void stepwell_choose(void* decoder, const float* logits, int32_t size, int32_t stride, int32_t count, const int32_t* rows, const stepwell::Rule* rules, stepwell::Choice* choices) {
+    static_cast<stepwell::Decoding*>(decoder)->choose(logits, size, stride, count, rows, rules, choices);
 }
 
 void stepwell_free(void* decoder) { delete static_cast<stepwell::Decoding*>(decoder); }

@@ -154,6 +154,35 @@ class NativeDecoder:
         self._library.stepwell_extend(self._handle, ctypes.byref(step))
         return logits[:, : self.vocab_size]
 
+    def choose(
+        self, logits: Tensor, rows: Sequence[int], rules: Sequence[tuple[float, float, int, float, float]]
+    ) -> NDArray[Any]:
+        """Draw the next token of some rows.
+
+        Args:
+            logits: (B, V) float32, as `extend` gives them.
+            rows: which of them.
+            rules: for each a uniform number in [0, 1), temperature (0 for the likeliest token), top_k (0 for all),
+                top_p (1 for all) and min_p (0 for all).
+
+        Returns:
+            A record for each (`layout.CHOICE`): the token, its logit, and the log of the sum of all e^logit; a token of
+            -1 where a logit is no finite number.
+        """
+        places, told = np.array(rows, np.int32), np.array(list(rules), layout.RULE)
+        choices = np.empty(len(places), layout.CHOICE)
+        self._library.stepwell_choose(
+            self._handle,
+            ctypes.c_void_p(logits.data_ptr()),
+            logits.shape[1],
+            logits.stride(0),
+            len(places),
+            places.ctypes.data_as(ctypes.c_void_p),
+            told.ctypes.data_as(ctypes.c_void_p),
+            choices.ctypes.data_as(ctypes.c_void_p),
+        )
+        return choices
+
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
             self._library.stepwell_free(self._handle)

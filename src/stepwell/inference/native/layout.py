@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 from typing import ClassVar
 
+import numpy as np
+
 Int, Float, Pointer = ctypes.c_int32, ctypes.c_float, ctypes.c_void_p
 
 
@@ -61,3 +63,10 @@ class Step(ctypes.Structure):
         *((name, Int) for name in ("num_texts", "num_outputs", "table_stride")),
         *((name, Pointer) for name in ("token_ids", "starts", "places", "tables", "outputs", "logits")),
     ]
+
+
+RULE = np.dtype([("uniform", "f8"), ("temperature", "f4"), ("top_k", "i4"), ("top_p", "f4"), ("min_p", "f4")])
+"""See `choice.h`."""
+
+CHOICE = np.dtype([("token", "i4"), ("logit", "f4"), ("log_sum", "f4")])
+"""See `choice.h`."""

@@ -80,14 +80,15 @@ def test_a_seed_gives_the_same_to_the_bit_in_every_batch(
     several = requests(tokenizer)
     wanted = alone(Engine(decoder, tokenizer, weights=weights, shares=False, threads=2), several)
     assert len(wanted) == 7
-    for settings in (
+    several_settings: tuple[dict[str, Any], ...] = (
         {"shares": False},
         {"shares": True},
         {"step_tokens": 7},
         {"step_tokens": 33, "most_samples": 2},
         {"threads": 1},
         {"cache_tokens": 448},  # hardly more than one text: samples make room for each other
-    ):
+    )
+    for settings in several_settings:
         engine = Engine(decoder, tokenizer, weights=weights, **{"threads": 2, **settings})
         assert told(engine, several) == wanted, settings
         assert told(engine, several) == wanted, settings  # now with what is known from before
@@ -107,7 +108,7 @@ def test_machine_code_in_float32_writes_what_the_model_writes(tokenizer: Tokeniz
 @pytest.mark.parametrize("kind", ["decoder", "lstm", "encoder_decoder"])
 def test_every_architecture_writes_as_generate_does(tokenizer: Tokenizer, decoder: LanguageModel, kind: str) -> None:
     model = decoder
-    common = {"vocab_size": tokenizer.vocab_size, "max_seq_len": 64}
+    common: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "max_seq_len": 64}
     if kind == "lstm":
         model = build_model(RecurrentConfig(kind="lstm", num_layers=1, d_model=32, d_embedding=32, **common), seed=5)
     elif kind == "encoder_decoder":
@@ -191,7 +192,7 @@ def test_what_goes_wrong_with_one_request_is_its_own(tokenizer: Tokenizer, decod
     while not engine.is_idle:
         events += engine.step()
     assert [event.finish_reason for event in events if event.request == bad] == ["error"]
-    assert [event.error for event in events if event.request == bad][0] is not None
+    assert all(event.error is not None for event in events if event.request == bad)
     assert sum(event.request == fine for event in events) == 5
 
 
