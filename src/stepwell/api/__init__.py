@@ -7,6 +7,7 @@ progress goes to `watch`. Rooms that need torch are opened inside the functions,
 from stepwell.api.exchange import export, import_, merge
 from stepwell.api.measuring import compare, evaluate
 from stepwell.api.searching import search
+from stepwell.api.serving import serve
 from stepwell.api.training import doctor, find_rate, plan, prepare, quickstart, report, run, train
 from stepwell.api.using import embed, predict, score, stream
 
@@ -27,6 +28,7 @@ __all__ = [
     "run",
     "score",
     "search",
+    "serve",
     "stream",
     "train",
 ]

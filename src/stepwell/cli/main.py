@@ -17,6 +17,8 @@ import typer
 
 from stepwell import __version__
 from stepwell.cli.arguments import ManyWords, StopSignal, is_follower
+from stepwell.cli.chat import chat
+from stepwell.cli.serving import serve
 from stepwell.cli.vectors import embed, search
 from stepwell.errors import EndedElsewhere, StepwellError, UsageError
 
@@ -285,6 +287,9 @@ def predict(
     show.completions(prompts, api.predict(run, prompts, given, chat=chat), json=json)
 
 
+app.command(cls=ManyWords)(chat)
+
+
 @app.command()
 def score(
     run: Run,
@@ -300,6 +305,7 @@ def score(
 
 app.command(cls=ManyWords)(embed)
 app.command(cls=ManyWords)(search)
+app.command(cls=ManyWords)(serve)
 
 
 @app.command(cls=ManyWords)

@@ -14,28 +14,37 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
 
 from stepwell.serving.calls import Operation, Server, route_of
 from stepwell.serving.faults import JSON, Refusal
 from stepwell.serving.gate import Gate, Keys
-from stepwell.serving.routes import chat, completions
+from stepwell.serving.openapi import describe
+from stepwell.serving.routes import chat, completions, embeddings, responses, tasks, texts
 from stepwell.serving.routes.status import status_routes
 
 PAGE = Path(__file__).parent / "page"
 
-OPERATIONS: list[Operation] = [*completions.OPERATIONS, *chat.OPERATIONS]
+OPERATIONS: list[Operation] = [
+    *completions.OPERATIONS,
+    *chat.OPERATIONS,
+    *responses.OPERATIONS,
+    *embeddings.OPERATIONS,
+    *tasks.OPERATIONS,
+    *texts.OPERATIONS,
+]
 """Every route that asks a model."""
 
-PAGE_HEADERS = (
-    (b"content-security-policy", b"default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
-     b"form-action 'self'; frame-ancestors 'none'"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-)  # fmt: skip
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
 """The page loads nothing from elsewhere, and runs nothing that stands inside it."""
 
 
@@ -68,37 +77,36 @@ def make_app(server: Server, keys: Keys | None = None) -> Starlette:
         )
         middleware.insert(0, allowed)
     return Starlette(
-        routes=[*(route_of(one, server) for one in OPERATIONS), *status_routes(server), *_page()],
+        routes=[*(route_of(one, server) for one in OPERATIONS), *status_routes(server), _description(), *_page()],
         middleware=middleware,
         exception_handlers={HTTPException: _refused},
         lifespan=working,
     )
 
 
-def _page() -> list[Route | Mount]:
-    """The page's files; nothing where there are none."""
-    if not PAGE.is_dir():
-        return []
-    return [Mount("/", _Strict(StaticFiles(directory=PAGE, html=True)))]
+def _description() -> Route:
+    """What the server can be asked, for programs."""
+    described = describe(OPERATIONS)
+
+    async def endpoint(request: Request) -> Response:
+        request.scope["stepwell.route"] = "/openapi.json"
+        return JSON(described)
+
+    return Route("/openapi.json", endpoint)
 
 
-class _Strict:
-    """Files with headers that keep a page to itself.
+def _page() -> list[Route]:
+    """A route for each of the page's files; none where there are no files."""
+    files = sorted(path for path in PAGE.glob("*") if path.is_file()) if PAGE.is_dir() else []
+    return [_page_route("/" if path.name == "index.html" else f"/{path.name}", path) for path in files]
 
-    Args:
-        app: that gives the files.
-    """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+def _page_route(path: str, file: Path) -> Route:
+    async def endpoint(request: Request) -> Response:
+        request.scope["stepwell.route"] = "/"
+        return FileResponse(file, headers=PAGE_HEADERS)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *PAGE_HEADERS]}
-            await send(message)
-
-        await self.app(scope, receive, guarded)
+    return Route(path, endpoint)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
