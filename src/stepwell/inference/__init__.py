@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from stepwell.inference.answers.writing import Marked, prompt_room, score_targets, taken_texts, write_texts
     from stepwell.inference.beams import Beams, Written, search_targets
     from stepwell.inference.embedding import embed_texts, embed_tokens, vectors_for
+    from stepwell.inference.engine.engine import Engine, best_weights
+    from stepwell.inference.engine.request import Event, Request
     from stepwell.inference.generation import Completion, FinishReason, Piece, Prompt, generate, generate_many, stream
     from stepwell.inference.masked import Candidate, Filled, complete_many, fill_masks, has_mask
     from stepwell.inference.sampling import Drawn, Sampling, draw
@@ -29,11 +31,14 @@ __all__ = [
     "Candidate",
     "Completion",
     "Drawn",
+    "Engine",
+    "Event",
     "Filled",
     "FinishReason",
     "Marked",
     "Piece",
     "Prompt",
+    "Request",
     "Said",
     "Sampling",
     "SamplingParams",
@@ -43,6 +48,7 @@ __all__ = [
     "Written",
     "answer_conversations",
     "answer_many",
+    "best_weights",
     "complete_many",
     "draw",
     "embed_texts",
@@ -92,6 +98,10 @@ __getattr__ = open_late(
         "embed_texts": "embedding",
         "embed_tokens": "embedding",
         "vectors_for": "embedding",
+        "Engine": "engine.engine",
+        "best_weights": "engine.engine",
+        "Event": "engine.request",
+        "Request": "engine.request",
         "Completion": "generation",
         "FinishReason": "generation",
         "Piece": "generation",
