@@ -38,11 +38,14 @@ def both(request, tmp_path_factory) -> tuple[LanguageModel, Any]:
     return ours.eval(), theirs
 
 
-@pytest.mark.parametrize(("beam_size", "penalty"), [(2, 1.0), (4, 0.6), (5, 2.0)])
-def test_the_same_targets_with_the_same_scores(both, beam_size, penalty):
+@pytest.mark.parametrize(
+    ("beam_size", "penalty", "early"),
+    [(2, 1.0, False), (4, 0.6, False), (5, 2.0, False), (3, 1.0, True), (3, 0.3, "never"), (4, 0.0, "never")],
+)
+def test_the_same_targets_with_the_same_scores(both, beam_size, penalty, early):
     ours, theirs = both
     prompts = [np.random.default_rng(seed).integers(160, VOCAB - 40, 4 + seed) for seed in range(3)]
-    found = search_targets(ours, prompts, Beams(beam_size, penalty, 60), stop_ids=frozenset(STOPS))
+    found = search_targets(ours, prompts, Beams(beam_size, penalty, 60, early), stop_ids=frozenset(STOPS))
     never = list(getattr(ours.config, "never_ids", ()))
     ended = 0
     for prompt, several in zip(prompts, found, strict=True):
@@ -53,6 +56,7 @@ def test_the_same_targets_with_the_same_scores(both, beam_size, penalty):
                 num_beams=beam_size,
                 num_return_sequences=beam_size,
                 length_penalty=penalty,
+                early_stopping=early,
                 do_sample=False,
                 max_new_tokens=60,
                 eos_token_id=STOPS,

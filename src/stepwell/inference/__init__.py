@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from stepwell.inference.answers.tags import ToldTags, tag_texts, tags_by_simple_model, tell_tags
     from stepwell.inference.answers.writing import Marked, prompt_room, score_targets, taken_texts, write_texts
     from stepwell.inference.beams import Beams, Written, search_targets
+    from stepwell.inference.completion import Completion, FinishReason, Piece
     from stepwell.inference.embedding import embed_texts, embed_tokens, vectors_for
     from stepwell.inference.engine.engine import Engine, best_weights
     from stepwell.inference.engine.request import Event, Request
-    from stepwell.inference.generation import Completion, FinishReason, Piece, Prompt, generate, generate_many, stream
+    from stepwell.inference.generation import Prompt, generate, generate_many, stream
     from stepwell.inference.masked import Candidate, Filled, complete_many, fill_masks, has_mask
     from stepwell.inference.sampling import Drawn, Sampling, draw
     from stepwell.inference.scoring import TokenScores, score_documents, score_tokens
@@ -102,9 +103,9 @@ __getattr__ = open_late(
         "best_weights": "engine.engine",
         "Event": "engine.request",
         "Request": "engine.request",
-        "Completion": "generation",
-        "FinishReason": "generation",
-        "Piece": "generation",
+        "Completion": "completion",
+        "FinishReason": "completion",
+        "Piece": "completion",
         "Prompt": "generation",
         "generate": "generation",
         "generate_many": "generation",

@@ -12,25 +12,23 @@ from collections import defaultdict
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from stepwell.errors import TokenizerError, UsageError
+from stepwell.inference.beams import Beams, Written, search_targets
+from stepwell.inference.completion import Completion, FinishReason, Piece, best_samples
+from stepwell.inference.contrastive import contrast
+from stepwell.inference.guidance import GuidedWindow
 from stepwell.inference.mode import evaluation_mode
 from stepwell.inference.params import SamplingParams
+from stepwell.inference.rolling import RollingWindow
 from stepwell.inference.sampling import Drawn, Sampling, draw
 from stepwell.inference.stopping import StopGate
-from stepwell.inference.window import window_start
 from stepwell.models import Decoder, LanguageModel
-from stepwell.nn import DecodingState
 from stepwell.tokenizers import StreamDecoder, Tokenizer
-
-FinishReason = Literal["stop", "length"]
-"""`stop`: a token that ends what a model writes or a stop text came; `length`: max_tokens were drawn."""
 
 Prompt = str | Sequence[Mapping[str, Any]] | NDArray[np.integer[Any]]
 """A text to go on with, a source to turn into another text (where the model is one that does so), or a conversation to
@@ -38,55 +36,6 @@ answer: messages with `role` and `content`, by the chat template. Token ids (T,)
 
 MAX_ROWS = 64
 """Samples that `generate_many` decodes at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One drawn token of one sample, as soon as it is there.
-
-    Attributes:
-        index: which sample of the prompt, from 0.
-        text: what may be shown now. It trails the token while a character is unfinished or a stop text could be
-            beginning.
-        token_id: the token, the end-of-text token included.
-        logprob: of the token under the model itself (nats), before temperature and truncation.
-        finish_reason: None until the sample's last piece.
-        continues: whether it goes on with the prompt's text, rather than answering it.
-        likeliest: `params.logprobs` tokens that could have come here with their log-probabilities under the model
-            itself (nats), the likeliest first.
-    """
-
-    index: int
-    text: str
-    token_id: int
-    logprob: float
-    finish_reason: FinishReason | None
-    continues: bool = True
-    likeliest: tuple[tuple[int, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Completion:
-    """One finished sample.
-
-    Attributes:
-        text: without the stop text, and without the end-of-text token.
-        token_ids: every token drawn, those of the stop text and of the end included.
-        logprobs: of each token under the model itself (nats).
-        finish_reason: why it ended.
-        prompt_tokens: length of the prompt, the begin token included.
-        continues: whether it goes on with the prompt's text, rather than answering it.
-        likeliest: for each token, `params.logprobs` tokens that could have come in its place with their
-            log-probabilities under the model itself (nats), the likeliest first.
-    """
-
-    text: str
-    token_ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    finish_reason: FinishReason
-    prompt_tokens: int
-    continues: bool = True
-    likeliest: tuple[tuple[tuple[int, float], ...], ...] = ()
 
 
 def generate(
@@ -141,6 +90,8 @@ def generate_many(
     """
     params = params or SamplingParams()
     encoded = [_encode(model, tokenizer, prompt) for prompt in prompts]
+    if params.num_beams > 1:
+        return _search(model, tokenizer, encoded, params)
     by_length: defaultdict[int, list[int]] = defaultdict(list)
     longest = max((len(read.token_ids) for read in encoded), default=0)
     pad = pad and isinstance(model, Decoder) and model.config.prompt == "continue"
@@ -187,6 +138,13 @@ def stream(
             got=f"best_of={params.best_of} with n={params.n}",
             wanted="best_of equal to n",
             do="leave best_of out, or do not stream",
+        )
+    if params.num_beams > 1:
+        raise UsageError(
+            "num_beams: cannot be streamed",
+            got=f"num_beams={params.num_beams}",
+            wanted="1, because a search knows its text only at the end",
+            do="leave num_beams out, or do not stream",
         )
     pieces = _decode(model, tokenizer, [_encode(model, tokenizer, prompt)], params)
     with closing(pieces):
@@ -245,13 +203,6 @@ def _complete(
     ]
 
 
-def best_samples(completions: Sequence[Completion], n: int) -> list[Completion]:
-    """The n of the highest mean log-probability, the best first; all of them in their order where n are given."""
-    if n == len(completions):
-        return list(completions)
-    return sorted(completions, key=lambda one: -sum(one.logprobs) / len(one.logprobs))[:n]
-
-
 def _join(pieces: Sequence[Piece], prompt_tokens: int) -> Completion:
     finish_reason = pieces[-1].finish_reason
     assert finish_reason is not None
@@ -276,8 +227,19 @@ def _decode(
         for number, prompt in enumerate(prompts)
         for index in range(params.samples)
     ]
+    if params.penalty_alpha is not None:
+        yield from _decode_by_contrast(model, prompts, rows)
+        return
     with evaluation_mode(model):
-        window = _RollingWindow(model, [prompt.token_ids for prompt in prompts], params)
+        read = [prompt.token_ids for prompt in prompts]
+        window: RollingWindow | GuidedWindow
+        if params.guidance_scale is None:
+            window = RollingWindow(model, read, params)
+        else:
+            against = None
+            if params.negative_prompt is not None:
+                against = _encode(model, tokenizer, params.negative_prompt).token_ids
+            window = GuidedWindow(model, read, params, against)
         logits = window.logits
         if params.samples > 1:
             logits = logits.repeat_interleave(params.samples, 0)
@@ -295,6 +257,52 @@ def _decode(
             logits = window.extend([row.token_ids for row in rows])
 
 
+def _decode_by_contrast(
+    model: LanguageModel, prompts: Sequence[_Read], rows: Sequence[_Row]
+) -> Generator[tuple[int, Piece]]:
+    """As `_decode`, one sample after another."""
+    with evaluation_mode(model):
+        for row in rows:
+            for drawn, last in contrast(model, prompts[row.prompt].token_ids, row.sampling):
+                yield row.prompt, row.take(drawn, last=last)
+                if row.finish_reason is not None:
+                    break
+
+
+def _search(
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[_Read], params: SamplingParams
+) -> list[list[Completion]]:
+    """What beams find for prompts, the best first."""
+    beams = Beams(
+        params.num_beams,
+        params.length_penalty,
+        params.max_tokens,
+        params.early_stopping,
+        params.num_beam_groups,
+        params.diversity_penalty,
+        num_targets=params.n,
+    )
+    ends = Sampling(params, 0, [], tokenizer).stop_ids
+    read = [np.array(prompt.token_ids) for prompt in prompts]
+    found = search_targets(model, read, beams, stop_ids=ends, num_tokens=tokenizer.vocab_size)
+    return [
+        [_told(one, tokenizer, prompt, ends) for one in several[: params.n]]
+        for prompt, several in zip(prompts, found, strict=True)
+    ]
+
+
+def _told(written: Written, tokenizer: Tokenizer, prompt: _Read, ends: frozenset[int]) -> Completion:
+    """What a search has found, as text."""
+    decoder = StreamDecoder(tokenizer.target, continues=prompt.continues)
+    shown = written.token_ids[:-1] if written.token_ids[-1] in ends else written.token_ids
+    text = "".join(decoder.push(token_id) for token_id in shown)
+    if written.finish_reason == "stop":
+        text += decoder.finish()
+    return Completion(
+        text, written.token_ids, written.logprobs, written.finish_reason, len(prompt.token_ids), prompt.continues
+    )
+
+
 def _row(
     model: LanguageModel, tokenizer: Tokenizer, number: int, prompt: _Read, params: SamplingParams, index: int
 ) -> _Row:
@@ -310,65 +318,6 @@ def _row(
         Sampling(params, index, text, tokenizer, continues=prompt.continues),
         index,
     )
-
-
-class _RollingWindow:
-    """A model's state over the part of the sequences that it sees; a source is seen whole.
-
-    Args:
-        model: in evaluation mode.
-        prompts: P sequences, from 1 token; of different lengths where a decoder's window takes all of them to the end.
-        params: says how long the sequences may become.
-
-    Attributes:
-        logits: (P, V) float32, of the token after the prompts, or of the first one that is written of them.
-        max_tokens: how many may be drawn.
-    """
-
-    def __init__(self, model: LanguageModel, prompts: Sequence[Sequence[int]], params: SamplingParams) -> None:
-        self.model = model
-        self.max_seq_len = model.config.max_seq_len
-        self.capacity = min(self.max_seq_len, max(map(len, prompts)) + params.max_tokens)
-        self.device = model.device
-        self.logits = self._read(prompts)
-        room = self.max_seq_len - self.state.length + 1  # the last token is drawn, and not read
-        self.max_tokens = min(params.max_tokens, room) if model.reads_source else params.max_tokens
-
-    @torch.inference_mode()
-    def select(self, rows: Sequence[int]) -> None:
-        """Keep, drop or repeat sequences."""
-        self.state.select(torch.tensor(rows, dtype=torch.int64, device=self.device))
-
-    @torch.inference_mode()
-    def extend(self, sequences: Sequence[Sequence[int]]) -> Tensor:
-        """Logits (B, V) after sequences that are one token longer than before; a full window is rolled."""
-        if self._begins(sequences) != self.start:
-            return self._read(sequences)
-        return self.model.extend(self.state, self._tensor([[sequence[-1]] for sequence in sequences]))
-
-    @torch.inference_mode()
-    def _read(self, sequences: Sequence[Sequence[int]]) -> Tensor:
-        """Prefill a new state with all that the model may see."""
-        self.start = self._begins(sequences)
-        self.state: DecodingState
-        longest = max(map(len, sequences))
-        padding = [longest - len(sequence) for sequence in sequences]
-        if any(padding):
-            assert isinstance(self.model, Decoder)
-            self.state = self.model.start(len(sequences), self.capacity, self._tensor(padding))
-            padded = [[0] * before + list(one) for before, one in zip(padding, sequences, strict=True)]
-            return self.model.extend(self.state, self._tensor(padded))
-        self.state, logits = self.model.begin(
-            self._tensor([sequence[self.start :] for sequence in sequences]), self.capacity
-        )
-        return logits
-
-    def _begins(self, sequences: Sequence[Sequence[int]]) -> int:
-        """The first position that is seen."""
-        return 0 if self.model.reads_source else window_start(len(sequences[0]), self.max_seq_len)
-
-    def _tensor(self, token_ids: Sequence[Sequence[int]] | Sequence[int]) -> Tensor:
-        return torch.tensor(token_ids, dtype=torch.int64, device=self.device)
 
 
 def _encode(model: LanguageModel, tokenizer: Tokenizer, prompt: Prompt) -> _Read:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from stepwell.errors import UsageError
-from stepwell.inference.generation import Completion, Prompt, generate_many
+from stepwell.inference.completion import Completion
+from stepwell.inference.generation import Prompt, generate_many
 from stepwell.inference.mode import evaluation_mode
 from stepwell.inference.params import SamplingParams
 from stepwell.models import LanguageModel

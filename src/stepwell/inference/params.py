@@ -8,7 +8,7 @@ leaves out how the next token is drawn (`sampling/`).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -21,7 +21,7 @@ Text = Annotated[str, Field(min_length=1)]
 GRAMMARS = ("json_schema", "regex", "choice", "grammar")
 """Fields that say what a sample must look like, of which one may be set."""
 
-YES_OR_NO = {"ignore_eos"}
+YES_OR_NO = {"ignore_eos", "early_stopping"}
 """Fields that are true or false."""
 
 TEXTS = ("stop", "bad_words", "choice")
@@ -29,6 +29,21 @@ TEXTS = ("stop", "bad_words", "choice")
 
 TRUNCATIONS = ("top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 """Fields that keep a part of the tokens by a threshold of their own."""
+
+OF_BEAMS = ("length_penalty", "early_stopping", "num_beam_groups", "diversity_penalty")
+"""Fields that only a search by beams knows."""
+
+NOT_OF_BEAMS = (
+    *TRUNCATIONS, *GRAMMARS, "mirostat", "repetition_penalty", "frequency_penalty", "presence_penalty",
+    "no_repeat_ngram_size", "logit_bias", "bad_words", "min_tokens", "stop", "best_of", "logprobs", "penalty_alpha",
+    "guidance_scale",
+)  # fmt: skip
+"""Fields that change what is drawn one token after another, which a search by beams does not do."""
+
+NOT_OF_CONTRAST = (
+    *(name for name in TRUNCATIONS if name != "top_k"), "mirostat", "best_of", "n", "guidance_scale"
+)  # fmt: skip
+"""Fields that contrastive search, which chooses one token in one way, can do nothing with."""
 
 
 class SamplingParams(Config):
@@ -62,6 +77,22 @@ class SamplingParams(Config):
             2018).
         logit_bias: token id -> what is added to its logit, in [-100, 100].
         bad_words: texts that are never written, as the tokenizer spells them at the beginning of a word and inside one.
+        num_beams: above 1, so many beginnings are searched for the likeliest texts, and nothing is drawn at random
+            (Sutskever et al., 2014). Temperature and seed are of no account then, as in transformers.
+        length_penalty: log-probabilities of texts are divided by their length in tokens to this power (Wu et al.,
+            2016), in [-10, 10].
+        early_stopping: true ends a search when as many texts have ended as there are beginnings; false when none that
+            goes on is better by now than the worst of them; `never` when none can become better.
+        num_beam_groups: into how many groups the beginnings are divided (Vijayakumar et al., 2018).
+        diversity_penalty: taken off the log-probability of a token for each beginning of an earlier group that chose it
+            in the same step, in [0, 100].
+        penalty_alpha: contrastive search (Su et al., 2022): of the top_k likeliest tokens the one of the highest
+            (1 - penalty_alpha) probability - penalty_alpha likeness, where likeness is the highest cosine of its hidden
+            state with those of the text; in [0, 1]. Temperature and seed are of no account then.
+        guidance_scale: classifier-free guidance (Sanchez et al., 2023): log-probabilities are moved away from those
+            after the negative prompt, to so many times their distance, in [0, 100]; 1 changes nothing. The
+            log-probabilities that are told are those after it.
+        negative_prompt: what to be guided away from; None for the last token of the prompt, or an empty source.
         seed: decides every draw, from 0; sample i of a seed is the same whatever n is. None draws afresh.
         n: how many samples of the same prompt, from 1.
         best_of: so many are drawn, and the n of the highest mean log-probability are given, the best first; from n.
@@ -94,6 +125,14 @@ class SamplingParams(Config):
     no_repeat_ngram_size: Annotated[int, Field(ge=1)] | None = None
     logit_bias: tuple[tuple[TokenId, Annotated[float, Field(ge=-100, le=100)]], ...] = ()
     bad_words: tuple[Text, ...] = ()
+    num_beams: Annotated[int, Field(ge=1, le=1024)] = 1
+    length_penalty: Annotated[float, Field(ge=-10, le=10)] = 1.0
+    early_stopping: bool | Literal["never"] = False
+    num_beam_groups: Annotated[int, Field(ge=1)] = 1
+    diversity_penalty: Annotated[float, Field(ge=0, le=100)] = 0.0
+    penalty_alpha: Annotated[float, Field(ge=0, le=1)] | None = None
+    guidance_scale: Annotated[float, Field(ge=0, le=100)] | None = None
+    negative_prompt: str | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
     n: Annotated[int, Field(ge=1)] = 1
     best_of: Annotated[int, Field(ge=1)] | None = None
@@ -156,6 +195,31 @@ class SamplingParams(Config):
             raise ValueError(f"{' and '.join(asked)}: only one of them")
         if asked and self.ignore_eos:
             raise ValueError(f"ignore_eos: not with {asked[0]}, behind whose end nothing can come")
+        self._check_searches()
         if self.mirostat and (cut := [name for name in TRUNCATIONS if getattr(self, name) is not None]):
             raise ValueError(f"mirostat: alone, because it has a threshold of its own, not with {', '.join(cut)}")
         return self
+
+    def _check_searches(self) -> None:
+        """What a search can do nothing with is refused, so that nobody believes it had been heeded."""
+        if self.num_beams == 1 and (alone := self._given(OF_BEAMS)):
+            raise ValueError(f"{alone[0]}: only with num_beams above 1")
+        if self.num_beams > 1 and (strange := self._given(NOT_OF_BEAMS)):
+            raise ValueError(f"num_beams: a search by beams knows nothing of {', '.join(strange)}")
+        if self.num_beams > 1 and self.n > self.num_beams:
+            raise ValueError(f"n: at most num_beams, which is {self.num_beams}, not {self.n}")
+        if self.num_beams % self.num_beam_groups:
+            raise ValueError(f"num_beam_groups: a divisor of num_beams, which is {self.num_beams}")
+        if (self.num_beam_groups > 1) != (self.diversity_penalty > 0):
+            raise ValueError("num_beam_groups and diversity_penalty: one needs the other")
+        if self.penalty_alpha is not None:
+            if strange := self._given(NOT_OF_CONTRAST):
+                raise ValueError(f"penalty_alpha: contrastive search knows nothing of {', '.join(strange)}")
+            if self.top_k is None or self.top_k == 1:
+                raise ValueError("penalty_alpha: needs top_k from 2, the tokens that it chooses among")
+        if self.negative_prompt is not None and self.guidance_scale is None:
+            raise ValueError("negative_prompt: only with guidance_scale")
+
+    def _given(self, names: Sequence[str]) -> list[str]:
+        """Those of the fields that are not what they are by default."""
+        return [name for name in names if getattr(self, name) != type(self).model_fields[name].default]

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from stepwell.inference.generation import Completion, Piece, generate_many, stream
+from stepwell.inference.completion import Completion, Piece
+from stepwell.inference.generation import generate_many, stream
 from stepwell.inference.params import SamplingParams
 from stepwell.models import LanguageModel
 from stepwell.tasks import Chat, ChatConfig, Preference, PreferenceConfig

@@ -16,7 +16,7 @@ from torch import Tensor
 from stepwell.data import Document
 from stepwell.hardware import Precision
 from stepwell.inference.beams import Beams, Written, search_targets
-from stepwell.inference.generation import Completion
+from stepwell.inference.completion import Completion
 from stepwell.inference.mode import evaluation_mode
 from stepwell.inference.params import SamplingParams
 from stepwell.inference.scoring import LOGITS_AT_ONCE, TokenScores, score_documents
