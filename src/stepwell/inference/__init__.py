@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from stepwell.inference.beams import Beams, Written, search_targets
     from stepwell.inference.completion import Completion, FinishReason, Piece
     from stepwell.inference.embedding import embed_texts, embed_tokens, vectors_for
-    from stepwell.inference.engine.engine import Engine, best_weights
+    from stepwell.inference.engine.engine import Engine, Load, best_weights
     from stepwell.inference.engine.request import Event, Request
     from stepwell.inference.generation import Prompt, generate, generate_many, stream
     from stepwell.inference.masked import Candidate, Filled, complete_many, fill_masks, has_mask
+    from stepwell.inference.native.decoder import BLOCK_TOKENS
     from stepwell.inference.sampling import Drawn, Sampling, draw
     from stepwell.inference.scoring import TokenScores, score_documents, score_tokens
 
 __all__ = [
+    "BLOCK_TOKENS",
     "Answer",
     "Asked",
     "Beams",
@@ -36,6 +38,7 @@ __all__ = [
     "Event",
     "Filled",
     "FinishReason",
+    "Load",
     "Marked",
     "Piece",
     "Prompt",
@@ -100,7 +103,9 @@ __getattr__ = open_late(
         "embed_tokens": "embedding",
         "vectors_for": "embedding",
         "Engine": "engine.engine",
+        "Load": "engine.engine",
         "best_weights": "engine.engine",
+        "BLOCK_TOKENS": "native.decoder",
         "Event": "engine.request",
         "Request": "engine.request",
         "Completion": "completion",

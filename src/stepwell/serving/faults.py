@@ -94,7 +94,7 @@ def refusal_of(error: StepwellError) -> Refusal:
         parts.append(f"wanted: {error.wanted}")
     if error.do is not None:
         parts.append(f"do: {error.do}")
-    named = re.match(r"(?:request: )?([a-z_0-9.]+): ", error.what)
+    named = re.match(r"(?:request: )?([a-z_0-9]+): ", error.what)
     return Refusal(400, "; ".join(parts), param=named[1] if named else None, code="invalid_value")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from stepwell.inference.sampling import Drawn
+from stepwell.inference import Drawn
 from stepwell.tokenizers import Tokenizer
 
 FLOOR = -9999.0

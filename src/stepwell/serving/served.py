@@ -16,9 +16,7 @@ from stepwell.baselines import SimpleModel, open_beside
 from stepwell.checkpoints import Loaded, load_checkpoint
 from stepwell.errors import TokenizerError, UsageError
 from stepwell.hardware import examine
-from stepwell.inference import SamplingParams, answer_many
-from stepwell.inference.engine.engine import Engine, best_weights
-from stepwell.inference.native.decoder import BLOCK_TOKENS
+from stepwell.inference import BLOCK_TOKENS, Engine, SamplingParams, answer_many, best_weights
 from stepwell.serving.batching import Batcher
 from stepwell.serving.config import ServeConfig, Weights
 from stepwell.serving.faults import Refusal

@@ -20,6 +20,9 @@ MARKERS = ("<tool_call>", "[TOOL_CALLS]", "<|python_tag|>", "<function_call>", "
 ENDS = ("</tool_call>", "</function_call>", "<|/tool_call|>")
 """What stands after them."""
 
+MOST_FAILED = 32
+"""Places in a text that may look like JSON and be none, before the rest of it is taken for text."""
+
 
 class ToolReader:
     """Tells calls from text, as it comes.
@@ -75,7 +78,7 @@ def read_calls(text: str, names: Collection[str]) -> tuple[str, list[dict[str, A
     Returns:
         The text without them, and each call as OpenAI tells it; no call where none of them is of a tool.
     """
-    decoder, calls, rest, at = json.JSONDecoder(), [], [], 0
+    decoder, calls, rest, at, failed = json.JSONDecoder(), [], [], 0, 0
     marked = any(marker in text for marker in MARKERS)
     if not marked and not text.lstrip().startswith(("{", "[")):
         return text, []
@@ -86,6 +89,9 @@ def read_calls(text: str, names: Collection[str]) -> tuple[str, list[dict[str, A
         try:
             value, end = decoder.raw_decode(text, begin)
         except (ValueError, RecursionError):
+            failed += 1
+            if failed > MOST_FAILED:
+                break
             rest.append(text[at : begin + 1])
             at = begin + 1
             continue

@@ -45,6 +45,11 @@ async def vectors_of(served: Served, texts: Sequence[str], role: Literal["query"
     return list(await served.batcher.ask(("vectors", role), texts, made))
 
 
+def cosine(one: Vector, other: Vector) -> float:
+    """Of two vectors of length 1, in [-1, 1]."""
+    return min(1.0, max(-1.0, float(one @ other)))
+
+
 def num_tokens(served: Served, texts: Sequence[str]) -> int:
     """Tokens of some texts."""
     return sum(len(ids) for ids in served.loaded.tokenizer.encode_many(texts))

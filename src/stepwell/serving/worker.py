@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from stepwell.errors import StepwellError
-from stepwell.inference.engine.engine import Engine, Load
-from stepwell.inference.engine.request import Event, Request
+from stepwell.inference import Engine, Event, Load, Request
 from stepwell.serving.faults import Refusal, broken, refusal_of, too_busy
 
 logger = logging.getLogger("stepwell.serving")
 
 MOST_FAULTS = 3
-"""Steps in a row that may fail before a worker is given up."""
+"""Steps that may fail, without a token between them, before a worker is given up."""
 
 
 class Watcher(Protocol):
@@ -217,8 +216,9 @@ class EngineWorker:
                     self._add(asking)
                 for asking in forgotten:
                     self._cancel(asking)
-                self._hand_out(self.engine.step())
-                faults = 0
+                events = self.engine.step()
+                self._hand_out(events)
+                faults = 0 if events else faults
             except Exception:
                 logger.exception("a step of the engine failed")
                 faults += 1

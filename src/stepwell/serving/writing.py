@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stepwell.inference.engine.request import Request
-from stepwell.inference.sampling import Drawn
+from stepwell.inference import Drawn, Request
 from stepwell.serving.faults import Refusal, too_long
 from stepwell.serving.requests import params_of
 from stepwell.serving.served import Served

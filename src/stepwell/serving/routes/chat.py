@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from stepwell.inference.sampling import Drawn
+from stepwell.inference import Drawn
 from stepwell.serving.calls import Call, Operation, operation
 from stepwell.serving.faults import JSON, Refusal
 from stepwell.serving.logprobs import told_tokens

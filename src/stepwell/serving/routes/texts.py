@@ -17,7 +17,7 @@ from stepwell.serving.faults import JSON, Refusal
 from stepwell.serving.logprobs import finite, spelled
 from stepwell.serving.requests_own import DetokenizeRequest, RerankRequest, ScoreRequest, TokenizeRequest, listed
 from stepwell.serving.served import Served
-from stepwell.serving.vectors import vectors_of
+from stepwell.serving.vectors import cosine, vectors_of
 
 
 async def tokenize(call: Call[TokenizeRequest]) -> Response:
@@ -68,7 +68,7 @@ async def score(call: Call[ScoreRequest]) -> Response:
 async def _alike(served: Served, first: Sequence[str], second: Sequence[str]) -> list[dict[str, Any]]:
     left, right = await vectors_of(served, first, "query"), await vectors_of(served, second, "document")
     beside = cycle(left) if len(left) == 1 else iter(left)
-    return [{"object": "score", "score": float(one @ other)} for one, other in zip(beside, right, strict=False)]
+    return [{"object": "score", "score": cosine(one, other)} for one, other in zip(beside, right, strict=False)]
 
 
 def _likely(served: Served, texts: Sequence[str]) -> list[dict[str, Any]]:
@@ -105,7 +105,7 @@ async def rerank(call: Call[RerankRequest]) -> Response:
     asked, served = call.asked, call.served
     (query,) = await vectors_of(served, [asked.query], "query")
     documents = await vectors_of(served, asked.documents, "document")
-    scores = [float(query @ one) for one in documents]
+    scores = [cosine(query, one) for one in documents]
     order = sorted(range(len(scores)), key=lambda place: (-scores[place], place))[: asked.top_n]
     results = [
         {"index": place, "relevance_score": scores[place]}
