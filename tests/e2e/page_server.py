@@ -214,5 +214,26 @@ def tagged(text: str) -> dict[str, Any]:
 TASKS = {
     "/classify": lambda text: {"label": "good", "scores": {"good": 0.84, "mixed": 0.12, "bad": 0.04}},
     "/tag": tagged,
-    "/translate": lambda text: {"text": f"译：{text}"},
+    "/translate": lambda text: {"text": f"译：{text}", "finish_reason": "stop"},
 }
+
+
+def say(page: Any, text: str) -> None:
+    """Send a message with the keyboard, and wait for the answers to end."""
+    before = page.locator(".turn").count()
+    page.fill("#message", text)
+    page.press("#message", "Control+Enter")
+    page.wait_for_selector(f".turn:nth-child({before + 1})")
+    page.wait_for_selector("body:not(.busy)")
+
+
+def asked(server: PageServer) -> list[dict[str, Any]]:
+    return [body for _, body in server.asked]
+
+
+def told(body: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(one["role"], one["content"]) for one in body["messages"]]
+
+
+def answers(page: Any) -> list[str]:
+    return page.locator(".answer .text").all_text_contents()

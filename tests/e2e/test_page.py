@@ -7,90 +7,19 @@ is no Chromium: STEPWELL_CHROMIUM names one, else the usual names are looked for
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from page_server import MODELS, PageServer, serving
+from page_server import MODELS, PageServer, answers, asked, say, told
 
 pytestmark = pytest.mark.slow
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 HOSTILE = '<img src=x onerror="window.hurt=1"><b>bold</b><script>window.hurt=2</script> **stars** &amp;'
 
 Open = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium without a window; absent, the tests are skipped by name."""
-    library = pytest.importorskip("playwright.sync_api")
-    found = os.environ.get("STEPWELL_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip("no Chromium is there (STEPWELL_CHROMIUM names one)")
-    with library.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def server() -> Iterator[PageServer]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def open_page(browser: Any, server: PageServer) -> Iterator[Open]:
-    """A function that opens the page in a fresh browser; what the browser complains of fails the test."""
-    complaints: list[str] = []
-    contexts = []
-
-    def complain(message: Any) -> None:
-        if message.type == "error" and "Failed to load resource" not in message.text:
-            complaints.append(message.text)
-
-    def open_page(where: str = "", *, width: int = 1200, loaded: bool = True, **context: Any) -> Any:
-        context = {"locale": "en-US", "viewport": {"width": width, "height": 800}, **context}
-        contexts.append(browser.new_context(**context))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(10_000)
-        page.on("console", complain)
-        page.on("pageerror", lambda fault: complaints.append(str(fault)))
-        page.goto(server.address + where)
-        if loaded:
-            page.wait_for_selector("#models label", state="attached")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
-
-
-def say(page: Any, text: str) -> None:
-    """Send a message with the keyboard, and wait for the answers to end."""
-    before = page.locator(".turn").count()
-    page.fill("#message", text)
-    page.press("#message", "Control+Enter")
-    page.wait_for_selector(f".turn:nth-child({before + 1})")
-    page.wait_for_selector("body:not(.busy)")
-
-
-def asked(server: PageServer) -> list[dict[str, Any]]:
-    return [body for _, body in server.asked]
-
-
-def told(body: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(one["role"], one["content"]) for one in body["messages"]]
-
-
-def answers(page: Any) -> list[str]:
-    return page.locator(".answer .text").all_text_contents()
 
 
 def test_a_conversation_is_streamed_and_goes_on(open_page: Open, server: PageServer) -> None:
@@ -361,137 +290,6 @@ def test_a_key_is_asked_for_and_kept_in_the_tab_alone(open_page: Open, server: P
     assert page.is_visible("#key-field")
 
 
-def test_the_language_is_that_of_the_browser_until_it_is_switched(open_page: Open) -> None:
-    page = open_page(locale="zh-CN")
-    assert page.inner_text("h1 >> visible=true") == "想问点什么？"
-    assert page.get_attribute("html", "lang") == "zh-Hans"
-    say(page, "你好")
-    assert "个词元" in page.inner_text(".meta")
-    unsaid = "[...document.querySelectorAll('[data-say]')].filter(one => one.textContent === one.dataset.say).length"
-    assert page.evaluate(unsaid) == 0
-    page.click("#language")
-    assert page.get_attribute("html", "lang") == "en"
-    assert "tokens" in page.inner_text(".meta")
-    assert not re.search("[一-鿿]", page.inner_text("#settings"))
-    page.reload()
-    assert page.inner_text("h1 >> visible=true") == "What would you like to ask?"
-
-
-def test_light_and_dark(open_page: Open) -> None:
-    ground = "getComputedStyle(document.documentElement).backgroundColor"
-    light, dark = "rgb(251, 252, 252)", "rgb(15, 22, 25)"
-    assert open_page(color_scheme="light").evaluate(ground) == light
-    page = open_page(color_scheme="dark")
-    assert page.evaluate(ground) == dark
-    page.click("#theme")
-    assert page.evaluate(ground) == light
-    page.reload()
-    assert page.evaluate(ground) == light
-
-
-CONTRAST = """() => {
-  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
-    .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, n) => sum + c * [0.2126, 0.7152, 0.0722][n], 0);
-  const ground = (one) => {
-    for (let at = one; at; at = at.parentElement) {
-      const colour = channels(getComputedStyle(at).backgroundColor);
-      if (colour.length < 4 || colour[3] === 1) return colour;
-    }
-  };
-  const found = [];
-  for (const one of document.querySelectorAll("body *")) {
-    const says = [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-    if (!says || !one.checkVisibility({ checkOpacity: true }) || one.disabled) continue;
-    const [high, low] = [light(channels(getComputedStyle(one).color)), light(ground(one))].sort((a, b) => b - a);
-    const ratio = (high + 0.05) / (low + 0.05);
-    if (ratio < 4.5) found.push(`${one.tagName} ${one.className} ${one.textContent.slice(0, 30)}: ${ratio.toFixed(2)}`);
-  }
-  return found;
-}"""
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_text_stands_out_from_its_ground(open_page: Open, scheme: str) -> None:
-    page = open_page(color_scheme=scheme)
-    say(page, "busy")
-    say(page, "hello")
-    page.fill("#set-top_k", "x")
-    page.emulate_media(reduced_motion="reduce")
-    page.wait_for_timeout(200)  # a colour that is on its way has arrived
-    assert page.evaluate(CONTRAST) == []
-    page.click("#tab-tasks")
-    page.fill("#texts", "good")
-    page.click("#ask")
-    page.wait_for_selector("#told li")
-    assert page.evaluate(CONTRAST) == []
-
-
-NAMELESS = """() => [...document.querySelectorAll("button, input, textarea, select, [tabindex='0']")]
-  .filter((one) => one.checkVisibility())
-  .filter((one) => !(one.labels?.length || one.getAttribute("aria-label") || one.textContent.trim()))
-  .map((one) => one.outerHTML)"""
-
-
-def test_the_keyboard_goes_everywhere_and_everything_has_a_name(open_page: Open) -> None:
-    page = open_page()
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.className") == "skip"
-    say(page, "hello")
-    assert page.evaluate(NAMELESS) == []
-    page.focus(".skip")
-    reached = []
-    for _ in range(40):
-        page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.id || document.activeElement.className"))
-        if reached[-1] == "shade" or (reached[-1] == "wants-logprobs" and page.is_disabled("#shade")):
-            break
-    order = ["tab-chat", "theme", "language", "text tokens", "message", "system-switch", "send", "model-0",
-             "set-temperature", "set-stop-texts", "defaults", "wants-logprobs"]  # fmt: skip
-    assert [one for one in reached if one in order] == order
-    page.focus("#tab-chat")
-    page.keyboard.press("ArrowRight")
-    assert page.evaluate("document.activeElement.id") == "tab-completion"
-    assert page.is_visible("#prompt")
-    assert page.url.endswith("#completion")
-
-
-@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
-def test_a_phone_of_360_pixels(open_page: Open, locale: str) -> None:
-    page = open_page(width=360, locale=locale, has_touch=True, is_mobile=True)
-    too_wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    outside = """() => [...document.querySelectorAll("button, input, textarea, select")]
-      .filter((one) => one.checkVisibility() && !one.closest(".unseen"))
-      .filter((one) => one.getBoundingClientRect().right > innerWidth || one.getBoundingClientRect().left < 0)
-      .map((one) => one.id)"""
-    inside_box = """() => document.querySelector("#send").getBoundingClientRect().right
-      < document.querySelector("#chat .box").getBoundingClientRect().right"""
-    page.fill("#message", "a" * 200)
-    page.tap("#send")
-    page.wait_for_selector(".answer .token")
-    page.wait_for_selector("body:not(.busy)")
-    assert (page.evaluate(too_wide), page.evaluate(outside), page.evaluate(inside_box)) == (0, [], True)
-    assert page.is_hidden("#set-temperature")
-    page.locator(".token").first.tap()
-    assert "98" in page.inner_text("#token-card")
-    page.tap("#open-settings")
-    assert page.get_attribute("#open-settings", "aria-expanded") == "true"
-    assert page.evaluate("document.activeElement.id") == "close-settings"
-    page.fill("#set-temperature", "9")
-    assert (page.evaluate(too_wide), page.evaluate(outside)) == (0, [])
-    page.keyboard.press("Escape")
-    assert page.is_hidden("#set-temperature")
-    assert page.evaluate("document.activeElement.id") == "open-settings"
-    page.fill("#message", "wrong setting")
-    page.tap("#send")
-    assert page.evaluate("document.activeElement.id") == "set-temperature", "the sheet opens where the fault is"
-    page.tap("#close-settings")
-    for name in ("completion", "tasks"):
-        page.tap(f"#tab-{name}")
-        assert (page.evaluate(too_wide), page.evaluate(outside)) == (0, [])
-
-
 def test_a_text_is_gone_on_with(open_page: Open, server: PageServer) -> None:
     page = open_page("#completion")
     assert page.locator("#models label").count() == 3, "models without a chat template can do this"
@@ -526,11 +324,11 @@ def test_task_models_have_a_pane(open_page: Open, server: PageServer) -> None:
         "news · tags",
         "en-zh · translation",
     ]
-    assert page.is_hidden("#models-box")
-    page.fill("#texts", "A fine room.\n\nThe way to Vienna.")
+    assert page.is_hidden("#settings")
+    page.fill("#texts", "A fine room.\n\n🚆 The way to Vienna.")
     page.press("#texts", "Control+Enter")
     page.wait_for_selector("#told li")
-    assert server.asked == [("/classify", {"model": "reviews", "input": ["A fine room.", "The way to Vienna."]})]
+    assert server.asked == [("/classify", {"model": "reviews", "input": ["A fine room.", "🚆 The way to Vienna."]})]
     assert " ".join(page.locator("#told .drawn").first.inner_text().split()) == "good 84%"
     page.select_option("#task-model", index=1)
     page.click("#ask")
@@ -540,7 +338,7 @@ def test_task_models_have_a_pane(open_page: Open, server: PageServer) -> None:
     page.select_option("#task-model", index=2)
     page.click("#ask")
     page.wait_for_selector("#told bdi")
-    assert page.locator("#told bdi").all_text_contents() == ["译：A fine room.", "译：The way to Vienna."]
+    assert page.locator("#told bdi").all_text_contents() == ["译：A fine room.", "译：🚆 The way to Vienna."]
 
 
 def test_only_what_the_models_can_do_is_shown(open_page: Open, server: PageServer) -> None:

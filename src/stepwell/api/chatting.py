@@ -275,7 +275,7 @@ def chat(
         params: fields of `SamplingParams`; the others are as the run found best.
         system: system message of the conversation.
         weights: how matrices are held while decoding: `auto` takes what is best here, `plain` leaves the model as it
-            is; `float32`, `bfloat16`, `int8` and `int4` decode in machine code on a CPU.
+            is; `float32`, `bfloat16` (or `bf16`), `int8` and `int4` decode in machine code on a CPU.
 
     Returns:
         A conversation in which nothing was said yet.
@@ -288,6 +288,7 @@ def chat(
     """
     from stepwell.inference import Engine, best_weights
 
+    weights = "bfloat16" if weights == "bf16" else weights
     if weights not in WEIGHTS:
         raise UsageError("weights: no such way to hold them", got=weights, wanted=", ".join(WEIGHTS))
     _one_answer(sampling_of(params, {}))

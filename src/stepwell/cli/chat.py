@@ -49,7 +49,7 @@ def chat(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Decides every draw.", show_default=False)] = None,
     weights: Annotated[
-        str, typer.Option(help="While decoding: auto, plain, float32, bfloat16, int8 or int4.")
+        str, typer.Option(help="auto, bf16, int8, int4, float32 or plain.")
     ] = "auto",
     json: Json = False,
 ) -> None:

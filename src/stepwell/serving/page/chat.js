@@ -71,7 +71,8 @@ async function answer(turn, models, asked) {
     else turn.row.append(one.element);
   }
   turn.row.dataset.count = String(turn.answers.size);
-  turn.element.scrollIntoView({ block: "end" });
+  isFollowing = true;
+  follow();
   const filled = models.map((model) => {
     const body = { model: model.id, messages: messagesBefore(turn, model.id), ...asked };
     if (wantsLogprobs()) Object.assign(body, { logprobs: true, top_logprobs: 5 });

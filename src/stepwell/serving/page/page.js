@@ -39,7 +39,7 @@ function open(name, { byHand = false } = {}) {
     at(`tab-${one}`).tabIndex = one === name ? 0 : -1;
     at(one).hidden = one !== name;
   }
-  at("models-box").hidden = at("sampling-box").hidden = name === "tasks";
+  document.body.dataset.tab = name;
   chosen = settings.chooseModels(models.filter(CAN[name]), facts, showChosen);
   showChosen();
   if (byHand) history.replaceState(null, "", `#${name}`);

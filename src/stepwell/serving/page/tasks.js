@@ -73,7 +73,7 @@ const SHOWN = {
   classify(one) {
     const scores = Object.entries(one.scores ?? {}).slice(0, MOST_LABELS);
     if (!scores.length) return [make("p", "label", make("bdi", "", String(one.label ?? "")))];
-    const drawn = String(one.label ?? scores[0][0]);
+    const drawn = String(one.label ?? scores[0][0]).split(", ");
     return [
       make(
         "ol",
@@ -81,7 +81,7 @@ const SHOWN = {
         ...scores.map(([label, score]) => {
           const meter = make("span", "meter", make("span"));
           meter.firstChild.style.width = `${score * 100}%`;
-          return make("li", label === drawn ? "drawn" : "", make("bdi", "", label), meter, make("span", "n", percent(score)));
+          return make("li", drawn.includes(label) ? "drawn" : "", make("bdi", "", label), meter, make("span", "n", percent(score)));
         }),
       ),
     ];
@@ -90,12 +90,14 @@ const SHOWN = {
     const spans = one.spans ?? [];
     if (!spans.length) return [worded(make("p", "how"), "no tags")];
     const line = make("p", "tagged");
+    const letters = [...text]; // the server counts characters, JavaScript halves of some
+    const part = (begin, end) => letters.slice(begin, end).join("");
     let end = 0;
-    for (const span of spans) {
-      line.append(text.slice(end, span.start), make("mark", "", text.slice(span.start, span.end), make("small", "", span.label)));
+    for (const span of spans.filter((one) => one.label)) {
+      line.append(part(end, span.start), make("mark", "", part(span.start, span.end), make("small", "", span.label)));
       end = span.end;
     }
-    line.append(text.slice(end));
+    line.append(part(end));
     return [line];
   },
   translate: (one) => [make("p", "label", make("bdi", "", one.text ?? ""))],
