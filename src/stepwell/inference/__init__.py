@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from stepwell.inference.native.decoder import BLOCK_TOKENS
     from stepwell.inference.sampling import Drawn, Sampling, draw
     from stepwell.inference.scoring import TokenScores, score_documents, score_tokens
+    from stepwell.inference.speculation import accept, look_up
 
 __all__ = [
     "BLOCK_TOKENS",
@@ -50,6 +51,7 @@ __all__ = [
     "ToldTags",
     "Window",
     "Written",
+    "accept",
     "answer_conversations",
     "answer_many",
     "best_weights",
@@ -65,6 +67,7 @@ __all__ = [
     "highest",
     "is_given",
     "joined",
+    "look_up",
     "prompt_room",
     "score_documents",
     "score_targets",
@@ -135,6 +138,8 @@ __getattr__ = open_late(
         "TokenScores": "scoring",
         "score_documents": "scoring",
         "score_tokens": "scoring",
+        "accept": "speculation",
+        "look_up": "speculation",
         "Marked": "answers.writing",
         "prompt_room": "answers.writing",
         "score_targets": "answers.writing",
