@@ -1,8 +1,8 @@
 // Conversations: each turn is what a person says, and below it the answers of all chosen models, side by side.
 // Every model goes on with its own answers; a turn that nobody answered is left out of what is asked next.
 
-import { Answer } from "./answers.js";
 import { button, copier, make, save, tell } from "./elements.js";
+import { Answer } from "./replies.js";
 import { sampling, wantsLogprobs } from "./settings.js";
 import { hide } from "./tokens.js";
 import { worded } from "./words.js";

@@ -1,7 +1,7 @@
 // Completion: a text that every chosen model goes on with, side by side.
 
-import { Answer } from "./answers.js";
 import { button, make, save, tell } from "./elements.js";
+import { Answer } from "./replies.js";
 import { sampling, wantsLogprobs } from "./settings.js";
 import { hide } from "./tokens.js";
 

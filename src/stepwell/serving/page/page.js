@@ -3,7 +3,7 @@
 import * as chat from "./chat.js";
 import * as completion from "./completion.js";
 import { make, memory } from "./elements.js";
-import { faultWords } from "./answers.js";
+import { faultWords } from "./replies.js";
 import { Fault, hasKey, listModels, useKey } from "./server.js";
 import * as settings from "./settings.js";
 import * as tasks from "./tasks.js";

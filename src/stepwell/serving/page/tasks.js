@@ -1,7 +1,7 @@
 // Task models: texts in, labels, tags or translations out. Small on purpose: `stepwell predict` does the rest.
 
-import { faultWords } from "./answers.js";
 import { make, tell } from "./elements.js";
+import { faultWords } from "./replies.js";
 import { askTask, Fault } from "./server.js";
 import { percent, say, worded } from "./words.js";
 
