@@ -4,7 +4,7 @@ A verb reads what the user said, chooses the directory and hands over to the roo
 progress goes to `watch`. Rooms that need torch are opened inside the functions, so importing this room is quick.
 """
 
-from stepwell.api.chatting import chat
+from stepwell.api.chatting import Conversation, chat
 from stepwell.api.exchange import export, import_, merge
 from stepwell.api.measuring import compare, evaluate
 from stepwell.api.searching import search
@@ -13,6 +13,7 @@ from stepwell.api.training import doctor, find_rate, plan, prepare, quickstart, 
 from stepwell.api.using import embed, predict, score, stream
 
 __all__ = [
+    "Conversation",
     "chat",
     "compare",
     "doctor",

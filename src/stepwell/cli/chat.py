@@ -23,7 +23,7 @@ from stepwell.config import parse_assignments
 from stepwell.errors import StepwellError, UsageError
 
 if TYPE_CHECKING:
-    from stepwell.api.chatting import Conversation
+    from stepwell.api import Conversation
 
 Run = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run directory or a checkpoint directory.", show_default=False)
