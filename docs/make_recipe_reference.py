@@ -177,6 +177,9 @@ def words_of(annotation: Any, constraints: list[Any]) -> str:
         paths = get_origin(inside[1]) is tuple
         return "mapping from recipe paths to lists of values" if paths else f"mapping to {words_of(inside[1], [])}"
     if origin is tuple:
+        pair = get_args(inside[0])
+        if get_origin(inside[0]) is tuple and len(pair) == 2 and Ellipsis not in pair:
+            return f"mapping from {words_of(pair[0], [])} to {words_of(pair[1], [])}"
         texts = {"text": "texts", "whole number from 0": "whole numbers from 0"}
         one = words_of(inside[0], [])
         return f"list of {texts.get(one, one)}"

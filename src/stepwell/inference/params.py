@@ -50,8 +50,8 @@ class SamplingParams(Config):
     """How a prompt is completed.
 
     The rules run in the order of transformers: logit_bias, repetition_penalty, frequency_penalty, presence_penalty,
-    no_repeat_ngram_size, bad_words, min_tokens, temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff,
-    eta_cutoff. What the last seven keep is of no account at a temperature of 0.
+    no_repeat_ngram_size, bad_words, min_tokens, a grammar, temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff,
+    eta_cutoff or mirostat. Those after the temperature are of no account where it is 0.
 
     Attributes:
         max_tokens: at most so many new tokens for each sample, from 1.

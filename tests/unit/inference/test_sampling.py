@@ -145,16 +145,16 @@ def test_draws_follow_the_distribution(row, params):
 
 
 def test_mirostat_brings_the_surprise_to_what_is_wanted(row):
-    """The mean of 1,000 draws from one distribution of 7 bits, after the threshold has come down."""
+    """The mean of 600 draws from one distribution of 7 bits, after the threshold has come down."""
     logits = torch.randn(1, VOCAB, generator=torch.Generator().manual_seed(8))
     for tau in (2.0, 4.0):
         one = row(seed=1, mirostat=2, mirostat_tau=tau, mirostat_eta=0.1)
         surprises = []
-        for _ in range(1500):
+        for _ in range(900):
             before = distribution([one], logits).double().log_softmax(-1)[0]
             (drawn,) = draw([one], logits)
             surprises.append(-float(before[drawn.token_id]) / math.log(2))
-        assert sum(surprises[500:]) / 1000 == pytest.approx(tau, abs=0.1)
+        assert sum(surprises[300:]) / 600 == pytest.approx(tau, abs=0.15)
 
 
 def test_mirostat_moves_its_threshold_by_the_formula(row):

@@ -129,6 +129,7 @@ def test_a_row_is_the_same_to_the_bit_in_any_company(settings):
         alone = s.draw_shaped(logits[at], rules, uniforms[at], None if surprises is None else surprises[at])
         assert torch.equal(alone[0], tokens[at])
         assert torch.equal(alone[1], likely[at])
+        assert torch.equal(logits[at].log_softmax(-1), logits.log_softmax(-1)[at]), "so are the log-probabilities"
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
