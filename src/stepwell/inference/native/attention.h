@@ -15,14 +15,19 @@ constexpr int BLOCK = 16;     // tokens
 constexpr int SEGMENT = 256;  // tokens
 constexpr int AT_ONCE = 6;    // queries that share what is read of the keys
 
-// Keys and values of one layer: blocks of (kv heads, head width * 16) numbers.
+// Keys and values of one layer: (kv heads, blocks, head width * 16) numbers, so that blocks that follow each other are
+// read in one go.
 template <class Mode>
 struct Cache {
     using Number = typename Mode::Number;
     Number *keys, *values;
-    int kv_heads, width;  // of a head, a multiple of 16
+    int blocks, width;  // how many blocks there are; of a head, a multiple of 16
 
-    size_t at(int block, int head) const { return (size_t(block) * kv_heads + head) * width * BLOCK; }
+    size_t at(int block, int head) const { return (size_t(head) * blocks + block) * width * BLOCK; }
+
+    void fetch(const Number* from) const {
+        for (int at = 0; at < width * BLOCK; at += 64 / int(sizeof(Number))) __builtin_prefetch(from + at, 0, 2);
+    }
 
     void write(int block, int slot, int head, const float* key, const float* value) const {
         Number *to_keys = keys + at(block, head), *to_values = values + at(block, head);
@@ -87,6 +92,11 @@ void look(const Cache<Mode>& cache, int head, const int32_t* table, int segment,
         const Number* keys[BESIDE];
         for (int beside = 0; beside < BESIDE; ++beside)
             keys[beside] = cache.keys + cache.at(table[begin / BLOCK + std::min(block + beside, blocks - 1)], head);
+        for (int beside = 0; beside < BESIDE; ++beside) {  // the next keys, and the values of these
+            const int next = std::min(block + BESIDE + beside, blocks - 1), now = std::min(block + beside, blocks - 1);
+            cache.fetch(cache.keys + cache.at(table[begin / BLOCK + next], head));
+            cache.fetch(cache.values + cache.at(table[begin / BLOCK + now], head));
+        }
         Floats sums[BESIDE][R] = {};
         for (int channel = 0; channel < cache.width; channel += 2)
             for (int beside = 0; beside < BESIDE; ++beside) {

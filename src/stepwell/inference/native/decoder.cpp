@@ -35,7 +35,7 @@ enum QKNorm { NO_QK_NORM, HEAD, PROJECTION };
 
 struct Shape {
     int32_t layers, width, heads, kv_heads, head_width, hidden_width, vocabulary;
-    int32_t activation, gated, placement, parallel, qk_norm, exact, most_rows;
+    int32_t activation, gated, placement, parallel, qk_norm, exact, most_rows, blocks;
     float scale, softcap, logit_softcap, embedding_scale;
     const void* embedding;   // (vocabulary, width), float32 if exact, else bfloat16
     const float* positions;  // (positions, width), or null
@@ -324,7 +324,7 @@ class Decoder final : public Decoding {
     }
 
     Cache<Mode> cache(const Layer& layer) const {
-        return {static_cast<Number*>(layer.keys), static_cast<Number*>(layer.values), s_.kv_heads, head_width_};
+        return {static_cast<Number*>(layer.keys), static_cast<Number*>(layer.values), s_.blocks, head_width_};
     }
 
     // Attention: units of one key head each; then parts of one text are joined.

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from stepwell.errors import UsageError
 from stepwell.inference.native import layout
+from stepwell.inference.native.arena import Arena, padded
 from stepwell.inference.native.build import load_library
 from stepwell.inference.native.packing import FORMATS, LANES, Packed, WeightBits, pack
 from stepwell.models import Decoder, DecoderConfig, LanguageModel
@@ -101,22 +102,27 @@ class NativeDecoder:
         half = not self.exact and bool(self._library.stepwell_has_bfloat16())
         self._number = torch.bfloat16 if half else torch.float32
         self._kept: list[Tensor] = []
-        self._keys: list[Tensor] = []
         tensors = model.tensors()
         head = head_weights or ("int8" if weights == "int4" else weights)
         head_name = "embedding.weight" if self.config.tie_embeddings else "head.weight"
         packed_head = pack(tensors[head_name], None, head)
         self.vocab_size, self._logit_stride = self.config.vocab_size, -(-self.config.vocab_size // LANES) * LANES
-        self.weight_bytes = packed_head.nbytes
-        rows = [self._layer(model, tensors, number) for number in range(self.config.num_layers)]
-        layers = (layout.Layer * len(rows))(*rows)
+        packed = [self._packed(tensors, number) for number in range(self.config.num_layers)]
+        every = [packed_head, *(matrix for matrices in packed for matrix in matrices.values())]
+        self.weight_bytes = sum(matrix.nbytes for matrix in every)
+        self._weights = Arena(sum(padded(matrix.codes.nbytes) + padded(matrix.scales.nbytes) for matrix in every))
+        self._caches = Arena(num_blocks * self.block_bytes)
+        layers = (layout.Layer * len(packed))(
+            *(self._layer(model, number, matrices) for number, matrices in enumerate(packed))
+        )
         shape = self._shape(model, tensors, packed_head)
         self._handle = ctypes.c_void_p(self._library.stepwell_new(ctypes.byref(shape), layers, threads))
 
     @property
     def block_bytes(self) -> int:
         """Memory of the keys and values of one block, all layers together."""
-        return sum(2 * keys[0].nbytes for keys in self._keys)
+        width = -(-self.config.head_dim // LANES) * LANES
+        return 2 * self.config.num_layers * self.config.num_kv_heads * width * BLOCK_TOKENS * self._number.itemsize
 
     def extend(self, texts: Sequence[Extension]) -> Tensor:
         """Read tokens of some texts, at most `most_rows` of them.
@@ -195,7 +201,8 @@ class NativeDecoder:
         return tensor.data_ptr()
 
     def _matrix(self, packed: Packed) -> layout.Matrix:
-        codes, scales = self._pointer(packed.codes), self._pointer(packed.scales)
+        codes = self._pointer(self._weights.hold(packed.codes))
+        scales = self._pointer(self._weights.hold(packed.scales))
         bias = self._pointer(packed.bias)
         return layout.Matrix(FORMATS[packed.weights], packed.outputs, packed.channels, codes, scales, bias)
 
@@ -210,7 +217,15 @@ class NativeDecoder:
         told = None if bias is None else self._pointer(bias.detach().float().cpu())
         return layout.Norm(2, norm.eps, self._pointer(norm.weight.detach().float().cpu()), told)
 
-    def _layer(self, model: Decoder, tensors: dict[str, Tensor], number: int) -> layout.Layer:
+    def _packed(self, tensors: dict[str, Tensor], number: int) -> dict[str, Packed]:
+        """The matrices of a layer by name."""
+        found = {}
+        for name, place in (("qkv", "attention"), ("out", "attention"), ("up", "mlp"), ("down", "mlp")):
+            at = f"body.blocks.{number}.{place}.{name}"
+            found[name] = pack(tensors[f"{at}.weight"], tensors.get(f"{at}.bias"), self.weights)
+        return found
+
+    def _layer(self, model: Decoder, number: int, matrices: dict[str, Packed]) -> layout.Layer:
         config = self.config
         block: Any = model.body.blocks[number]
         layer = layout.Layer()
@@ -218,10 +233,7 @@ class NativeDecoder:
             setattr(layer, name, self._norm(getattr(block, name, None)))
         for name in ("query_norm", "key_norm"):
             setattr(layer, name, self._norm(getattr(block.attention, name, None)))
-        for name, place in (("qkv", "attention"), ("out", "attention"), ("up", "mlp"), ("down", "mlp")):
-            at = f"body.blocks.{number}.{place}.{name}"
-            packed = pack(tensors[f"{at}.weight"], tensors.get(f"{at}.bias"), self.weights)
-            self.weight_bytes += packed.nbytes
+        for name, packed in matrices.items():
             setattr(layer, name, self._matrix(packed))
         rotary = block.attention.rotary
         if rotary is not None:
@@ -230,12 +242,8 @@ class NativeDecoder:
         if block.attention.sinks is not None:
             layer.sinks = self._pointer(block.attention.sinks.detach().float().cpu())
         layer.window = config.window or 0 if config.layer_kind(number) == "window" else 0
-        width = -(-config.head_dim // LANES) * LANES
-        pools = [
-            torch.zeros(self.num_blocks, config.num_kv_heads, width * BLOCK_TOKENS, dtype=self._number) for _ in "kv"
-        ]
-        self._keys.append(pools[0])
-        layer.keys, layer.values = (self._pointer(pool) for pool in pools)
+        half = self.num_blocks * self.block_bytes // config.num_layers // 2
+        layer.keys, layer.values = (self._pointer(self._caches.room(half, self._number)) for _ in "kv")
         return layer
 
     def _shape(self, model: Decoder, tensors: dict[str, Tensor], head: Packed) -> layout.Shape:
@@ -263,6 +271,7 @@ class NativeDecoder:
             QK_NORMS.index(config.qk_norm),
             self.exact,
             self.most_rows,
+            self.num_blocks,
             scale,
             config.attention_softcap or 0.0,
             config.logit_softcap or 0.0,
