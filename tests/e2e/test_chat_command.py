@@ -193,11 +193,12 @@ class Terminal:
     def press(self, keys: str) -> None:
         os.write(self.keyboard, keys.encode())
 
-    def wait_for(self, pattern: str) -> str:
-        """What is shown up to the end of the pattern, which is then forgotten."""
+    def wait_for(self, pattern: str, *, meanwhile: str = "") -> str:
+        """What is shown up to the end of the pattern, which is then forgotten; keys are pressed until it comes."""
         end = time.monotonic() + 60
         while not (found := re.search(pattern, self.shown, re.DOTALL)):
             assert time.monotonic() < end, f"{pattern!r} did not come: {self.shown[-500:]!r}"
+            self.press(meanwhile)
             if select.select([self.keyboard], [], [], 1)[0]:
                 self.shown += self._read()
         shown, self.shown = self.shown[: found.end()], self.shown[found.end() :]
@@ -266,8 +267,7 @@ def test_at_a_terminal(terminal: Terminal, tmp_path: Path) -> None:
     terminal.ask("/set heat=1", r"unknown field.*> ")
     terminal.press("half a line")
     terminal.wait_for("half a line")
-    terminal.press("\x03")
-    terminal.wait_for("> ")
+    terminal.wait_for("> ", meanwhile="\x03")  # a signal between two looks of `input` is noticed with the next key
     terminal.press("\x04")
     assert terminal.process.wait(timeout=30) == 0
     saved = json.loads((tmp_path / "said.json").read_text(encoding="utf-8"))["messages"]

@@ -271,6 +271,10 @@ def test_a_key_is_asked_for_and_kept_in_the_tab_alone(open_page: Open, server: P
     page = open_page(loaded=False)
     page.wait_for_selector("#key-field:focus")
     assert page.inner_text("#trouble") == ""
+    page.fill("#message", "too early")
+    page.press("#message", "Control+Enter")
+    page.wait_for_selector("#key-field:focus")
+    assert (page.input_value("#message"), server.asked) == ("too early", [])
     page.fill("#key-field", "wrong")
     page.keyboard.press("Enter")
     page.wait_for_selector("#trouble .wrong")

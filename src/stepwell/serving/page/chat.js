@@ -49,6 +49,7 @@ function send() {
 
 /** A new turn; false when it cannot be asked now. */
 function ask(said) {
+  if (!chosen().length) document.dispatchEvent(new Event("no-models"));
   const asked = chosen().length ? sampling() : null;
   if (!asked) return false;
   const turn = { said, answers: new Map(), element: make("article", "turn"), row: make("div", "answers") };

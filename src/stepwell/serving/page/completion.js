@@ -53,6 +53,7 @@ function leadOf(prompt) {
 
 async function complete(only = null) {
   const prompt = only ? shown.prompt : at("prompt").value;
+  if (!chosen().length) document.dispatchEvent(new Event("no-models"));
   const asked = running || prompt === "" || !chosen().length ? null : sampling();
   if (!asked) return;
   const models = only ? [only.model] : chosen().map((one) => one.id);

@@ -170,5 +170,6 @@ at("key").addEventListener("submit", (event) => {
   useKey(at("key-field").value.trim());
   load();
 });
+document.addEventListener("no-models", load); // asked too early, or the server was not there yet
 open("chat");
 load();
