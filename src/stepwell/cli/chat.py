@@ -48,9 +48,7 @@ def chat(
         float | None, typer.Option(help="Draw among the likeliest that sum to p.", show_default=False)
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Decides every draw.", show_default=False)] = None,
-    weights: Annotated[
-        str, typer.Option(help="auto, bf16, int8, int4, float32 or plain.")
-    ] = "auto",
+    weights: Annotated[str, typer.Option(help="auto, bf16, int8, int4, float32 or plain.")] = "auto",
     json: Json = False,
 ) -> None:
     """Talk with a model, turn by turn; /help says what else there is. Without a terminal: one question a line."""
@@ -108,6 +106,7 @@ class Talk:
         self.is_over = False
         self.is_shown = False
         self.own_files: set[Path] = set()
+        self._is_reading = self._was_pressed = False
 
     def in_terminal(self) -> None:
         """Talk until the person goes."""
@@ -119,21 +118,22 @@ class Talk:
         self.note(
             f"  reads {conversation.max_seq_len:,} tokens; {conversation.weights} weights; /help, or Ctrl-D to end"
         )
-        while not self.is_over:
-            try:
-                text = self.read()
-            except KeyboardInterrupt:
-                self.write("\n")
-                continue
-            except EOFError:
-                self.write("\n")
-                return
-            try:
-                self.take(text)
-            except StepwellError as fault:
-                from stepwell.cli import show
+        with self.listening():
+            while not self.is_over:
+                try:
+                    text = self.read()
+                except KeyboardInterrupt:
+                    self.write("\n")
+                    continue
+                except EOFError:
+                    self.write("\n")
+                    return
+                try:
+                    self.take(text)
+                except StepwellError as fault:
+                    from stepwell.cli import show
 
-                show.error(fault)
+                    show.error(fault)
 
     def in_pipe(self) -> None:
         """Answer every line of standard input.
@@ -152,18 +152,26 @@ class Talk:
         Raises:
             EOFError: when there is nothing more.
         """
-        line = input(prompt_sign("> "))
+        line = self.line("> ")
         if line.strip().startswith(BLOCK):
             lines = [line.strip().removeprefix(BLOCK)]
             while not lines[-1].rstrip().endswith(BLOCK):
-                lines.append(input(prompt_sign(". ")))
+                lines.append(self.line(". "))
             lines[-1] = lines[-1].rstrip().removesuffix(BLOCK)
             return "\n".join(lines).strip("\n")
         lines = [line]
         while lines[-1].endswith("\\"):
             lines[-1] = lines[-1][:-1]
-            lines.append(input(prompt_sign(". ")))
+            lines.append(self.line(". "))
         return "\n".join(lines)
+
+    def line(self, sign: str) -> str:
+        """One line from the keyboard."""
+        self._is_reading = True
+        try:
+            return input(prompt_sign(sign))
+        finally:
+            self._is_reading = False
 
     def take(self, text: str) -> None:
         """Answer a message, or do a command.
@@ -191,7 +199,8 @@ class Talk:
             StepwellError: when there is none.
         """
         conversation, is_stopped = self.conversation, False
-        with closing(pieces), self.stopping() as was_asked:
+        self._was_pressed = False
+        with closing(pieces):
             is_first, is_empty = True, True
             for piece in pieces:
                 if is_first and conversation.left_out:
@@ -200,7 +209,7 @@ class Talk:
                     )
                 is_first, is_empty = False, is_empty and not piece.strip()
                 self.write(visible(piece) if self.is_shown else piece)
-                if is_stopped := was_asked():
+                if is_stopped := self._was_pressed:
                     break
         self.write("\n")
         pace = conversation.pace
@@ -223,19 +232,18 @@ class Talk:
             self.write("\n")
 
     @contextmanager
-    def stopping(self) -> Iterator[Callable[[], bool]]:
-        """In a terminal, Ctrl-C is only noted while the body runs; gives the question whether it was pressed."""
-        pressed: list[int] = []
+    def listening(self) -> Iterator[None]:
+        """While the body runs Ctrl-C gives up the line that is being typed or is noted; it never ends the talk."""
 
         def receive(signum: int, frame: FrameType | None) -> None:
-            pressed.append(signum)
+            self._was_pressed = True
+            if self._is_reading:
+                self._is_reading = False  # another one on the way out of `input` is only noted
+                raise KeyboardInterrupt
 
-        if not self.is_shown:
-            yield lambda: False
-            return
         before = signal.signal(signal.SIGINT, receive)
         try:
-            yield lambda: bool(pressed)
+            yield
         finally:
             signal.signal(signal.SIGINT, before)
 
