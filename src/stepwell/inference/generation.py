@@ -25,8 +25,8 @@ from stepwell.inference.guidance import GuidedWindow
 from stepwell.inference.mode import evaluation_mode
 from stepwell.inference.params import SamplingParams
 from stepwell.inference.rolling import RollingWindow
+from stepwell.inference.sample_text import SampleText
 from stepwell.inference.sampling import Drawn, Sampling, draw
-from stepwell.inference.stopping import StopGate
 from stepwell.models import Decoder, LanguageModel
 from stepwell.tokenizers import StreamDecoder, Tokenizer
 
@@ -166,25 +166,18 @@ class _Row:
     prompt: int
     token_ids: list[int]
     continues: bool
-    decoder: StreamDecoder
-    gate: StopGate
-    sampling: Sampling
+    text: SampleText
     index: int
     finish_reason: FinishReason | None = field(default=None)
 
+    @property
+    def sampling(self) -> Sampling:
+        return self.text.sampling
+
     def take(self, drawn: Drawn, *, last: bool) -> Piece:
         """Add a token; `last` when no further one may come."""
-        ends = self.sampling.ends(drawn.token_id)
         self.token_ids.append(drawn.token_id)
-        text = "" if ends else self.gate.push(self.decoder.push(drawn.token_id))
-        if ends and not self.gate.closed:  # at max_tokens a torn character is left out: the next token would end it
-            text += self.gate.push(self.decoder.finish())
-        if ends or self.gate.closed or self.sampling.is_finished:
-            self.finish_reason = "stop"
-        elif last:
-            self.finish_reason = "length"
-        if self.finish_reason is not None:
-            text += self.gate.finish()
+        text, self.finish_reason = self.text.take(drawn, last=last)
         return Piece(
             self.index, text, drawn.token_id, drawn.logprob, self.finish_reason, self.continues, drawn.likeliest
         )
@@ -309,15 +302,9 @@ def _row(
     """A sample of a prompt, before its first token."""
     token_ids = [] if model.reads_source else list(prompt.token_ids)
     text = [token_id for token_id in token_ids if token_id != tokenizer.bos_id]
-    return _Row(
-        number,
-        token_ids,
-        prompt.continues,
-        StreamDecoder(tokenizer.target, continues=prompt.continues),
-        StopGate(params.stop, params.min_tokens),
-        Sampling(params, index, text, tokenizer, continues=prompt.continues),
-        index,
-    )
+    sampling = Sampling(params, index, text, tokenizer, continues=prompt.continues)
+    shown = SampleText(params, sampling, tokenizer, continues=prompt.continues)
+    return _Row(number, token_ids, prompt.continues, shown, index)
 
 
 def _encode(model: LanguageModel, tokenizer: Tokenizer, prompt: Prompt) -> _Read:

@@ -26,6 +26,7 @@ from stepwell.inference.native.build import find_compiler
 from stepwell.inference.native.decoder import BLOCK_TOKENS, NativeDecoder, what_is_missing
 from stepwell.inference.native.packing import WeightBits
 from stepwell.inference.sampling import Drawn, draw
+from stepwell.inference.speculation import look_up
 from stepwell.models import LanguageModel
 from stepwell.tokenizers import Tokenizer
 
@@ -76,6 +77,8 @@ class Engine:
         shares: whether texts that begin alike share what was read (`blocks.py`).
         step_tokens: tokens of one step at most; None for `STEP_TOKENS`, or `SHARED_STEP_TOKENS` while others write.
         threads: that compute; None for torch's number.
+        guess_tokens: so many tokens are guessed by what stands in the text already and read with the last one, which
+            is faster where a text repeats itself, and changes nothing else; 0 for none. In machine code alone.
 
     Raises:
         UsageError: when the model cannot be decoded in machine code and `weights` asks for that.
@@ -93,7 +96,9 @@ class Engine:
         shares: bool = True,
         step_tokens: int | None = None,
         threads: int | None = None,
+        guess_tokens: int = 0,
     ) -> None:
+        self.guess_tokens = 0 if weights is None else guess_tokens
         self.model, self.tokenizer, self.weights = model.eval(), tokenizer, weights
         self.most_samples, self.step_tokens = most_samples, step_tokens
         self.max_seq_len = model.config.max_seq_len
@@ -143,7 +148,19 @@ class Engine:
         Raises:
             UsageError: when the prompt is empty, too long, or holds tokens that there are not.
         """
-        length = len(request.token_ids)
+        params, length = request.params, len(request.token_ids)
+        if params.num_beams > 1 or params.penalty_alpha is not None or params.guidance_scale is not None:
+            raise UsageError(
+                "request: a search has the model for itself",
+                got="num_beams, penalty_alpha or guidance_scale",
+                do="leave them out, or use stepwell predict",
+            )
+        if params.samples > params.n:
+            raise UsageError(
+                "best_of: the best are known at the end alone",
+                got=f"best_of={params.best_of} with n={params.n}",
+                do="ask for n=best_of, and choose by the log-probabilities",
+            )
         if not length:
             raise UsageError("prompt: is empty", wanted="at least one token")
         most = self.max_seq_len if self.model.reads_source else self.max_seq_len - 1
@@ -190,14 +207,31 @@ class Engine:
             return []
         logits = self.runner.extend(jobs)[:, : self.tokenizer.vocab_size]  # further rows of a model are never drawn
         drawing: list[tuple[Sample, int]] = []
+        events: list[Event] = []
         end = 0
         for job in jobs:
             begin, end = end, end + job.outputs
+            if job.guess:
+                events += self._check_guess(job, logits[begin:end])
+                continue
             if job.sample.prompt_logprobs is not None and not job.sample.drawn:
                 self._score(job.sample, job, logits[begin:end])
             if not job.sample.unread:
                 drawing.append((job.sample, end - 1))
-        return self._draw(drawing, logits)
+        return events + self._draw(drawing, logits)
+
+    def _check_guess(self, job: Job, logits: torch.Tensor) -> list[Event]:
+        """Draw as far as a guess comes true, and once more."""
+        events: list[Event] = []
+        for row, guess in enumerate([*job.guess, None]):
+            events += self._draw([(job.sample, row)], logits)
+            drawn = events[-1].drawn
+            if events[-1].finish_reason is not None or drawn is None:
+                return events
+            if drawn.token_id != guess:
+                break
+        self.runner.keep(job.sample, len(events) - 1)
+        return events
 
     def run(self, requests: Sequence[Request]) -> Iterator[Event]:
         """Do some requests to the end, beside what else there is; events of others are lost.
@@ -255,8 +289,9 @@ class Engine:
         reading = [sample for sample in self._running if not (sample.drawn and sample.unread <= 1)]
         jobs: list[Job] = []
         for sample in writing:
-            if sample in self._running and self._make_room(sample, 1):
-                jobs.append(Job(sample, 1, 1))
+            guess = self._guess(sample)
+            if sample in self._running and self._make_room(sample, 1 + len(guess)):
+                jobs.append(Job(sample, 1, 1 + len(guess), guess))
         jobs = [job for job in jobs if job.sample in self._running]
         left = min(self.step_tokens or (SHARED_STEP_TOKENS if jobs else STEP_TOKENS), self.runner.most_tokens) - len(
             jobs
@@ -276,6 +311,12 @@ class Engine:
             jobs.append(Job(sample, size, max(size, 1) if scores else int(size == sample.unread)))
             left -= max(size, 1)
         return jobs
+
+    def _guess(self, sample: Sample) -> tuple[int, ...]:
+        """What may come next of a sample; never so much that it would be too long."""
+        room = min(sample.asked.params.max_tokens - sample.drawn, self.max_seq_len - len(sample.token_ids)) - 1
+        shared = self.guess_tokens // max(1, len(self._running) // 2)  # many samples fill a step by themselves
+        return tuple(look_up(sample.token_ids, min(shared, room), shortest=2))
 
     def _make_room(self, sample: Sample, size: int) -> bool:
         """Room for a sample's next tokens; those that came later give theirs back, the last one first."""
@@ -324,7 +365,7 @@ class Engine:
             return Event(sample.request, sample.index, "", None, "error", error=drawn)
         params, prompt = sample.asked.params, 0 if self.model.reads_source else len(sample.asked.token_ids)
         is_last = sample.drawn + 1 >= params.max_tokens or prompt + sample.drawn + 1 >= self.max_seq_len
-        text, reason = sample.take(drawn, ends=drawn.token_id in sample.sampling.stop_ids, last=is_last)
+        text, reason = sample.take(drawn, last=is_last)
         scores = tuple(sample.prompt_logprobs) if sample.prompt_logprobs is not None and sample.drawn == 1 else None
         if reason is not None:
             self._end(sample)

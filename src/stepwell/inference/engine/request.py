@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from stepwell.errors import StepwellError
+from stepwell.inference.completion import FinishReason
 from stepwell.inference.engine.choosing import is_usual
 from stepwell.inference.params import SamplingParams
+from stepwell.inference.sample_text import SampleText
 from stepwell.inference.sampling import Drawn, Sampling
-from stepwell.inference.stopping import StopGate
-from stepwell.tokenizers import StreamDecoder, Tokenizer
+from stepwell.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Sample:
         index: which sample of the request.
         token_ids: the prompt, and what was drawn; of a source only what was drawn.
         num_read: how many of them the model has read.
+        text: of what was drawn.
         drawn: how many were drawn.
         blocks: its blocks of keys and values.
         digest: of its full blocks so far.
@@ -75,9 +77,7 @@ class Sample:
     index: int
     asked: Request
     token_ids: list[int]
-    sampling: Sampling
-    decoder: StreamDecoder
-    gate: StopGate
+    text: SampleText
     num_read: int = 0
     drawn: int = 0
     blocks: list[int] = field(default_factory=list)
@@ -91,32 +91,26 @@ class Sample:
     def unread(self) -> int:
         return len(self.token_ids) - self.num_read
 
-    def take(self, drawn: Drawn, *, ends: bool, last: bool) -> tuple[str, Literal["stop", "length"] | None]:
-        """Add a token; `ends` when it ends the text, `last` when no further one may come."""
+    @property
+    def sampling(self) -> Sampling:
+        return self.text.sampling
+
+    def take(self, drawn: Drawn, *, last: bool) -> tuple[str, FinishReason | None]:
+        """Add a token (see `SampleText.take`)."""
         self.token_ids.append(drawn.token_id)
         self.drawn += 1
-        text = "" if ends else self.gate.push(self.decoder.push(drawn.token_id))
-        if ends and not self.gate.closed:  # at max_tokens a torn character is left out: the next token would end it
-            text += self.gate.push(self.decoder.finish())
-        reason: Literal["stop", "length"] | None = "stop" if ends or self.gate.closed else "length" if last else None
-        return (text if reason is None else text + self.gate.finish()), reason
+        return self.text.take(drawn, last=last)
 
 
 def make_samples(number: int, request: Request, tokenizer: Tokenizer, *, reads_source: bool) -> Sequence[Sample]:
     """The samples of a request, before anything was read."""
-    text = [n for n in request.token_ids if n != tokenizer.bos_id]
-    usual = is_usual(request.params)
-    return [
-        Sample(
-            number,
-            index,
-            request,
-            [] if reads_source else list(request.token_ids),
-            Sampling(request.params, index, text, tokenizer),
-            StreamDecoder(tokenizer.target, continues=request.continues),
-            StopGate(request.params.stop),
-            prompt_logprobs=[] if request.prompt_logprobs and index == 0 else None,
-            is_usual=usual,
-        )
-        for index in range(request.params.n)
-    ]
+    text = [] if reads_source else [n for n in request.token_ids if n != tokenizer.bos_id]
+    params, usual = request.params, is_usual(request.params)
+    samples = []
+    for index in range(params.n):
+        sampling = Sampling(params, index, text, tokenizer, continues=request.continues)
+        shown = SampleText(params, sampling, tokenizer, continues=request.continues)
+        token_ids = [] if reads_source else list(request.token_ids)
+        scores: list[float] | None = [] if request.prompt_logprobs and index == 0 else None
+        samples.append(Sample(number, index, request, token_ids, shown, prompt_logprobs=scores, is_usual=usual))
+    return samples

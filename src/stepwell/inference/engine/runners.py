@@ -27,11 +27,18 @@ class Job(NamedTuple):
         sample: whose next tokens they are.
         size: how many, from 1; 0 for a source that is read.
         outputs: after how many of the last ones logits are wanted.
+        guess: tokens that may come after them, which are read too and are no part of `size`.
     """
 
     sample: Sample
     size: int
     outputs: int
+    guess: tuple[int, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Tokens that are read."""
+        return self.size + len(self.guess)
 
 
 class Runner(Protocol):
@@ -53,6 +60,9 @@ class Runner(Protocol):
 
     def extend(self, jobs: Sequence[Job]) -> Tensor:
         """Read tokens; logits (outputs of all jobs, V) float32, job after job."""
+
+    def keep(self, sample: Sample, size: int) -> None:
+        """So many tokens of a guess came true."""
 
     def stop(self, sample: Sample) -> None:
         """A sample has ended, or makes room."""
@@ -91,7 +101,7 @@ class BlockRunner:
         logits = self.decoder.extend(
             [
                 Extension(
-                    np.array(job.sample.token_ids[job.sample.num_read : job.sample.num_read + job.size], np.int32),
+                    np.array([*_next_tokens(job), *job.guess], np.int32),
                     job.sample.num_read,
                     np.array(job.sample.blocks, np.int32),
                     job.outputs,
@@ -100,11 +110,11 @@ class BlockRunner:
             ]
         )
         for job in jobs:
-            self._read(job.sample, job.size)
+            self.keep(job.sample, job.size)
         return logits
 
-    def _read(self, sample: Sample, count: int) -> None:
-        sample.num_read += count
+    def keep(self, sample: Sample, size: int) -> None:
+        sample.num_read += size
         while (end := (sample.num_published + 1) * BLOCK_TOKENS) <= sample.num_read:
             sample.digest = chain(sample.digest, sample.token_ids[end - BLOCK_TOKENS : end])
             self.pool.publish(sample.blocks[sample.num_published], sample.digest)
@@ -115,8 +125,12 @@ class BlockRunner:
         sample.blocks, sample.num_read = [], 0
 
 
+def _next_tokens(job: Job) -> list[int]:
+    return job.sample.token_ids[job.sample.num_read : job.sample.num_read + job.size]
+
+
 class StateRunner:
-    """See the module.
+    """See the module; it takes no guesses.
 
     Args:
         model: any of the catalog, in evaluation mode.
@@ -161,6 +175,9 @@ class StateRunner:
 
     def _tensor(self, token_ids: Sequence[int]) -> Tensor:
         return torch.tensor([token_ids], dtype=torch.int64, device=self.model.device)
+
+    def keep(self, sample: Sample, size: int) -> None:
+        raise NotImplementedError
 
     def stop(self, sample: Sample) -> None:
         sample.state, sample.num_read = None, 0

@@ -86,6 +86,7 @@ def test_a_seed_gives_the_same_to_the_bit_in_every_batch(
         {"step_tokens": 7},
         {"step_tokens": 33, "most_samples": 2},
         {"threads": 1},
+        {"guess_tokens": 5},
         {"cache_tokens": 448},  # hardly more than one text: samples make room for each other
     )
     for settings in several_settings:
@@ -93,6 +94,24 @@ def test_a_seed_gives_the_same_to_the_bit_in_every_batch(
         assert told(engine, several) == wanted, settings
         assert told(engine, several) == wanted, settings  # now with what is known from before
         assert engine.load.used_blocks == 0
+
+
+@needs_compiler
+def test_guesses_that_come_true_save_steps(tokenizer: Tokenizer, decoder: LanguageModel) -> None:
+    request = asked(tokenizer, TEXTS[3] * 2, max_tokens=60, temperature=0.0, ignore_eos=True)
+    steps, texts = [], []
+    for guess_tokens in (0, 8):
+        engine = Engine(decoder, tokenizer, weights="float32", guess_tokens=guess_tokens)
+        engine.add(request)
+        events: list[Event] = []
+        count = 0
+        while not engine.is_idle:
+            events += engine.step()
+            count += 1
+        steps.append(count)
+        texts.append([event.drawn for event in events])
+    assert texts[0] == texts[1]
+    assert steps[1] < steps[0]
 
 
 @needs_compiler
@@ -214,6 +233,13 @@ def test_what_can_never_be_done_is_refused(tokenizer: Tokenizer, decoder: Langua
         with pytest.raises(UsageError, match=said):
             engine.add(Request(ids, SamplingParams()))
     assert engine.is_idle
+
+
+def test_searches_are_refused(tokenizer: Tokenizer, decoder: LanguageModel) -> None:
+    engine = Engine(decoder, tokenizer)
+    for params in ({"num_beams": 2}, {"penalty_alpha": 0.5, "top_k": 4}, {"guidance_scale": 2.0}, {"best_of": 3}):
+        with pytest.raises(UsageError, match=r"search|best_of"):
+            engine.add(asked(tokenizer, TEXTS[0], **params))
 
 
 def test_a_full_window_ends_a_sample(tokenizer: Tokenizer, decoder: LanguageModel) -> None:
