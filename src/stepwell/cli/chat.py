@@ -57,8 +57,11 @@ def chat(
 
     asked = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "seed": seed}
     given = {name: value for name, value in asked.items() if value is not None}
+    in_terminal = sys.stdin.isatty() and sys.stdout.isatty() and not json
+    if in_terminal:
+        show.console_for().print(f"[dim]opening {show.plain(str(run))} ...[/]", soft_wrap=True)
     talk = Talk(api.chat(run, given, system=system, weights=weights), is_quiet=json)
-    if sys.stdin.isatty() and sys.stdout.isatty() and not json:
+    if in_terminal:
         talk.in_terminal()
     else:
         talk.in_pipe()
