@@ -33,9 +33,6 @@ Messages = list[dict[str, str]]
 WRITERS = ("language_modeling", "generation", "chat", "preference")
 """Kinds of tasks whose models go on with a text."""
 
-WEIGHTS = ("auto", "plain", "float32", "bfloat16", "int8", "int4")
-"""How matrices may be held while decoding."""
-
 ANSWER_SHARE = 4
 """At least one token in so many of the window is kept for the answer, unless the question needs it."""
 
@@ -286,11 +283,8 @@ def chat(
         ConfigError: when a parameter is out of its range.
         TokenizerError: when there is no chat template.
     """
-    from stepwell.inference import Engine, best_weights
+    from stepwell.inference import Engine, choose_weights
 
-    weights = "bfloat16" if weights == "bf16" else weights
-    if weights not in WEIGHTS:
-        raise UsageError("weights: no such way to hold them", got=weights, wanted=", ".join(WEIGHTS))
     _one_answer(sampling_of(params, {}))
     loaded = load(run)
     task = task_of(loaded.provenance)
@@ -302,8 +296,8 @@ def chat(
             do=f"stepwell predict {run} --prompt TEXT",
         )
     tokenizer = _talking(loaded.tokenizer, task)
-    held = best_weights(loaded.model) if weights == "auto" else None if weights == "plain" else weights
-    engine = Engine(loaded.model, tokenizer, weights=held, most_samples=1)  # type: ignore[arg-type]
+    held = choose_weights(weights, loaded.model)
+    engine = Engine(loaded.model, tokenizer, weights=held, most_samples=1)
     return Conversation(_name_of(Path(run)), engine, task, sampling_of(params, loaded.provenance), system)
 
 

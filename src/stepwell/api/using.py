@@ -15,7 +15,19 @@ from stepwell.api.requests import PathLike
 from stepwell.config import build
 from stepwell.errors import UsageError
 from stepwell.inference import SamplingParams
-from stepwell.tasks import ChatConfig, GenerationConfig, TaskConfig, Vectors, build_task, members_of, read_task
+from stepwell.tasks import (
+    Chat,
+    ChatConfig,
+    GenerationConfig,
+    Preference,
+    PreferenceConfig,
+    TaskConfig,
+    Vectors,
+    build_task,
+    members_of,
+    read_task,
+)
+from stepwell.tokenizers import Tokenizer, conversational
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +35,7 @@ if TYPE_CHECKING:
 
     from stepwell.checkpoints import Loaded
     from stepwell.inference import Answer, Asked, Piece
+    from stepwell.models import LanguageModel
 
 
 def predict(
@@ -31,6 +44,7 @@ def predict(
     params: Mapping[str, Any] | None = None,
     *,
     chat: bool = False,
+    weights: str = "plain",
 ) -> list[list[Any]]:
     """Complete prompts, answer them by the model's task, or fill their masks.
 
@@ -40,6 +54,9 @@ def predict(
             model fills the masks of a prompt, as its tokenizer spells them.
         params: fields of `SamplingParams`; the others are as the run found best.
         chat: each prompt is what a person says, and the model answers, by its chat template.
+        weights: how matrices are held while a text is written: `plain` as they are; `float32`, `bfloat16`, `int8` or
+            `int4` write all prompts at once in machine code on a CPU, and `auto` does so where it can. A text then ends
+            where the model's window does.
 
     Returns:
         For each prompt, `n` completions; of a prompt with masks one `Filled`, its text whole; of a task with labels one
@@ -60,10 +77,46 @@ def predict(
     sampling = sampling_of(asked, loaded.provenance)
     if chat:
         said = [_said(str(prompt)) for prompt in many]
+        if weights != "plain":
+            return _write(loaded.model, loaded.tokenizer, said, sampling, weights)
         return [list(some) for some in complete_many(loaded.model, loaded.tokenizer, said, sampling)]
     task = task_of(loaded.provenance)
+    if weights != "plain":
+        return _write(loaded.model, *_to_write(task, loaded.tokenizer, many), sampling, weights)
     beside = open_beside(loaded.path, members_of(task))
     return answer_many(loaded.model, loaded.tokenizer, task, many, sampling, beside)
+
+
+def _to_write(task: TaskConfig, tokenizer: Tokenizer, asked: Sequence[Asked]) -> tuple[Tokenizer, list[Any]]:
+    """The prompts of what a model of a task writes, and the tokenizer that spells them.
+
+    Raises:
+        UsageError: when it writes nothing, or a prompt is none of its task.
+    """
+    if isinstance(task, ChatConfig):
+        return conversational(tokenizer), [Chat(task).asked(one) for one in asked]
+    if isinstance(task, PreferenceConfig):
+        return conversational(tokenizer), [Preference(task).prompted(one) for one in asked]
+    if task.kind not in ("language_modeling", "generation"):
+        raise UsageError(
+            "weights: are chosen for models that go on with a text or answer it",
+            got=f"a model for {task.kind.replace('_', ' ')}",
+            do="leave weights out",
+        )
+    strange = [one for one in asked if not isinstance(one, str)]
+    if strange:
+        raise UsageError("prompt: is no text", got=repr(strange[0])[:80], wanted="text, or jsonl with `prompt`")
+    return tokenizer, list(asked)
+
+
+def _write(
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[Any], params: SamplingParams, weights: str
+) -> list[list[Any]]:
+    """Completions by an engine."""
+    from stepwell.inference import Engine, choose_weights, complete
+
+    engine = Engine(model, tokenizer, weights=choose_weights(weights, model))
+    return [list(some) for some in complete(engine, prompts, params)]
 
 
 def _several(prompts: Sequence[Asked] | Asked) -> list[Asked]:

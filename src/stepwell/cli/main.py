@@ -258,6 +258,7 @@ def predict(
     n: Annotated[int, typer.Option("-n", help="Samples of each prompt.")] = 1,
     stop: Annotated[list[str] | None, typer.Option("--stop", help="End before this text.", show_default=False)] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Answer the prompt, by the model's chat template.")] = False,
+    weights: Annotated[str, typer.Option(help="plain, or in machine code: auto, bf16, int8, int4, float32.")] = "plain",
     json: Json = False,
 ) -> None:
     """Let a model go on with a text, or answer it; streamed. A masked model fills the masks of the text."""
@@ -280,11 +281,12 @@ def predict(
         raise UsageError(
             "predict: one of --prompt and --input is needed", do="stepwell predict RUN --prompt 'Once upon'"
         )
-    if prompt is not None and n == 1 and not json and not any(mask in prompt for mask in MASKS):
+    streams = prompt is not None and n == 1 and not json and weights == "plain"
+    if prompt is not None and streams and not any(mask in prompt for mask in MASKS):
         show.stream(prompt, api.stream(run, prompt, given, chat=chat))
         return
     prompts = [prompt] if prompt is not None else show.read_prompts(input_)
-    show.completions(prompts, api.predict(run, prompts, given, chat=chat), json=json)
+    show.completions(prompts, api.predict(run, prompts, given, chat=chat, weights=weights), json=json)
 
 
 app.command(cls=ManyWords)(chat)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from stepwell.inference.beams import Beams, Written, search_targets
     from stepwell.inference.completion import Completion, FinishReason, Piece
     from stepwell.inference.embedding import embed_texts, embed_tokens, vectors_for
-    from stepwell.inference.engine.engine import Engine, Load, best_weights
+    from stepwell.inference.engine.completing import choose_weights, complete
+    from stepwell.inference.engine.engine import Engine, Load
     from stepwell.inference.engine.request import Event, Request
     from stepwell.inference.generation import Prompt, generate, generate_many, stream
     from stepwell.inference.masked import Candidate, Filled, complete_many, fill_masks, has_mask
@@ -54,7 +55,8 @@ __all__ = [
     "accept",
     "answer_conversations",
     "answer_many",
-    "best_weights",
+    "choose_weights",
+    "complete",
     "complete_many",
     "draw",
     "embed_texts",
@@ -107,7 +109,6 @@ __getattr__ = open_late(
         "vectors_for": "embedding",
         "Engine": "engine.engine",
         "Load": "engine.engine",
-        "best_weights": "engine.engine",
         "BLOCK_TOKENS": "native.decoder",
         "Event": "engine.request",
         "Request": "engine.request",
@@ -124,6 +125,8 @@ __getattr__ = open_late(
         "tell_words": "answers.labels",
         "Candidate": "masked",
         "Filled": "masked",
+        "choose_weights": "engine.completing",
+        "complete": "engine.completing",
         "complete_many": "masked",
         "fill_masks": "masked",
         "has_mask": "masked",

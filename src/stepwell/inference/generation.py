@@ -89,7 +89,7 @@ def generate_many(
         StepwellError: when the model predicts NaN or infinity.
     """
     params = params or SamplingParams()
-    encoded = [_encode(model, tokenizer, prompt) for prompt in prompts]
+    encoded = [read_prompt(model, tokenizer, prompt) for prompt in prompts]
     if params.num_beams > 1:
         return _search(model, tokenizer, encoded, params)
     by_length: defaultdict[int, list[int]] = defaultdict(list)
@@ -146,13 +146,13 @@ def stream(
             wanted="1, because a search knows its text only at the end",
             do="leave num_beams out, or do not stream",
         )
-    pieces = _decode(model, tokenizer, [_encode(model, tokenizer, prompt)], params)
+    pieces = _decode(model, tokenizer, [read_prompt(model, tokenizer, prompt)], params)
     with closing(pieces):
         for _, piece in pieces:
             yield piece
 
 
-class _Read(NamedTuple):
+class Read(NamedTuple):
     """A prompt as the model reads it; `continues` when what is written goes on with its text."""
 
     token_ids: list[int]
@@ -184,7 +184,7 @@ class _Row:
 
 
 def _complete(
-    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[_Read], params: SamplingParams
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[Read], params: SamplingParams
 ) -> list[list[Completion]]:
     """All samples of prompts of equal length."""
     pieces: defaultdict[tuple[int, int], list[Piece]] = defaultdict(list)
@@ -212,7 +212,7 @@ def _join(pieces: Sequence[Piece], prompt_tokens: int) -> Completion:
 
 
 def _decode(
-    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[_Read], params: SamplingParams
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[Read], params: SamplingParams
 ) -> Generator[tuple[int, Piece]]:
     """The loop: draw, hand out, drop rows that ended, extend. Yields (which prompt, piece)."""
     rows = [
@@ -231,7 +231,7 @@ def _decode(
         else:
             against = None
             if params.negative_prompt is not None:
-                against = _encode(model, tokenizer, params.negative_prompt).token_ids
+                against = read_prompt(model, tokenizer, params.negative_prompt).token_ids
             window = GuidedWindow(model, read, params, against)
         logits = window.logits
         if params.samples > 1:
@@ -251,7 +251,7 @@ def _decode(
 
 
 def _decode_by_contrast(
-    model: LanguageModel, prompts: Sequence[_Read], rows: Sequence[_Row]
+    model: LanguageModel, prompts: Sequence[Read], rows: Sequence[_Row]
 ) -> Generator[tuple[int, Piece]]:
     """As `_decode`, one sample after another."""
     with evaluation_mode(model):
@@ -263,7 +263,7 @@ def _decode_by_contrast(
 
 
 def _search(
-    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[_Read], params: SamplingParams
+    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[Read], params: SamplingParams
 ) -> list[list[Completion]]:
     """What beams find for prompts, the best first."""
     beams = Beams(
@@ -284,7 +284,7 @@ def _search(
     ]
 
 
-def _told(written: Written, tokenizer: Tokenizer, prompt: _Read, ends: frozenset[int]) -> Completion:
+def _told(written: Written, tokenizer: Tokenizer, prompt: Read, ends: frozenset[int]) -> Completion:
     """What a search has found, as text."""
     decoder = StreamDecoder(tokenizer.target, continues=prompt.continues)
     shown = written.token_ids[:-1] if written.token_ids[-1] in ends else written.token_ids
@@ -297,7 +297,7 @@ def _told(written: Written, tokenizer: Tokenizer, prompt: _Read, ends: frozenset
 
 
 def _row(
-    model: LanguageModel, tokenizer: Tokenizer, number: int, prompt: _Read, params: SamplingParams, index: int
+    model: LanguageModel, tokenizer: Tokenizer, number: int, prompt: Read, params: SamplingParams, index: int
 ) -> _Row:
     """A sample of a prompt, before its first token."""
     token_ids = [] if model.reads_source else list(prompt.token_ids)
@@ -307,7 +307,7 @@ def _row(
     return _Row(number, token_ids, prompt.continues, shown, index)
 
 
-def _encode(model: LanguageModel, tokenizer: Tokenizer, prompt: Prompt) -> _Read:
+def read_prompt(model: LanguageModel, tokenizer: Tokenizer, prompt: Prompt) -> Read:
     """The prompt's tokens, after the begin token where the family puts one; of a source, with its end token.
 
     Raises:
@@ -321,11 +321,11 @@ def _encode(model: LanguageModel, tokenizer: Tokenizer, prompt: Prompt) -> _Read
             do="take the tokenizer that the model was trained with",
         )
     if isinstance(prompt, np.ndarray):
-        return _Read(prompt.tolist(), continues=not model.reads_source)
+        return Read(prompt.tolist(), continues=not model.reads_source)
     if not isinstance(prompt, str):
-        return _Read(tokenizer.chat(prompt).tolist(), continues=False)
+        return Read(tokenizer.chat(prompt).tolist(), continues=False)
     if model.reads_source:
-        return _Read(tokenizer.frame(tokenizer.encode(prompt)).tolist(), continues=False)
+        return Read(tokenizer.frame(tokenizer.encode(prompt)).tolist(), continues=False)
     text = tokenizer.encode(prompt).tolist()
     begin = [tokenizer.bos_id] if tokenizer.adds_bos or not text else []
-    return _Read([*begin, *text], continues=bool(text))
+    return Read([*begin, *text], continues=bool(text))

@@ -16,11 +16,12 @@ from stepwell.baselines import SimpleModel, open_beside
 from stepwell.checkpoints import Loaded, load_checkpoint
 from stepwell.errors import TokenizerError, UsageError
 from stepwell.hardware import examine
-from stepwell.inference import BLOCK_TOKENS, Engine, SamplingParams, answer_many, best_weights
+from stepwell.inference import BLOCK_TOKENS, Engine, SamplingParams, answer_many, choose_weights
 from stepwell.serving.batching import Batcher
-from stepwell.serving.config import ServeConfig, Weights
+from stepwell.serving.config import ServeConfig
 from stepwell.serving.faults import Refusal
 from stepwell.serving.meters import Meters, ModelMeters
+from stepwell.serving.requests import SEARCHES
 from stepwell.serving.worker import EngineWorker
 from stepwell.tasks import (
     Chat,
@@ -189,18 +190,20 @@ def open_model(path: Path, name: str, config: ServeConfig, meters: Meters) -> Se
         if isinstance(task, ChatConfig | PreferenceConfig):
             tokenizer = conversational(tokenizer)
         engine = Engine(
-            loaded.model, tokenizer, weights=weights_of(config.weights, loaded), most_samples=config.most_running
+            loaded.model,
+            tokenizer,
+            weights=choose_weights(config.weights, loaded.model),
+            most_samples=config.most_running,
         )
         if engine.pool is not None:
             window = min(window, engine.pool.num_blocks * BLOCK_TOKENS)
         worker = EngineWorker(engine, config.most_waiting, mine)
-    drawing = task.decision.chosen() if isinstance(task, GenerationConfig) else {}
     return Served(
         name=name,
         loaded=loaded,
         task=task,
         tokenizer=tokenizer,
-        decoding={**loaded.provenance.get("decoding", {}), **drawing, "seed": None, "n": 1},
+        decoding=usual_drawing(task, loaded.provenance),
         beside=open_beside(loaded.path, members_of(task)),
         batcher=Batcher(config.most_waiting, config.batch_inputs, mine),
         worker=worker,
@@ -209,8 +212,8 @@ def open_model(path: Path, name: str, config: ServeConfig, meters: Meters) -> Se
     )
 
 
-def weights_of(asked: Weights, loaded: Loaded) -> Any:
-    """What an engine is told for `ServeConfig.weights`."""
-    if asked == "auto":
-        return best_weights(loaded.model)
-    return None if asked == "plain" else asked
+def usual_drawing(task: TaskConfig, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """How a model draws where a request does not say: as its run found best, each time anew."""
+    chosen = task.decision.chosen() if isinstance(task, GenerationConfig) else {}
+    found = {**provenance.get("decoding", {}), **chosen, "seed": None, "n": 1}
+    return {name: value for name, value in found.items() if name not in SEARCHES}

@@ -22,8 +22,7 @@ from stepwell.inference.engine.blocks import BlockPool
 from stepwell.inference.engine.choosing import choose
 from stepwell.inference.engine.request import Event, Request, Sample, make_samples
 from stepwell.inference.engine.runners import BlockRunner, Job, Runner, StateRunner
-from stepwell.inference.native.build import find_compiler
-from stepwell.inference.native.decoder import BLOCK_TOKENS, NativeDecoder, what_is_missing
+from stepwell.inference.native.decoder import BLOCK_TOKENS, NativeDecoder
 from stepwell.inference.native.packing import WeightBits
 from stepwell.inference.sampling import Drawn, draw
 from stepwell.inference.speculation import look_up
@@ -381,13 +380,6 @@ def _drawn_alone(sample: Sample, logits: torch.Tensor) -> Drawn | StepwellError:
         return draw([sample.sampling], logits)[0]
     except StepwellError as error:
         return error
-
-
-def best_weights(model: LanguageModel) -> WeightBits | None:
-    """What `weights` is where the user does not choose: bfloat16 in machine code where that can be, else None."""
-    if what_is_missing(model) is not None or model.device.type != "cpu" or find_compiler() is None:
-        return None
-    return "bfloat16"
 
 
 def _free_tokens(model: LanguageModel, wanted: int) -> int:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stepwell.errors import StepwellError, UsageError
-from stepwell.inference import SamplingParams, generate
+from stepwell.inference import SamplingParams, choose_weights, complete, generate, generate_many
 from stepwell.inference.engine.engine import Engine
 from stepwell.inference.engine.request import Event, Request
 from stepwell.inference.native.build import find_compiler
@@ -247,3 +247,34 @@ def test_a_full_window_ends_a_sample(tokenizer: Tokenizer, decoder: LanguageMode
     events = list(Engine(decoder, tokenizer).run([Request(ids, SamplingParams(max_tokens=10_000, ignore_eos=True))]))
     assert len(ids) + len(events) == 400
     assert events[-1].finish_reason == "length"
+
+
+@needs_compiler
+def test_completions_are_those_of_generate(tokenizer: Tokenizer, decoder: LanguageModel) -> None:
+    params = SamplingParams(max_tokens=12, temperature=0.9, seed=5, n=2, best_of=3, logprobs=2)
+    told = complete(Engine(decoder, tokenizer, weights="float32"), TEXTS, params)
+    wanted = generate_many(decoder, tokenizer, TEXTS, params)
+    for mine, theirs in zip(told, wanted, strict=True):
+        assert [one.text for one in mine] == [one.text for one in theirs]
+        assert [one.token_ids for one in mine] == [one.token_ids for one in theirs]
+        assert [one.finish_reason for one in mine] == [one.finish_reason for one in theirs]
+        for one, other in zip(mine, theirs, strict=True):
+            assert one.logprobs == pytest.approx(other.logprobs, abs=1e-3)
+            assert [[token for token, _ in several] for several in one.likeliest] == [
+                [token for token, _ in several] for several in other.likeliest
+            ]
+
+
+def test_of_a_long_text_the_end_is_read(tokenizer: Tokenizer, decoder: LanguageModel) -> None:
+    (found,) = complete(Engine(decoder, tokenizer), [TEXTS[3] * 20], SamplingParams(max_tokens=10, seed=1))
+    assert found[0].prompt_tokens == 390
+    assert found[0].finish_reason == "length"
+
+
+def test_weights_are_chosen_by_name(decoder: LanguageModel) -> None:
+    assert choose_weights("plain", decoder) is None
+    assert choose_weights("bf16", decoder) == "bfloat16"
+    assert choose_weights("int4", decoder) == "int4"
+    assert choose_weights("auto", decoder) == ("bfloat16" if find_compiler() else None)
+    with pytest.raises(UsageError, match="no such way"):
+        choose_weights("int3", decoder)
