@@ -62,6 +62,10 @@ def make_models(root: Path) -> dict[str, Path]:
     talking = train_tokenizer([], ByteBPEConfig(vocab_size=261, special_tokens=ROLE_TOKENS))
     small = {"vocab_size": plain.vocab_size, "max_seq_len": WINDOW}
     encoder = EncoderConfig(**small, **{**BLOCKS, "num_kv_heads": 4})
+    turning = EncoderDecoderConfig(
+        vocab_size=plain.vocab_size, max_seq_len=48, prompt="source", num_encoder_layers=1,
+        **{**BLOCKS, "num_kv_heads": 4},
+    )  # fmt: skip
     labels = {"kind": "classification", "problem": "single", "labels": ["good", "bad", "so so"], "max_tokens": 32}
     tags = {"kind": "tagging", "scheme": "BIO", "tags": ["O", "B-place", "I-place"], "cut": "signs", "max_tokens": 24}
 
@@ -81,14 +85,8 @@ def make_models(root: Path) -> dict[str, Path]:
         "labels": save(root / "labels", headed(3, "mean"), plain, labels),
         "tags": save(root / "tags", headed(3, "each"), plain, tags),
         "vectors": save(root / "vectors", encoder, plain, {"kind": "retrieval"}),
-        "translator": save(
-            root / "translator",
-            EncoderDecoderConfig(
-                vocab_size=plain.vocab_size, max_seq_len=48, **{**BLOCKS, "num_kv_heads": 4}, num_encoder_layers=1
-            ),
-            plain,
-            {"kind": "translation", "max_target_tokens": 8},
-        ),
+        "translator": save(root / "translator", turning, plain, {"kind": "translation", "max_target_tokens": 8}),
+        "rewriter": save(root / "rewriter", turning, plain, None),
         "recurrent": save(
             root / "recurrent",
             RecurrentConfig(

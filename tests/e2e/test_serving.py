@@ -96,6 +96,20 @@ def test_a_completion_is_what_the_library_writes(client: openai.OpenAI, paths: d
     assert found.usage.total_tokens == found.usage.prompt_tokens + found.usage.completion_tokens
 
 
+def test_a_model_that_turns_one_text_into_another_is_asked_in_the_same_way(
+    client: openai.OpenAI, http: httpx.Client, paths: dict[str, Path]
+) -> None:
+    params = {"max_tokens": 12, "temperature": 0.8, "seed": 3}
+    wanted = alone(paths["rewriter"], "By the river", **params)
+    found = client.completions.create(model="rewriter", prompt="By the river", **params)
+    assert found.choices[0].text == wanted[0].text
+    assert client.completions.create(model="rewriter", prompt="a" * 47, max_tokens=48).usage  # the window is of each
+    asked = {"model": "rewriter", "prompt": "a", "echo": True, "logprobs": 1}
+    assert refused(http.post("/v1/completions", json=asked), 400)["param"] == "echo"
+    refused(http.post("/v1/embeddings", json={"model": "rewriter", "input": "a"}), 400)
+    refused(http.post("/score", json={"model": "rewriter", "input": "a"}), 400)
+
+
 def test_the_default_is_sixteen_tokens_as_openai_has_it(client: openai.OpenAI) -> None:
     found = client.completions.create(model="writer", prompt="a", extra_body={"ignore_eos": True})
     assert found.usage is not None

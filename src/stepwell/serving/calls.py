@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive
 
 from stepwell.errors import StepwellError
 from stepwell.serving.config import ServeConfig
@@ -26,6 +27,10 @@ from stepwell.serving.served import Served
 from stepwell.serving.streaming import Gone, late, unless_gone
 
 logger = logging.getLogger("stepwell.serving")
+
+PASSED_OVER_BYTES = 64 << 20
+PASSED_OVER_SECONDS = 5.0
+"""How much of a body that is not wanted is taken, so that its sender hears why."""
 
 RequestT = TypeVar("RequestT", bound=Named)
 
@@ -140,7 +145,7 @@ async def body_of(request: Request, most_bytes: int) -> bytes:
     """The body of a request.
 
     Raises:
-        Refusal: when it is larger than the server takes; the rest is not read.
+        Refusal: when it is larger than the server takes.
         Gone: when the client went while it sent it.
     """
     parts, size = [], 0
@@ -150,16 +155,42 @@ async def body_of(request: Request, most_bytes: int) -> bytes:
             raise Gone
         part = message.get("body", b"")
         size += len(part)
+        more = message.get("more_body", False)
         if size > most_bytes:
-            raise too_large(most_bytes)
+            whole = not more or await passed_over(request.receive)
+            raise too_large(most_bytes, keeps_line=whole)
         parts.append(part)
-        if not message.get("more_body", False):
+        if not more:
             return b"".join(parts)
 
 
-def too_large(most_bytes: int) -> Refusal:
-    """A body is larger than the server takes."""
+async def passed_over(receive: Receive) -> bool:
+    """Take what a client still sends and forget it: one that is cut off while it sends does not read the answer.
+
+    Returns:
+        Whether that was all of it; after `PASSED_OVER_BYTES` or `PASSED_OVER_SECONDS` it is enough.
+    """
+    size = 0
+    try:
+        async with asyncio.timeout(PASSED_OVER_SECONDS):
+            while size < PASSED_OVER_BYTES:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return True
+    except TimeoutError:
+        return False
+    return False
+
+
+def too_large(most_bytes: int, *, keeps_line: bool) -> Refusal:
+    """A body is larger than the server takes.
+
+    Args:
+        most_bytes: that it takes.
+        keeps_line: whether the rest was read, so that the connection can be used again.
+    """
     return Refusal(
         413, f"The body is larger than this server takes, {most_bytes} bytes.", code="body_too_large",
-        headers={"Connection": "close"},
+        headers={} if keeps_line else {"Connection": "close"},
     )  # fmt: skip

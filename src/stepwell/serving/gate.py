@@ -20,7 +20,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stepwell.errors import UsageError
-from stepwell.serving.calls import Server, too_large
+from stepwell.serving.calls import Server, passed_over, too_large
 from stepwell.serving.faults import Refusal, broken
 from stepwell.serving.streaming import Gone
 from stepwell.serving.tracing import spanned
@@ -113,7 +113,7 @@ class Gate:
 
     async def _let_through(self, scope: Scope, receive: Receive, passage: _Passage) -> None:
         try:
-            refusal = self._refused(scope)
+            refusal = await self._refused(scope, receive)
             if refusal is not None:
                 await refusal.response()(scope, receive, passage.send)
             else:
@@ -125,15 +125,17 @@ class Gate:
             if passage.status is None:
                 await broken().response()(scope, receive, passage.send)
 
-    def _refused(self, scope: Scope) -> Refusal | None:
+    async def _refused(self, scope: Scope, receive: Receive) -> Refusal | None:
         if not self.keys.let_in(scope):
+            await passed_over(receive)
             return Refusal(
                 401, "Incorrect API key provided; send one as `Authorization: Bearer KEY`.", code="invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},
             )  # fmt: skip
         length = _header(scope, b"content-length")
         if length.isdigit() and int(length[:20]) > self.server.config.most_body_bytes:
-            return too_large(self.server.config.most_body_bytes)
+            whole = await passed_over(receive)
+            return too_large(self.server.config.most_body_bytes, keeps_line=whole)
         return None
 
     def _note(self, scope: Scope, passage: _Passage) -> None:

@@ -7,7 +7,7 @@ infinite. How they are named and what they mean follows OpenAI where it has them
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,7 +18,10 @@ from stepwell.inference import SamplingParams
 from stepwell.serving.faults import Refusal, invalid
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+Text = Annotated[str, Field(min_length=1)]
 Token = Annotated[int, Field(ge=0, lt=1 << 31)]
+TokenName = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+"""A token as the name of a JSON field."""
 
 
 class Asked(BaseModel):
@@ -46,6 +49,11 @@ class Named(Asked):
     user: str | None = None
 
 
+SEARCHES = ("num_beams", "length_penalty", "early_stopping", "num_beam_groups", "diversity_penalty", "penalty_alpha",
+            "guidance_scale", "negative_prompt")  # fmt: skip
+"""Fields of `SamplingParams` that an engine knows nothing of: a request that has one is refused rather than misread."""
+
+
 class Drawing(Named):
     """How text is drawn. The ranges are those of `SamplingParams`, which says more of each.
 
@@ -65,34 +73,43 @@ class Drawing(Named):
         grammar: in Lark's format, that the text follows.
     """
 
-    temperature: float | None = None
-    top_p: float | None = None
+    temperature: Annotated[float, Field(ge=0)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=128)] = 1
-    stop: str | list[str] | None = None
-    seed: int | None = None
+    stop: Text | list[Text] | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    typical_p: float | None = None
-    epsilon_cutoff: float | None = None
-    eta_cutoff: float | None = None
-    mirostat: int | None = None
-    mirostat_tau: float | None = None
-    mirostat_eta: float | None = None
-    repetition_penalty: float | None = None
-    no_repeat_ngram_size: int | None = None
-    bad_words: str | list[str] | None = None
-    min_tokens: int | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    logit_bias: dict[TokenName, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    top_k: Annotated[int, Field(ge=1)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    typical_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    epsilon_cutoff: Annotated[float, Field(ge=0, lt=1)] | None = None
+    eta_cutoff: Annotated[float, Field(ge=0, lt=1)] | None = None
+    mirostat: Literal[0, 2] | None = None
+    mirostat_tau: Annotated[float, Field(gt=0)] | None = None
+    mirostat_eta: Annotated[float, Field(gt=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
+    no_repeat_ngram_size: Annotated[int, Field(ge=1)] | None = None
+    bad_words: Text | list[Text] | None = None
+    min_tokens: Annotated[int, Field(ge=0)] | None = None
     stop_token_ids: list[Token] | None = None
     ignore_eos: bool | None = None
-    json_schema: dict[str, Any] | str | None = None
-    regex: str | None = None
-    choice: list[str] | None = None
-    grammar: str | None = None
+    json_schema: dict[str, Any] | Text | None = None
+    regex: Text | None = None
+    choice: list[Text] | None = None
+    grammar: Text | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _draws(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for name in SEARCHES:
+                if values.get(name) is not None:
+                    raise ValueError(f"{name}: a server draws token by token; `stepwell predict` knows searches")
+        return values
 
     NOT_SAMPLING: ClassVar[frozenset[str]] = frozenset({"n", "logit_bias", "stop", "bad_words", "choice"})
 
@@ -112,7 +129,7 @@ class Drawing(Named):
             if (value := getattr(self, name)) is not None:
                 chosen[name] = (value,) if isinstance(value, str) else tuple(value)
         if self.logit_bias is not None:
-            chosen["logit_bias"] = {_token(name): value for name, value in self.logit_bias.items()}
+            chosen["logit_bias"] = {int(name): value for name, value in self.logit_bias.items()}
         if "stop_token_ids" in chosen:
             chosen["stop_token_ids"] = tuple(chosen["stop_token_ids"])
         return chosen
@@ -169,9 +186,3 @@ def params_of(chosen: dict[str, Any], found: dict[str, Any]) -> SamplingParams:
         told = [error.what.removeprefix("request: ")] + [f"got {error.got}"] * (error.got is not None)
         told += [f"wanted {error.wanted}"] * (error.wanted is not None)
         raise Refusal(400, "; ".join(told), param=field, code="invalid_value") from None
-
-
-def _token(name: str) -> int:
-    if not name.isascii() or not name.isdigit() or len(name) > 9:
-        raise Refusal(400, f"logit_bias: {name[:20]!r} is no token id", param="logit_bias", code="invalid_value")
-    return int(name)

@@ -78,11 +78,12 @@ class Writing:
     ) -> None:
         self.served, self.prompts, self.samples = served, prompts, samples
         worker = served.writer()
+        share = None if most_tokens is None else max(1, most_tokens // (samples * len(prompts)))
         self.requests = [
             Request(
                 prompt,
                 params_of(
-                    {**chosen, "n": samples, "max_tokens": room_for(served, len(prompt), max_tokens)},
+                    {**chosen, "n": samples, "max_tokens": room_for(served, len(prompt), max_tokens, share)},
                     {**served.decoding, "min_tokens": 0},
                 ),
                 continues=continues and not served.reads_source and prompt != (served.tokenizer.bos_id,),
@@ -153,13 +154,14 @@ class Writing:
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
-def room_for(served: Served, prompt: int, asked: int | None) -> int:
+def room_for(served: Served, prompt: int, asked: int | None, share: int | None) -> int:
     """How many tokens may be written after a prompt.
 
     Args:
         served: the model.
         prompt: tokens of the prompt.
         asked: how many the request wants; None for as many as there is room for.
+        share: of what the server writes for one request, where nobody said how many.
 
     Raises:
         Refusal: when they do not fit into the model's window.
@@ -168,7 +170,9 @@ def room_for(served: Served, prompt: int, asked: int | None) -> int:
     left = window if served.reads_source else window - prompt
     if prompt > window or left < 1 or (asked is not None and asked > left):
         raise too_long(window, prompt, asked)
-    return left if asked is None else max(asked, 1)
+    if asked is None:
+        return left if share is None else min(left, share)
+    return max(asked, 1)
 
 
 async def streamed(

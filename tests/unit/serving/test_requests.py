@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
+from stepwell.inference import SamplingParams
 from stepwell.serving.faults import Refusal
-from stepwell.serving.requests import Drawing, params_of, read
+from stepwell.serving.requests import SEARCHES, Drawing, params_of, read
 from stepwell.serving.requests_openai import ChatRequest, CompletionRequest, EmbeddingRequest
 from stepwell.serving.requests_own import RerankRequest, ScoreRequest, TaskRequest, TokenizeRequest
 from stepwell.serving.requests_responses import ResponseRequest
@@ -73,6 +75,8 @@ def refused(kind: type, body: dict[str, Any] | bytes) -> dict[str, Any]:
         ("json_schema", "{"),
         ("choice", [""]),
         ("stream_options", {"include_usage": 1}),
+        ("num_beams", 4),
+        ("guidance_scale", 1.5),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_field(field: str, value: Any) -> None:
@@ -202,3 +206,29 @@ def test_other_requests_are_checked_too(kind: type, body: dict[str, Any]) -> Non
         read(json.dumps(body).encode(), kind)
     assert caught.value.status == 400
     assert set(caught.value.body["error"]) == {"message", "type", "param", "code"}
+
+
+def test_ranges_are_those_of_the_sampling_parameters() -> None:
+    def bounds(kind: type[BaseModel]) -> dict[str, Any]:
+        """Of each field the numbers that bound it, wherever they stand in its schema."""
+        fields = kind.model_json_schema()["properties"]
+        return {
+            name: sorted(
+                (key, value)
+                for choice in field.get("anyOf", [field])
+                for key, value in choice.items()
+                if key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "enum")
+            )
+            for name, field in fields.items()
+        }
+
+    ours, theirs = bounds(Drawing), bounds(SamplingParams)
+    shared = set(ours) & set(theirs) - {"n"}
+    assert len(shared) > 20
+    assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
+
+
+def test_everything_that_can_be_drawn_by_can_be_asked_for() -> None:
+    """What is not here stands in a request of its own kind, or is a search that no stream can show."""
+    elsewhere = {"max_tokens", "best_of", "logprobs"}
+    assert set(SamplingParams.model_fields) - set(Drawing.model_fields) - elsewhere == set(SEARCHES)

@@ -32,6 +32,11 @@ async def complete(call: Call[CompletionRequest]) -> Response:
     if asked.logprobs:
         chosen["logprobs"] = asked.logprobs
     tells_prompt = asked.echo and asked.logprobs is not None
+    if tells_prompt and served.reads_source:
+        raise Refusal(
+            400, f"echo: `{served.name}` turns a prompt into another text, and tells no probability of it.",
+            param="echo", code="unsupported_parameter",
+        )  # fmt: skip
     writing = Writing(
         served,
         prompts,
