@@ -15,6 +15,8 @@ import argparse
 import datetime
 import importlib.util
 import json
+import math
+import os
 import statistics
 import subprocess
 import sys
@@ -35,6 +37,10 @@ from stepwell.inference import Engine, Request, SamplingParams
 
 PROJECT = Path(__file__).resolve().parent.parent
 LEDGER = PROJECT / "benchmarks" / "ledger.jsonl"
+DATA = Path(os.environ.get("STEPWELL_DATA", PROJECT.parent / "shared" / "data"))
+TEXT, TEXT_TOKENS = DATA / "lm" / "wikitext2-valid.txt", 16 * 512
+"""What perplexity is measured on, and how much of it."""
+
 PROMPT, LONG, STREAMS, WRITTEN = 128, 2048, 16, 64
 OURS = {"int4": "Q4_1", "int8": "Q8_0", "bfloat16": "Q8_0"}
 """Weights -> what llama.cpp has beside them."""
@@ -121,6 +127,18 @@ def prefill(engine: Engine, prompt: list[int]) -> float:
     return len(prompt) / (time.perf_counter() - began)
 
 
+def perplexity(engine: Engine, token_ids: list[int]) -> float:
+    """Of a text in pieces of 512 tokens, as the engine computes it."""
+    pieces = [token_ids[at : at + 512] for at in range(0, len(token_ids) - 511, 512)]
+    params = SamplingParams(max_tokens=1, temperature=0.0)
+    told = [
+        event.prompt_logprobs
+        for event in engine.run([Request(tuple(piece), params, prompt_logprobs=True) for piece in pieces])
+        if event.prompt_logprobs is not None
+    ]
+    return math.exp(-statistics.fmean(one for several in told for one in several))
+
+
 def transformers_writes(folder: Path) -> Callable[[], float]:
     """`generate` in bfloat16, 16 prompts at once."""
     from transformers import AutoModelForCausalLM
@@ -161,9 +179,13 @@ def main() -> None:
             kind: Engine(loaded.model, loaded.tokenizer, weights=kind, threads=threads, shares=False)  # type: ignore[arg-type]
             for kind in OURS
         }
+        exact = Engine(loaded.model, loaded.tokenizer, weights="float32", threads=threads, shares=False)
+        token_ids = loaded.tokenizer.encode(TEXT.read_text(encoding="utf-8")[: 8 * TEXT_TOKENS])[:TEXT_TOKENS].tolist()
+        perplexities = {kind: perplexity(one, token_ids) for kind, one in {"float32": exact, **engines}.items()}
+        del exact
         llama = None if asked.llama is None else LlamaCpp(asked.llama, gguf, folder, threads)
         figures = measure(engines, llama, transformers_writes(folder / "hf"), asked.turns)
-    report(figures, asked)
+    report(figures, perplexities, asked)
 
 
 def measure(
@@ -198,7 +220,7 @@ def measure(
     return figures
 
 
-def report(figures: dict[str, list[float]], asked: argparse.Namespace) -> None:
+def report(figures: dict[str, list[float]], perplexities: dict[str, float], asked: argparse.Namespace) -> None:
     ratios: dict[str, list[float]] = {}
     for name, values in figures.items():
         case, _, kind = name.rpartition(", ")
@@ -216,6 +238,9 @@ def report(figures: dict[str, list[float]], asked: argparse.Namespace) -> None:
         for name, values in several.items():
             middle, low, high = (format(value, form) for value in spread(values))
             sys.stdout.write(f"  {name:55} {middle:>9} ({low} to {high})\n")
+    sys.stdout.write(f"\nperplexity of {TEXT.name}, {TEXT_TOKENS:,} tokens\n")
+    for kind, value in perplexities.items():
+        sys.stdout.write(f"  {kind:55} {value:9.3f} ({value / perplexities['float32'] - 1:+.2%})\n")
     if asked.dry:
         return
     machine = examine()
@@ -225,6 +250,7 @@ def report(figures: dict[str, list[float]], asked: argparse.Namespace) -> None:
         "turns": asked.turns,
         "figures": {name: spread(values) for name, values in figures.items()},
         "ratios": {name: spread(values) for name, values in ratios.items()},
+        "perplexities": perplexities,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": commit.strip(),
         "machine": {"cpu": machine.cpu, "cores": machine.cores, "gflops": machine.gflops},

@@ -257,7 +257,8 @@ void multiply_share(const Matrix& matrix, const Rows<Mode>& rows, int num_rows, 
 // The share of one thread of `parts` in a product.
 template <class Mode>
 void multiply(const Matrix& matrix, const Rows<Mode>& rows, int num_rows, const Out& out, int part, int parts, typename Mode::Number* scratch) {
-    const Share panels(matrix.panels(), part, parts);
+    Share panels((matrix.panels() + 1) / 2, part, parts);  // pairs of panels, which share what is read of the rows
+    panels.begin *= 2, panels.end = std::min(2 * panels.end, matrix.panels());
     if constexpr (std::is_same_v<Mode, Exact>)
         if (matrix.format == FLOAT32) return multiply_share<Mode, FLOAT32>(matrix, rows, num_rows, out, panels, scratch);
     if (matrix.format == BFLOAT16) multiply_share<Mode, BFLOAT16>(matrix, rows, num_rows, out, panels, scratch);
