@@ -29,6 +29,8 @@ class ServeConfig(Config):
         most_running: samples of one model that are written at once, from 1.
         most_waiting: samples of one model that may wait for their turn; whoever comes then is told to come later. Of
             requests that are answered whole (labels, vectors), so many may wait too.
+        cache_tokens: of all texts of one model together that keys and values are held of; None for a quarter of the
+            free memory, at most what `most_running` whole windows need.
         most_tokens: that one request may ask for, over all of its samples; None for no limit but the model's window.
         most_body_bytes: of a request.
         timeout_seconds: after which a request is given up, above 0.
@@ -44,6 +46,7 @@ class ServeConfig(Config):
     weights: Weights = "auto"
     most_running: Annotated[int, Field(ge=1)] = 64
     most_waiting: Annotated[int, Field(ge=0)] = 256
+    cache_tokens: Annotated[int, Field(ge=64)] | None = None
     most_tokens: Annotated[int, Field(ge=1)] | None = None
     most_body_bytes: Annotated[int, Field(ge=1024)] = 4 << 20
     timeout_seconds: Annotated[float, Field(gt=0)] = 600.0

@@ -194,6 +194,7 @@ def open_model(path: Path, name: str, config: ServeConfig, meters: Meters) -> Se
             tokenizer,
             weights=choose_weights(config.weights, loaded.model),
             most_samples=config.most_running,
+            cache_tokens=config.cache_tokens,
         )
         if engine.pool is not None:
             window = min(window, engine.pool.num_blocks * BLOCK_TOKENS)
