@@ -307,6 +307,7 @@ def test_a_tool_that_must_be_used_is_called(
         served.tokenizer = before
 
 
+@pytest.mark.slow
 def test_responses_whole_and_streamed(client: openai.OpenAI, paths: dict[str, Path]) -> None:
     wanted = alone(paths["talker"], SAID, max_tokens=200, seed=6)[0].text
     asked: dict[str, Any] = {"model": "talker", "max_output_tokens": 200, "extra_body": {"seed": 6}}
@@ -547,6 +548,7 @@ def guarded(paths: dict[str, Path]) -> Iterator[Callable[..., httpx.Client]]:
         )
 
 
+@pytest.mark.slow
 def test_keys_limits_and_other_sites(guarded: Callable[..., httpx.Client]) -> None:
     asked = {"prompt": "ab", "max_tokens": 3}
     for client in (guarded(), guarded("wrong"), guarded("right"[:4]), guarded("x" * 5000)):

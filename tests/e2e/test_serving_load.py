@@ -159,6 +159,7 @@ def test_more_than_may_wait_are_told_when_to_come_again(paths: dict[str, Path]) 
         assert held.http.post("/v1/completions", json={**LONG, "n": 4}).status_code == 400  # it can never be done
 
 
+@pytest.mark.slow
 def test_a_request_that_takes_too_long_is_given_up(paths: dict[str, Path]) -> None:
     with holding(paths, timeout_seconds=0.3) as held:
         late = held.http.post("/v1/completions", json=LONG)
@@ -174,6 +175,14 @@ def test_a_request_that_takes_too_long_is_given_up(paths: dict[str, Path]) -> No
         assert last["error"]["code"] == "timeout"
         held.let(2)
         until(lambda: held.is_free)
+
+
+def test_a_body_that_takes_too_long_is_given_up(paths: dict[str, Path]) -> None:
+    with holding(paths, timeout_seconds=0.2) as held:
+        host, port = held.running.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS) as line:
+            line.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{")
+            assert line.recv(100).startswith(b"HTTP/1.1 408 ")
 
 
 def test_a_fault_of_the_server_tells_nothing_of_its_inside(paths: dict[str, Path]) -> None:

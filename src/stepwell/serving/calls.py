@@ -117,11 +117,11 @@ def route_of(one: Operation, server: Server) -> Route:
     async def endpoint(request: Request) -> Response:
         request.scope["stepwell.route"] = one.path
         try:
-            asked = read(await body_of(request, server.config.most_body_bytes), one.kind)
-            served = server.find(request.path_params.get("engine") or asked.model)
-            request.scope["stepwell.model"] = served.name
             deadline = asyncio.get_running_loop().time() + server.config.timeout_seconds
             async with asyncio.timeout_at(deadline):
+                asked = read(await body_of(request, server.config.most_body_bytes), one.kind)
+                served = server.find(request.path_params.get("engine") or asked.model)
+                request.scope["stepwell.model"] = served.name
                 return await unless_gone(request.receive, one.handler(Call(server, served, asked, deadline)))
         except Refusal as refusal:
             return refusal.response()
