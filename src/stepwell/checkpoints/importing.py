@@ -32,6 +32,9 @@ from stepwell.tokenizers import Tokenizer
 DECODING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 """What a generation config says that sampling here has too."""
 
+USUAL_FOR_ANSWERS = {"temperature": 0.7, "top_p": 0.9}
+"""How a model draws that talks, and whose makers do not say how: at a temperature of 1 small ones lose the thread."""
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -153,7 +156,9 @@ def import_weights(foreign: ForeignModel) -> Imported:
     if ignored:
         notes.append(f"{counted(len(ignored), 'tensor')} left out that hold no weights: {', '.join(ignored)}")
     tensors = {rule.ours: rule.layout.join([foreign.tensors[names[one]] for one in rule.theirs]) for rule in rules}
-    return Imported(skeleton, tensors, tokenizer, _provenance(foreign, tensors, ignored, beside), tuple(notes))
+    talks = tokenizer.chat_template is not None
+    provenance = _provenance(foreign, tensors, ignored, beside, talks=talks)
+    return Imported(skeleton, tensors, tokenizer, provenance, tuple(notes))
 
 
 def _find_family(foreign: ForeignModel) -> tuple[ForeignFamily, dict[str, Any]]:
@@ -314,12 +319,18 @@ def _check_vocabulary(source: str, tokenizer: Tokenizer, config: ModelConfig) ->
 
 
 def _provenance(
-    foreign: ForeignModel, tensors: Mapping[str, Tensor], ignored: list[str], beside: dict[str, Any]
+    foreign: ForeignModel,
+    tensors: Mapping[str, Tensor],
+    ignored: list[str],
+    beside: dict[str, Any],
+    *,
+    talks: bool,
 ) -> dict[str, Any]:
     sizes: Counter[str] = Counter()
     for tensor in tensors.values():
         sizes[str(tensor.dtype).removeprefix("torch.")] += tensor.numel()
     wish = foreign.generation if foreign.generation.get("do_sample") else {}
+    decoding = {name: wish[name] for name in DECODING if wish.get(name) is not None}
     return {
         "source": {
             "name": foreign.source,
@@ -333,5 +344,5 @@ def _provenance(
             "beside": beside,
             **foreign.facts,
         },
-        "decoding": {name: wish[name] for name in DECODING if wish.get(name) is not None},
+        "decoding": decoding or (USUAL_FOR_ANSWERS if talks else {}),
     }

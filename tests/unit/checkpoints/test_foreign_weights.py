@@ -74,6 +74,15 @@ def test_a_checkpoint_holds_what_is_needed_to_give_it_back(source, tmp_path, tok
     assert {p.device.type for p in imported.skeleton.parameters()} == {"meta"}, "no number is made to be thrown away"
 
 
+def test_a_model_that_talks_draws_as_is_usual_where_its_makers_do_not_say_how(source) -> None:
+    folder = source()
+    assert read(folder).provenance["decoding"] == {}
+    (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] }}{% endfor %}")
+    assert read(folder).provenance["decoding"] == {"temperature": 0.7, "top_p": 0.9}
+    (folder / "generation_config.json").write_text('{"do_sample": true, "top_k": 20}')
+    assert read(folder).provenance["decoding"] == {"top_k": 20}
+
+
 def test_all_that_does_not_fit_is_told_at_once(source) -> None:
     def break_it(tensors: dict[str, torch.Tensor]) -> None:
         for layer in range(2):

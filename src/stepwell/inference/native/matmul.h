@@ -181,10 +181,10 @@ inline void multiply_block(const Matrix& matrix, int first_panel, const Panel* p
             for (int panel = 0; panel < P; ++panel) {
                 const size_t place = size_t(first_panel + panel) * groups + group;
                 const uint16_t* grid = matrix.scales + place * (FORMAT == INT4 ? 2 : 1) * LANES;
-                const Floats step = load_halves(grid);
+                const Floats step = load_halves(grid), low = FORMAT == INT4 ? load_halves(grid + LANES) : Floats{};
                 for (int row = 0; row < R; ++row) {
+                    if (FORMAT == INT4) totals[row][panel] += low * rows.sums_of(first_row + row)[group];
                     totals[row][panel] += step * sums[row][panel];
-                    if (FORMAT == INT4) totals[row][panel] += load_halves(grid + LANES) * rows.sums_of(first_row + row)[group];
                     sums[row][panel] = Floats{};
                 }
             }
