@@ -20,12 +20,12 @@ import torch
 from stepwell.errors import StepwellError, UsageError
 from stepwell.inference.engine.blocks import BlockPool
 from stepwell.inference.engine.choosing import choose
+from stepwell.inference.engine.guessing import DraftModel, Guesser, Lookup
 from stepwell.inference.engine.request import Event, Request, Sample, make_samples
 from stepwell.inference.engine.runners import BlockRunner, Job, Runner, StateRunner
 from stepwell.inference.native.decoder import BLOCK_TOKENS, NativeDecoder
 from stepwell.inference.native.packing import WeightBits
 from stepwell.inference.sampling import Drawn, draw
-from stepwell.inference.speculation import look_up
 from stepwell.models import LanguageModel
 from stepwell.tokenizers import Tokenizer
 
@@ -76,8 +76,9 @@ class Engine:
         shares: whether texts that begin alike share what was read (`blocks.py`).
         step_tokens: tokens of one step at most; None for `STEP_TOKENS`, or `SHARED_STEP_TOKENS` while others write.
         threads: that compute; None for torch's number.
-        guess_tokens: so many tokens are guessed by what stands in the text already and read with the last one, which
-            is faster where a text repeats itself, and changes nothing else; 0 for none. In machine code alone.
+        guess_tokens: so many tokens are guessed and read with the last one, which is faster where guesses come true,
+            and changes nothing else; 0 for none. In machine code alone.
+        draft: a smaller decoder, with the same tokenizer, that guesses; None looks guesses up in the text.
 
     Raises:
         UsageError: when the model cannot be decoded in machine code and `weights` asks for that.
@@ -96,8 +97,10 @@ class Engine:
         step_tokens: int | None = None,
         threads: int | None = None,
         guess_tokens: int = 0,
+        draft: LanguageModel | None = None,
     ) -> None:
         self.guess_tokens = 0 if weights is None else guess_tokens
+        self._guesser: Guesser = Lookup()
         self.model, self.tokenizer, self.weights = model.eval(), tokenizer, weights
         self.most_samples, self.step_tokens = most_samples, step_tokens
         self.max_seq_len = model.config.max_seq_len
@@ -118,6 +121,15 @@ class Engine:
                 ),
                 self.pool,
             )
+            if draft is not None and guess_tokens:
+                self._guesser = DraftModel(
+                    draft,
+                    tokenizer.vocab_size,
+                    weights=weights,
+                    cache_tokens=num_blocks * BLOCK_TOKENS,
+                    threads=threads or torch.get_num_threads(),
+                    most_samples=most_samples,
+                )
         self._numbers = count()
         self._waiting: deque[Sample] = deque()
         self._running: list[Sample] = []
@@ -287,8 +299,7 @@ class Engine:
         writing = [sample for sample in self._running if sample.drawn and sample.unread <= 1]
         reading = [sample for sample in self._running if not (sample.drawn and sample.unread <= 1)]
         jobs: list[Job] = []
-        for sample in writing:
-            guess = self._guess(sample)
+        for sample, guess in zip(writing, self._guess(writing), strict=True):
             if sample in self._running and self._make_room(sample, 1 + len(guess)):
                 jobs.append(Job(sample, 1, 1 + len(guess), guess))
         jobs = [job for job in jobs if job.sample in self._running]
@@ -311,18 +322,22 @@ class Engine:
             left -= max(size, 1)
         return jobs
 
-    def _guess(self, sample: Sample) -> tuple[int, ...]:
-        """What may come next of a sample; never so much that it would be too long."""
-        room = min(sample.asked.params.max_tokens - sample.drawn, self.max_seq_len - len(sample.token_ids)) - 1
+    def _guess(self, samples: Sequence[Sample]) -> list[tuple[int, ...]]:
+        """What may come next of each sample; never so much that it would be too long."""
         shared = self.guess_tokens // max(1, len(self._running) // 2)  # many samples fill a step by themselves
-        return tuple(look_up(sample.token_ids, min(shared, room), shortest=2))
+        if not shared:
+            return [()] * len(samples)
+        rooms = [
+            min(one.asked.params.max_tokens - one.drawn, self.max_seq_len - len(one.token_ids)) - 1 for one in samples
+        ]
+        return self._guesser.guess(samples, [min(shared, room) for room in rooms])
 
     def _make_room(self, sample: Sample, size: int) -> bool:
         """Room for a sample's next tokens; those that came later give theirs back, the last one first."""
         while not self.runner.has_room(sample, size):
             last = self._running[-1]
             self._running.remove(last)
-            self.runner.stop(last)
+            self._forget(last)
             self._waiting.appendleft(last)
             if last is sample:
                 return False
@@ -372,7 +387,11 @@ class Engine:
 
     def _end(self, sample: Sample) -> None:
         self._running.remove(sample)
+        self._forget(sample)
+
+    def _forget(self, sample: Sample) -> None:
         self.runner.stop(sample)
+        self._guesser.forget(sample)
 
 
 def _drawn_alone(sample: Sample, logits: torch.Tensor) -> Drawn | StepwellError:

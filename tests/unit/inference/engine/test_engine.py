@@ -80,6 +80,7 @@ def test_a_seed_gives_the_same_to_the_bit_in_every_batch(
     several = requests(tokenizer)
     wanted = alone(Engine(decoder, tokenizer, weights=weights, shares=False, threads=2), several)
     assert len(wanted) == 7
+    smaller = build_model(decoder.config, seed=7)
     several_settings: tuple[dict[str, Any], ...] = (
         {"shares": False},
         {"shares": True},
@@ -87,6 +88,8 @@ def test_a_seed_gives_the_same_to_the_bit_in_every_batch(
         {"step_tokens": 33, "most_samples": 2},
         {"threads": 1},
         {"guess_tokens": 5},
+        {"guess_tokens": 5, "draft": smaller},
+        {"guess_tokens": 5, "draft": smaller, "cache_tokens": 448},
         {"cache_tokens": 448},  # hardly more than one text: samples make room for each other
     )
     for settings in several_settings:
@@ -112,6 +115,27 @@ def test_guesses_that_come_true_save_steps(tokenizer: Tokenizer, decoder: Langua
         texts.append([event.drawn for event in events])
     assert texts[0] == texts[1]
     assert steps[1] < steps[0]
+
+
+@needs_compiler
+def test_the_guesses_of_a_model_that_knows_come_true(tokenizer: Tokenizer, decoder: LanguageModel) -> None:
+    engine = Engine(decoder, tokenizer, weights="float32", guess_tokens=4, draft=decoder)
+    for text in TEXTS:
+        engine.add(asked(tokenizer, text * 3, max_tokens=30, temperature=0.0, ignore_eos=True))
+        events, steps = [], 0
+        while not engine.is_idle:
+            events.append(len(engine.step()))
+            steps += 1
+        assert sum(events) == 30
+        assert max(events) == 5
+        assert steps <= 9  # the prompt, and five tokens a step
+
+
+@needs_compiler
+def test_a_draft_that_knows_fewer_tokens_is_refused(tokenizer: Tokenizer, decoder: LanguageModel) -> None:
+    small = build_model(decoder.config.model_copy(update={"vocab_size": 20}))
+    with pytest.raises(UsageError, match="other tokens"):
+        Engine(decoder, tokenizer, weights="float32", guess_tokens=4, draft=small)
 
 
 @needs_compiler
