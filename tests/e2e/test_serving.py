@@ -403,6 +403,7 @@ def test_tokens_scores_and_rankings(http: httpx.Client, paths: dict[str, Path]) 
 def test_what_does_not_fit_is_refused_as_openai_does(client: openai.OpenAI) -> None:
     for asked in (
         {"prompt": "a" * (WINDOW + 9)},
+        {"prompt": "a" * 100_000},
         {"prompt": "a" * 200, "max_tokens": 100},
         {"prompt": "a" * (WINDOW - 1)},
     ):

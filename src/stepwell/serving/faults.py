@@ -141,19 +141,20 @@ def no_such_model(name: str) -> Refusal:
     )  # fmt: skip
 
 
-def too_long(window: int, prompt: int, asked: int | None) -> Refusal:
+def too_long(window: int, prompt: int | str, asked: int | None, *, param: str | None = None) -> Refusal:
     """A prompt, or what is to come of it, does not fit into the model's window.
 
     Args:
         window: of the model, in tokens.
-        prompt: tokens of the prompt.
+        prompt: tokens of the prompt, as a number or in words.
         asked: tokens that are wanted; None where nobody said.
+        param: the field that is too long; default `max_tokens` where they were asked for, else `messages`.
     """
     wanted = f" and you asked for {asked} more" if asked else ""
     return Refusal(
         400,
         f"This model's maximum context length is {window} tokens. However, your prompt has {prompt} tokens{wanted}. "
         "Please reduce the length of the prompt or of the completion.",
-        param="messages" if asked is None else "max_tokens",
+        param=param or ("messages" if asked is None else "max_tokens"),
         code="context_length_exceeded",
     )

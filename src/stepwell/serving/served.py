@@ -19,7 +19,7 @@ from stepwell.hardware import examine
 from stepwell.inference import BLOCK_TOKENS, Engine, SamplingParams, answer_many, choose_weights
 from stepwell.serving.batching import Batcher
 from stepwell.serving.config import ServeConfig
-from stepwell.serving.faults import Refusal
+from stepwell.serving.faults import Refusal, too_long
 from stepwell.serving.meters import Meters, ModelMeters
 from stepwell.serving.requests import SEARCHES
 from stepwell.serving.worker import EngineWorker
@@ -61,6 +61,7 @@ class Served:
         worker: writes; None for a model that does not.
         meters: of it.
         window: tokens of a prompt and its completion together; of a source and its target each.
+        most_bytes: of a prompt; more of them cannot be as few tokens as the window has. None where that is not known.
         created: when it was opened, in seconds since 1970.
     """
 
@@ -74,6 +75,7 @@ class Served:
     worker: EngineWorker | None
     meters: ModelMeters
     window: int
+    most_bytes: int | None = None
     created: int = field(default_factory=lambda: int(time.time()))
 
     @property
@@ -124,6 +126,16 @@ class Served:
                 code="unsupported_model",
             )
         return self.worker
+
+    def check_length(self, text: str) -> None:
+        """Refuse a prompt that is so long that it need not be cut into tokens to be too long.
+
+        Raises:
+            Refusal: when it is.
+        """
+        size = len(text.encode("utf-8", errors="replace"))
+        if self.most_bytes is not None and size > self.most_bytes:
+            raise too_long(self.window, f"at least {-(-size * self.window // self.most_bytes)}", None, param="prompt")
 
     def text_ids(self, text: str) -> tuple[int, ...]:
         """A text as a prompt: the begin token before it where the family puts one; a source with its end token."""
@@ -210,7 +222,15 @@ def open_model(path: Path, name: str, config: ServeConfig, meters: Meters) -> Se
         worker=worker,
         meters=mine,
         window=window,
+        most_bytes=longest_text(tokenizer, window),
     )
+
+
+def longest_text(tokenizer: Tokenizer, window: int) -> int | None:
+    """Bytes that a window of tokens can hold; None where a token may stand for any number of them."""
+    if not tokenizer.is_lossless:
+        return None
+    return window * max(len(tokenizer.token_bytes(one)) for one in range(tokenizer.vocab_size))
 
 
 def usual_drawing(task: TaskConfig, provenance: Mapping[str, Any]) -> dict[str, Any]:

@@ -175,6 +175,8 @@ def prompts_of(served: Served, asked: CompletionRequest) -> list[tuple[int, ...]
         Refusal: when a token is none of the model's, or there is a suffix that it cannot take.
     """
     texts, rows = taken_apart(asked.prompt)
+    for text in texts:
+        served.check_length(text)
     if asked.suffix is not None:
         if rows:
             raise Refusal(400, "suffix: goes with prompts that are text", param="suffix", code="invalid_value")
