@@ -19,7 +19,15 @@ from stepwell.cli import main
 
 PROJECT = Path(__file__).resolve().parents[2]
 READMES = sorted(path.name for path in PROJECT.glob("README*.md"))
-PAGES = [*READMES, "CONTRIBUTING.md", "docs/concepts.md", "docs/data.md", "docs/engine.md", "docs/families.md", "docs/training.md"]
+PAGES = [
+    *READMES,
+    "CONTRIBUTING.md",
+    "docs/concepts.md",
+    "docs/data.md",
+    "docs/engine.md",
+    "docs/families.md",
+    "docs/training.md",
+]
 
 SMALLER = {
     "classification --budget 20m": "classification --budget 30s --set study.max_rounds=1 training.steps=20",
