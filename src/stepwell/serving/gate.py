@@ -28,12 +28,10 @@ from stepwell.serving.tracing import spanned
 logger = logging.getLogger("stepwell.serving")
 access = logging.getLogger("stepwell.access")
 
-OPEN_PATHS = ("/health", "/ready", "/openapi.json")
-"""Paths that need no key: they tell nothing of what models say. The page is open too; what it asks needs one."""
-
-GUARDED = ("/v1/", "/metrics", "/classify", "/tag", "/translate", "/answer", "/tokenize", "/detokenize", "/score",
+GUARDED = ("/v1", "/metrics", "/classify", "/tag", "/translate", "/answer", "/tokenize", "/detokenize", "/score",
            "/rerank")  # fmt: skip
-"""Beginnings of the paths that do."""
+"""Paths that need a key, with all below them; the others tell nothing of what models say. The page is open too, and
+what it asks needs one."""
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
@@ -73,7 +71,7 @@ class Keys:
     def let_in(self, scope: Scope) -> bool:
         """Whether a request may be answered."""
         path = str(scope["path"])
-        if not self._digests or not path.startswith(GUARDED):
+        if not self._digests or not any(path == one or path.startswith(f"{one}/") for one in GUARDED):
             return True
         given = _header(scope, b"authorization")
         scheme, _, key = given.partition(" ")

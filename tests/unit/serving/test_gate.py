@@ -37,10 +37,11 @@ def test_keys_are_read_and_asked_for(tmp_path: Path) -> None:
     for wrong in ("", "Bearer", "Bearer ", "Bearer one-ke", "Bearer one-key2", "Basic one-key", "one-key", "Bearer #"):
         assert not keys.let_in(scope(authorization=wrong)), wrong
     assert not keys.let_in(scope())
-    for path in ("/health", "/ready", "/", "/page.js", "/openapi.json"):
+    for path in ("/health", "/ready", "/", "/page.js", "/openapi.json", "/answers.js", "/v10"):
         assert keys.let_in(scope(path))
     for path in GUARDED:
         assert not keys.let_in(scope(path))
+        assert not keys.let_in(scope(f"{path}/more"))
     assert Keys.read(None).let_in(scope())
 
 

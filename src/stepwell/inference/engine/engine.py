@@ -111,6 +111,7 @@ class Engine:
         else:
             num_blocks = -(-(cache_tokens or _free_tokens(model, self.max_seq_len * most_samples)) // BLOCK_TOKENS)
             self.pool = BlockPool(num_blocks, shares=shares)
+            self.max_seq_len = min(self.max_seq_len, num_blocks * BLOCK_TOKENS)  # a text alone has room for its end
             self.runner = BlockRunner(
                 NativeDecoder(
                     model,
@@ -175,8 +176,6 @@ class Engine:
         if not length:
             raise UsageError("prompt: is empty", wanted="at least one token")
         most = self.max_seq_len if self.model.reads_source else self.max_seq_len - 1
-        if self.pool is not None:
-            most = min(most, self.pool.num_blocks * BLOCK_TOKENS - 1)
         if length > most:
             raise UsageError(
                 "prompt: is longer than the model's window",

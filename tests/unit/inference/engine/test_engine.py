@@ -259,6 +259,18 @@ def test_what_can_never_be_done_is_refused(tokenizer: Tokenizer, decoder: Langua
     assert engine.is_idle
 
 
+@needs_compiler
+def test_a_text_ends_where_the_blocks_do(tokenizer: Tokenizer, decoder: LanguageModel) -> None:
+    engine = Engine(decoder, tokenizer, weights="float32", cache_tokens=64)
+    ids = tuple(tokenizer.encode(TEXTS[0]).tolist())
+    several = [Request(ids, SamplingParams(max_tokens=500, seed=seed, ignore_eos=True)) for seed in range(3)]
+    found = told(engine, several)
+    assert [len(ids) + len(events) for events in found.values()] == [64, 64, 64]
+    assert {events[-1][2] for events in found.values()} == {"length"}
+    with pytest.raises(UsageError, match="longer than the model's window"):
+        engine.add(Request((1,) * 64, SamplingParams()))
+
+
 def test_searches_are_refused(tokenizer: Tokenizer, decoder: LanguageModel) -> None:
     engine = Engine(decoder, tokenizer)
     for params in ({"num_beams": 2}, {"penalty_alpha": 0.5, "top_k": 4}, {"guidance_scale": 2.0}, {"best_of": 3}):
