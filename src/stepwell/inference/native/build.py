@@ -16,6 +16,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from filelock import FileLock
+
 from stepwell.errors import StepwellError
 from stepwell.hardware import cache_directory
 
@@ -53,14 +55,15 @@ def load_library() -> ctypes.CDLL:
     )
     key = hashlib.sha256(b"\0".join([*sources, *map(str.encode, flags), told.stdout])).hexdigest()[:24]
     library = cache_directory() / "native" / f"{key}.so"
-    if not library.exists():
-        _compile([compiler, *flags, str(FOLDER / SOURCES[0])], library)
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(library.with_suffix(".lock")):  # another process may be at it: then this one waits
+        if not library.exists():
+            _compile([compiler, *flags, str(FOLDER / SOURCES[0])], library)
     return ctypes.CDLL(str(library))
 
 
 def _compile(command: list[str], library: Path) -> None:
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:  # several processes may do this at once
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         made = Path(folder) / library.name
         done = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True, check=False)
         if done.returncode != 0:
