@@ -70,11 +70,11 @@ class NativeDecoder:
     Args:
         model: what `what_is_missing` says nothing of; a LoRA is merged.
         weights: how matrices are held: `float32` computes everything in float32; the others round what goes into a
-            product to bfloat16 where the processor has instructions for that, and keep keys and values so.
+            product to bfloat16 where the processor has instructions for that, and keep keys and values so. Where the
+            others have 4 bits the last matrix has 8.
         num_blocks: blocks of the pool, each of `BLOCK_TOKENS` tokens.
         threads: of the team that computes.
         most_rows: tokens of one step, at most.
-        head_weights: how the last matrix is held; None for `weights`, but 8 bits where those have 4.
 
     Raises:
         UsageError: when the model cannot be decoded in machine code.
@@ -89,7 +89,6 @@ class NativeDecoder:
         num_blocks: int,
         threads: int,
         most_rows: int = 512,
-        head_weights: WeightBits | None = None,
     ) -> None:
         missing = what_is_missing(model)
         if missing is not None or not isinstance(model, Decoder):
@@ -103,7 +102,7 @@ class NativeDecoder:
         self._number = torch.bfloat16 if half else torch.float32
         self._kept: list[Tensor] = []
         tensors = model.tensors()
-        head = head_weights or ("int8" if weights == "int4" else weights)
+        head: WeightBits = "int8" if weights == "int4" else weights
         head_name = "embedding.weight" if self.config.tie_embeddings else "head.weight"
         packed_head = pack(tensors[head_name], None, head)
         self.vocab_size, self._logit_stride = self.config.vocab_size, -(-self.config.vocab_size // LANES) * LANES

@@ -261,9 +261,11 @@ void multiply(const Matrix& matrix, const Rows<Mode>& rows, int num_rows, const 
     panels.begin *= 2, panels.end = std::min(2 * panels.end, matrix.panels());
     if constexpr (std::is_same_v<Mode, Exact>)
         if (matrix.format == FLOAT32) return multiply_share<Mode, FLOAT32>(matrix, rows, num_rows, out, panels, scratch);
-    if (matrix.format == BFLOAT16) multiply_share<Mode, BFLOAT16>(matrix, rows, num_rows, out, panels, scratch);
-    else if (matrix.format == INT8) multiply_share<Mode, INT8>(matrix, rows, num_rows, out, panels, scratch);
-    else multiply_share<Mode, INT4>(matrix, rows, num_rows, out, panels, scratch);
+    if constexpr (std::is_same_v<Mode, Rounded>) {  // fewer bits are never multiplied exactly where they can be rounded
+        if (matrix.format == BFLOAT16) multiply_share<Mode, BFLOAT16>(matrix, rows, num_rows, out, panels, scratch);
+        else if (matrix.format == INT8) multiply_share<Mode, INT8>(matrix, rows, num_rows, out, panels, scratch);
+        else multiply_share<Mode, INT4>(matrix, rows, num_rows, out, panels, scratch);
+    }
 }
 
 }  // namespace stepwell

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from stepwell.errors import StepwellError
 from stepwell.inference import choose_weights
+from stepwell.inference.native import build
 from stepwell.inference.native.build import find_compiler, load_library
+from stepwell.inference.native.decoder import Extension, NativeDecoder
+from stepwell.inference.native.packing import WeightBits
 from stepwell.models import DecoderConfig, build_model
 
 
@@ -54,3 +60,34 @@ def test_what_was_compiled_once_is_loaded_again(monkeypatch: pytest.MonkeyPatch)
     load_library.cache_clear()
     monkeypatch.setattr("stepwell.inference.native.build._compile", lambda *_: pytest.fail("compiled twice"))
     assert load_library().stepwell_has_bfloat16() in (0, 1)
+
+
+@pytest.mark.proof
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the flag is of another processor")
+@pytest.mark.skipif(find_compiler() is None, reason="there is no C++ compiler")
+def test_a_processor_without_bfloat16_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = [flag.replace("native", "x86-64-v3") for flag in build.FLAGS]
+    monkeypatch.setattr(build, "FLAGS", tuple(flags))
+    assert load_library().stepwell_has_bfloat16() == 0
+    config = DecoderConfig(
+        vocab_size=70, max_seq_len=600, num_layers=2, d_model=40, num_heads=4, num_kv_heads=2, head_dim=8, d_ff=56
+    )
+    model = build_model(config, seed=1).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
+        token_ids = torch.randint(0, 70, (300,), generator=torch.Generator().manual_seed(3))
+        wanted = model(token_ids[None])[0]
+    weights: tuple[WeightBits, ...] = ("float32", "bfloat16", "int8", "int4")
+    for held, most in zip(weights, (1e-5, 0.01, 0.03, 0.6), strict=True):
+        decoder = NativeDecoder(model, weights=held, num_blocks=40, threads=2)
+        read = Extension(token_ids.numpy().astype(np.int32), 0, np.arange(19, dtype=np.int32), 300)
+        whole = decoder.extend([read])
+        assert (whole - wanted).norm() < most * wanted.norm()
+        parts = [
+            decoder.extend(
+                [Extension(read.token_ids[at : at + 7], at, read.blocks + 20, len(read.token_ids[at : at + 7]))]
+            )
+            for at in range(0, 300, 7)
+        ]
+        assert torch.equal(torch.cat(parts), whole)
