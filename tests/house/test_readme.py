@@ -36,7 +36,7 @@ SMALLER = {
     "budget: 20m": "budget: 30s\nstudy: {max_rounds: 1}\ntraining: {steps: 20}",
     'budget="20m"': 'budget="30s"',
     "--steps 300": "--steps 20",
-    "recipe.yaml --out": "recipe.yaml --set study.max_rounds=1 training.steps=20 --out",
+    "recipe.yaml --out": "recipe.yaml --set study.max_rounds=1 training.steps=60 --out",
 }
 """How a README's command is made small enough for a test. Every budget and every number of steps stands here."""
 
