@@ -43,6 +43,7 @@ def told(conversation: Any) -> list[tuple[str, str]]:
     return [(one["role"], one["content"]) for one in conversation.messages]
 
 
+@pytest.mark.slow
 def test_what_was_said_is_read_with_the_next_question(babbler: Path) -> None:
     asked = {"seed": 7, "ignore_eos": True}
     talk = api.chat(babbler, asked, system="Be brief.", weights="plain")
@@ -56,6 +57,7 @@ def test_what_was_said_is_read_with_the_next_question(babbler: Path) -> None:
     assert (talk.pace.tokens, talk.finish_reason, talk.answers) == (12, "length", 2)
 
 
+@pytest.mark.slow
 def test_an_answer_is_drawn_again_and_taken_back(babbler: Path) -> None:
     talk = api.chat(babbler, {"ignore_eos": True})
     "".join(talk.say("one"))

@@ -17,6 +17,7 @@ enum Format { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2, INT4 = 3 };
 
 constexpr int GROUP = 32;  // channels that share a grid in INT8 and INT4
 constexpr int QUAD = 8;    // channels that are read at once, as four pairs
+constexpr int FEW_ROWS = 3;  // up to so many are multiplied by four panels at once
 
 // A matrix (outputs, channels), as ctypes sees it. Channels are padded to whole groups, outputs to whole panels.
 struct Matrix {
@@ -203,14 +204,15 @@ inline void multiply_block(const Matrix& matrix, int first_panel, const Panel* p
 // All rows times P panels, some rows at a time.
 template <class Mode, int FORMAT, class Panel, int P>
 void multiply_panels(const Matrix& matrix, int first_panel, const Panel* panels, const Rows<Mode>& rows, int num_rows, const Out& out, const uint8_t* ahead) {
-    constexpr int MOST = FORMAT == INT8 || FORMAT == INT4 ? 6 : 12;  // sums and totals have registers of their own
+    // at four panels there are few rows; sums and totals of groups have registers of their own
+    constexpr int MOST = P == 4 ? FEW_ROWS : FORMAT == INT8 || FORMAT == INT4 ? 6 : 12;
     const int blocks = (num_rows + MOST - 1) / MOST;
     for (int block = 0; block < blocks; ++block) {
         const Share share(num_rows, block, blocks);
         for (int row = share.begin; row < share.end;) {
             const int left = share.end - row;
 #define BLOCK_OF(R)                                                                          \
-    if (left >= R && R <= MOST) {                                                            \
+    if constexpr (R <= MOST) if (left >= R) {                                                \
         multiply_block<Mode, FORMAT, Panel, R, P>(matrix, first_panel, panels, rows, row, out, ahead); \
         row += R;                                                                            \
         ahead = nullptr;                                                                     \
@@ -230,7 +232,7 @@ void multiply_share(const Matrix& matrix, const Rows<Mode>& rows, int num_rows, 
     const size_t bytes = matrix.panel_bytes(), unpacked = size_t(matrix.channels) * LANES;
     const auto codes = [&](int number) { return Read{matrix.codes + bytes * number}; };
     int panel = panels.begin;
-    if (num_rows <= 3) {
+    if (num_rows <= FEW_ROWS) {
         for (; panel + 4 <= panels.end; panel += 4) {
             const Read four[4] = {codes(panel), codes(panel + 1), codes(panel + 2), codes(panel + 3)};
             const uint8_t* ahead = panel + 8 <= panels.end ? codes(panel + 4).panel : nullptr;
