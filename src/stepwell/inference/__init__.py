@@ -23,13 +23,11 @@ if TYPE_CHECKING:
     from stepwell.inference.engine.request import Event, Request
     from stepwell.inference.generation import Prompt, generate, generate_many, stream
     from stepwell.inference.masked import Candidate, Filled, complete_many, fill_masks, has_mask
-    from stepwell.inference.native.decoder import BLOCK_TOKENS
     from stepwell.inference.sampling import Drawn, Sampling, draw
     from stepwell.inference.scoring import TokenScores, score_documents, score_tokens
     from stepwell.inference.speculation import accept, look_up
 
 __all__ = [
-    "BLOCK_TOKENS",
     "Answer",
     "Asked",
     "Beams",
@@ -109,7 +107,6 @@ __getattr__ = open_late(
         "vectors_for": "embedding",
         "Engine": "engine.engine",
         "Load": "engine.engine",
-        "BLOCK_TOKENS": "native.decoder",
         "Event": "engine.request",
         "Request": "engine.request",
         "Completion": "completion",

@@ -16,7 +16,7 @@ from stepwell.baselines import SimpleModel, open_beside
 from stepwell.checkpoints import Loaded, load_checkpoint
 from stepwell.errors import TokenizerError, UsageError
 from stepwell.hardware import examine
-from stepwell.inference import BLOCK_TOKENS, Engine, SamplingParams, answer_many, choose_weights
+from stepwell.inference import Engine, SamplingParams, answer_many, choose_weights
 from stepwell.serving.batching import Batcher
 from stepwell.serving.config import ServeConfig
 from stepwell.serving.faults import Refusal, too_long
@@ -208,8 +208,7 @@ def open_model(path: Path, name: str, config: ServeConfig, meters: Meters) -> Se
             most_samples=config.most_running,
             cache_tokens=config.cache_tokens,
         )
-        if engine.pool is not None:
-            window = min(window, engine.pool.num_blocks * BLOCK_TOKENS)
+        window = engine.max_seq_len
         worker = EngineWorker(engine, config.most_waiting, mine)
     return Served(
         name=name,

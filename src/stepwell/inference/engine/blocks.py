@@ -13,8 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-BLOCK_TOKENS = 16
-"""Tokens of a block."""
+from stepwell.inference.native.layout import BLOCK_TOKENS
 
 
 class BlockPool:

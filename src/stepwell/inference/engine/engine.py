@@ -23,20 +23,24 @@ from stepwell.inference.engine.choosing import choose
 from stepwell.inference.engine.guessing import DraftModel, Guesser, Lookup
 from stepwell.inference.engine.request import Event, Request, Sample, make_samples
 from stepwell.inference.engine.runners import BlockRunner, Job, Runner, StateRunner
-from stepwell.inference.native.decoder import BLOCK_TOKENS, NativeDecoder
+from stepwell.inference.native.decoder import NativeDecoder
+from stepwell.inference.native.layout import BLOCK_TOKENS
 from stepwell.inference.native.packing import WeightBits
 from stepwell.inference.sampling import Drawn, draw
 from stepwell.models import LanguageModel
 from stepwell.tokenizers import Tokenizer
 
 STEP_TOKENS = 512
-"""Tokens that a step reads while nobody waits for a next token."""
+"""Tokens of prompts that a step reads while nobody waits for a next token."""
 
 SHARED_STEP_TOKENS = 128
-"""Tokens that a step reads while somebody does."""
+"""Tokens of prompts that a step reads while somebody does."""
 
 CACHE_SHARE = 0.25
 """Of the memory that is free, for keys and values."""
+
+MOST_GUESSES = 3
+"""Samples that are guessed for at full length, at most (see `Engine._guess`)."""
 
 MOST_LOGITS = 64
 """Tokens of a prompt whose log-probabilities one step tells."""
@@ -74,7 +78,8 @@ class Engine:
         most_samples: that run at once, from 1; others wait.
         cache_tokens: of all texts together that keys and values are held of; None for a quarter of the free memory.
         shares: whether texts that begin alike share what was read (`blocks.py`).
-        step_tokens: tokens of one step at most; None for `STEP_TOKENS`, or `SHARED_STEP_TOKENS` while others write.
+        step_tokens: of prompts that one step reads at most; None for `STEP_TOKENS`, or `SHARED_STEP_TOKENS` while others
+            write.
         threads: that compute; None for torch's number.
         guess_tokens: so many tokens are guessed and read with the last one, which is faster where guesses come true,
             and changes nothing else; 0 for none. In machine code alone.
@@ -118,7 +123,7 @@ class Engine:
                     weights=weights,
                     num_blocks=num_blocks,
                     threads=threads or torch.get_num_threads(),
-                    most_rows=max(STEP_TOKENS, step_tokens or 0),
+                    most_rows=max(STEP_TOKENS, step_tokens or 0) + most_samples + MOST_GUESSES * guess_tokens,
                 ),
                 self.pool,
             )
@@ -240,6 +245,7 @@ class Engine:
                 return events
             if drawn.token_id != guess:
                 break
+        assert isinstance(self.runner, BlockRunner)  # no other is given guesses
         self.runner.keep(job.sample, len(events) - 1)
         return events
 
@@ -253,6 +259,8 @@ class Engine:
             UsageError: when one can never be done.
             StepwellError: what went wrong with one.
         """
+        for request in requests:
+            self.check(request)
         numbers = {self.add(request): place for place, request in enumerate(requests)}
         try:
             while not self.is_idle:
@@ -302,9 +310,7 @@ class Engine:
             if sample in self._running and self._make_room(sample, 1 + len(guess)):
                 jobs.append(Job(sample, 1, 1 + len(guess), guess))
         jobs = [job for job in jobs if job.sample in self._running]
-        left = min(self.step_tokens or (SHARED_STEP_TOKENS if jobs else STEP_TOKENS), self.runner.most_tokens) - len(
-            jobs
-        )
+        left = self.step_tokens or (SHARED_STEP_TOKENS if jobs else STEP_TOKENS)
         for sample in reading:
             if left <= 0:
                 break

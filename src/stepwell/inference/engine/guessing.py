@@ -14,9 +14,10 @@ from typing import Protocol
 import numpy as np
 
 from stepwell.errors import UsageError
-from stepwell.inference.engine.blocks import BLOCK_TOKENS, BlockPool
+from stepwell.inference.engine.blocks import BlockPool
 from stepwell.inference.engine.request import Sample
 from stepwell.inference.native.decoder import Extension, NativeDecoder
+from stepwell.inference.native.layout import BLOCK_TOKENS
 from stepwell.inference.native.packing import WeightBits
 from stepwell.inference.speculation import look_up
 from stepwell.models import LanguageModel

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepwell.inference.engine.blocks import BLOCK_TOKENS, BlockPool, chain
+from stepwell.inference.engine.blocks import BlockPool, chain
 from stepwell.inference.engine.request import Sample
 from stepwell.inference.native.decoder import Extension, NativeDecoder
+from stepwell.inference.native.layout import BLOCK_TOKENS
 from stepwell.models import LanguageModel
 
 
@@ -60,9 +61,6 @@ class Runner(Protocol):
 
     def extend(self, jobs: Sequence[Job]) -> Tensor:
         """Read tokens; logits (outputs of all jobs, V) float32, job after job."""
-
-    def keep(self, sample: Sample, size: int) -> None:
-        """So many tokens of a guess came true."""
 
     def stop(self, sample: Sample) -> None:
         """A sample has ended, or makes room."""
@@ -114,6 +112,7 @@ class BlockRunner:
         return logits
 
     def keep(self, sample: Sample, size: int) -> None:
+        """So many tokens were read that are the sample's: its own, or those of a guess that came true."""
         sample.num_read += size
         while (end := (sample.num_published + 1) * BLOCK_TOKENS) <= sample.num_read:
             sample.digest = chain(sample.digest, sample.token_ids[end - BLOCK_TOKENS : end])
@@ -175,9 +174,6 @@ class StateRunner:
 
     def _tensor(self, token_ids: Sequence[int]) -> Tensor:
         return torch.tensor([token_ids], dtype=torch.int64, device=self.model.device)
-
-    def keep(self, sample: Sample, size: int) -> None:
-        raise NotImplementedError
 
     def stop(self, sample: Sample) -> None:
         sample.state, sample.num_read = None, 0

@@ -20,12 +20,10 @@ from stepwell.errors import UsageError
 from stepwell.inference.native import layout
 from stepwell.inference.native.arena import Arena, padded
 from stepwell.inference.native.build import load_library
+from stepwell.inference.native.layout import BLOCK_TOKENS
 from stepwell.inference.native.packing import FORMATS, LANES, Packed, WeightBits, pack
 from stepwell.models import Decoder, DecoderConfig, LanguageModel
 from stepwell.nn import RMSNorm
-
-BLOCK_TOKENS = 16
-"""Tokens of a block (`attention.h`)."""
 
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu", "relu2")
 PLACEMENTS = ("pre", "post", "output", "sandwich")

@@ -7,6 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+BLOCK_TOKENS = 16
+"""Tokens of a block of keys and values (`attention.h`)."""
+
 Int, Float, Pointer = ctypes.c_int32, ctypes.c_float, ctypes.c_void_p
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from stepwell.inference.engine.blocks import BLOCK_TOKENS, BlockPool, chain
+from stepwell.inference.engine.blocks import BlockPool, chain
+from stepwell.inference.native.layout import BLOCK_TOKENS
 
 
 def fill(pool: BlockPool, token_ids: list[int]) -> list[int]:

@@ -271,6 +271,22 @@ def test_a_text_ends_where_the_blocks_do(tokenizer: Tokenizer, decoder: Language
         engine.add(Request((1,) * 64, SamplingParams()))
 
 
+@needs_compiler
+def test_a_step_has_room_for_all_that_write_and_their_guesses(tokenizer: Tokenizer, decoder: LanguageModel) -> None:
+    engine = Engine(decoder, tokenizer, weights="float32", most_samples=600, step_tokens=512, guess_tokens=8)
+    several = [asked(tokenizer, TEXTS[0], max_tokens=4, seed=1, ignore_eos=True, n=120) for _ in range(5)]
+    found = told(engine, several)
+    assert len(found) == 600
+    assert all(len(events) == 4 for events in found.values())
+
+
+def test_where_one_request_cannot_be_done_none_is_begun(tokenizer: Tokenizer, decoder: LanguageModel) -> None:
+    engine = Engine(decoder, tokenizer)
+    with pytest.raises(UsageError, match="is empty"):
+        list(engine.run([asked(tokenizer, TEXTS[0]), Request((), SamplingParams())]))
+    assert engine.is_idle
+
+
 def test_searches_are_refused(tokenizer: Tokenizer, decoder: LanguageModel) -> None:
     engine = Engine(decoder, tokenizer)
     for params in ({"num_beams": 2}, {"penalty_alpha": 0.5, "top_k": 4}, {"guidance_scale": 2.0}, {"best_of": 3}):

@@ -10,7 +10,8 @@ import torch
 
 from stepwell.errors import UsageError
 from stepwell.inference.native.build import find_compiler
-from stepwell.inference.native.decoder import BLOCK_TOKENS, Extension, NativeDecoder, what_is_missing
+from stepwell.inference.native.decoder import Extension, NativeDecoder, what_is_missing
+from stepwell.inference.native.layout import BLOCK_TOKENS
 from stepwell.models import Decoder, DecoderConfig, build_model
 from stepwell.nn import dequantize, quantize
 
