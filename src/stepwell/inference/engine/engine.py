@@ -78,8 +78,8 @@ class Engine:
         most_samples: that run at once, from 1; others wait.
         cache_tokens: of all texts together that keys and values are held of; None for a quarter of the free memory.
         shares: whether texts that begin alike share what was read (`blocks.py`).
-        step_tokens: of prompts that one step reads at most; None for `STEP_TOKENS`, or `SHARED_STEP_TOKENS` while others
-            write.
+        step_tokens: of prompts that one step reads at most; None for `STEP_TOKENS`, or `SHARED_STEP_TOKENS` while
+            others write.
         threads: that compute; None for torch's number.
         guess_tokens: so many tokens are guessed and read with the last one, which is faster where guesses come true,
             and changes nothing else; 0 for none. In machine code alone.
