@@ -21,7 +21,7 @@ from stepwell.config import build
 from stepwell.errors import DataError, UsageError
 from stepwell.inference import SamplingParams
 from stepwell.runs import to_json, write_atomically
-from stepwell.tasks import Chat, ChatConfig, PreferenceConfig, TaskConfig, conversation_of
+from stepwell.tasks import WRITERS, Chat, ChatConfig, PreferenceConfig, TaskConfig, conversation_of
 from stepwell.tokenizers import Tokenizer, conversational
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 Messages = list[dict[str, str]]
 """Each with `role` and `content`: user and assistant in turns."""
-
-WRITERS = ("language_modeling", "generation", "chat", "preference")
-"""Kinds of tasks whose models go on with a text."""
 
 ANSWER_SHARE = 4
 """At least one token in so many of the window is kept for the answer, unless the question needs it."""

@@ -18,7 +18,6 @@ from stepwell.inference import SamplingParams
 from stepwell.tasks import (
     Chat,
     ChatConfig,
-    GenerationConfig,
     Preference,
     PreferenceConfig,
     TaskConfig,
@@ -26,6 +25,7 @@ from stepwell.tasks import (
     build_task,
     members_of,
     read_task,
+    usual_drawing,
 )
 from stepwell.tokenizers import Tokenizer, conversational
 
@@ -181,9 +181,7 @@ def sampling_of(params: Mapping[str, Any] | SamplingParams | None, provenance: M
     """What was asked for over what the run found best; randomness is fresh unless a seed was asked for."""
     if isinstance(params, SamplingParams):
         params = params.model_dump(exclude_unset=True)
-    task = task_of(provenance)
-    drawing = task.decision.chosen() if isinstance(task, GenerationConfig) else {}
-    found = {**provenance.get("decoding", {}), **drawing, "seed": None, "n": 1}
+    found = usual_drawing(task_of(provenance), provenance)
     return build(SamplingParams, {**found, **(params or {})}, where="predict")
 
 

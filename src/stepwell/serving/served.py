@@ -24,14 +24,15 @@ from stepwell.serving.meters import Meters, ModelMeters
 from stepwell.serving.requests import SEARCHES
 from stepwell.serving.worker import EngineWorker
 from stepwell.tasks import (
+    WRITERS,
     Chat,
     ChatConfig,
-    GenerationConfig,
     PreferenceConfig,
     TaskConfig,
     conversation_of,
     members_of,
     read_task,
+    usual_drawing,
 )
 from stepwell.tokenizers import Tokenizer, conversational
 
@@ -41,9 +42,6 @@ VERBS = {
     "translation": "translate",
 }
 """Kind of a task -> the route that is made for it."""
-
-WRITERS = ("language_modeling", "generation", "chat", "preference")
-"""Kinds of tasks whose models go on with a text."""
 
 
 @dataclass
@@ -215,7 +213,7 @@ def open_model(path: Path, name: str, config: ServeConfig, meters: Meters) -> Se
         loaded=loaded,
         task=task,
         tokenizer=tokenizer,
-        decoding=usual_drawing(task, loaded.provenance),
+        decoding={name: one for name, one in usual_drawing(task, loaded.provenance).items() if name not in SEARCHES},
         beside=open_beside(loaded.path, members_of(task)),
         batcher=Batcher(config.most_waiting, config.batch_inputs, mine),
         worker=worker,
@@ -230,10 +228,3 @@ def longest_text(tokenizer: Tokenizer, window: int) -> int | None:
     if not tokenizer.is_lossless:
         return None
     return window * max(len(tokenizer.token_bytes(one)) for one in range(tokenizer.vocab_size))
-
-
-def usual_drawing(task: TaskConfig, provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """How a model draws where a request does not say: as its run found best, each time anew."""
-    chosen = task.decision.chosen() if isinstance(task, GenerationConfig) else {}
-    found = {**provenance.get("decoding", {}), **chosen, "seed": None, "n": 1}
-    return {name: value for name, value in found.items() if name not in SEARCHES}

@@ -34,7 +34,7 @@ from stepwell.tasks.embedding import (
     VectorsConfig,
     key_of_text,
 )
-from stepwell.tasks.generation import DrawingConfig, GenerationConfig
+from stepwell.tasks.generation import WRITERS, DrawingConfig, GenerationConfig, usual_drawing
 from stepwell.tasks.label_words import LabelWords
 from stepwell.tasks.language_modeling import LanguageModelingConfig
 from stepwell.tasks.messages import Messages, conversation_of
@@ -66,6 +66,7 @@ __all__ = [
     "MODEL",
     "TASKS",
     "WHOLE_TEXT_BYTES",
+    "WRITERS",
     "AnswerWindow",
     "AnswerWriting",
     "Answering",
@@ -143,5 +144,6 @@ __all__ = [
     "taken_by",
     "told_by_head",
     "undecided",
+    "usual_drawing",
     "usual_family",
 ]

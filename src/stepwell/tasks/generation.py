@@ -7,13 +7,17 @@ This file leaves out how that is measured (`evaluation`).
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from stepwell.config import Config
 from stepwell.tasks.language_modeling import PlainText
 from stepwell.tasks.task import TaskConfig
+
+WRITERS = ("language_modeling", "generation", "chat", "preference")
+"""Kinds of tasks whose models go on with a text, or answer it."""
 
 
 class DrawingConfig(Config):
@@ -51,3 +55,17 @@ class GenerationConfig(TaskConfig):
 
 class Generation(PlainText[GenerationConfig]):
     """See `GenerationConfig`."""
+
+
+def usual_drawing(task: TaskConfig, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """How a finished model draws where nobody says: as its run found best, each time anew.
+
+    Args:
+        task: that it was trained for.
+        provenance: of the model.
+
+    Returns:
+        Fields of `SamplingParams`.
+    """
+    chosen = task.decision.chosen() if isinstance(task, GenerationConfig) else {}
+    return {**provenance.get("decoding", {}), **chosen, "seed": None, "n": 1}
