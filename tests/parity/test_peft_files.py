@@ -15,7 +15,7 @@ from torch import Tensor
 from stepwell.checkpoints import import_model, load_checkpoint, put_in, read_peft, save_checkpoint
 from stepwell.errors import CheckpointError
 from stepwell.export import export_peft
-from stepwell.models import LanguageModel, LoRAConfig, add_adapter
+from stepwell.models import LanguageModel, LoRAConfig, PromptTuningConfig, add_adapter
 from stepwell.nn import adapter_tensors
 from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
 
@@ -110,6 +110,42 @@ def test_peft_opens_ours_and_computes_the_same(family: str, way: str, both: Any,
     back = read_peft(tmp_path / "exported", again)
     for name, tensor in adapter_tensors(model).items():
         assert torch.equal(back.tensors[name], tensor), name
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt_neox"])
+def test_a_prompt_of_peft_computes_the_same_here_and_goes_back_as_it_came(
+    family: str, both: Any, tmp_path: Path
+) -> None:
+    peft = pytest.importorskip("peft")
+    theirs, path = both(family)
+    config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    adapted = peft.get_peft_model(theirs, config)
+    randomize([parameter for name, parameter in adapted.named_parameters() if "prompt" in name])
+    adapted.eval().save_pretrained(tmp_path / "peft")
+    reference = logits(adapted, family)[:, 3:]
+    loaded = load_checkpoint(path)
+    model = loaded.model.float()
+    plain = logits(model, family)
+    put_in(model, read_peft(tmp_path / "peft", model), tmp_path)
+    torch.testing.assert_close(logits(model, family), reference, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(reference, plain, rtol=1e-2, atol=1e-2)
+    save_checkpoint(tmp_path / "with", model, loaded.tokenizer, provenance=loaded.provenance)
+    export_peft(tmp_path / "with", tmp_path / "back")
+    fresh = peft.PeftModel.from_pretrained(tiny(family).eval(), tmp_path / "back").eval()
+    torch.testing.assert_close(logits(fresh, family)[:, 3:], reference, rtol=1e-4, atol=1e-4)
+    came, went = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("peft", "back"))
+    assert came.keys() == went.keys() == {"prompt_embeddings"}
+    assert torch.equal(came["prompt_embeddings"], went["prompt_embeddings"])
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bert"])
+def test_a_prompt_that_peft_would_read_in_another_way_is_refused(family: str, both: Any, tmp_path: Path) -> None:
+    _, path = both(family)
+    loaded = load_checkpoint(path)
+    add_adapter(loaded.model, PromptTuningConfig(num_tokens=3))
+    save_checkpoint(tmp_path / "with", loaded.model, loaded.tokenizer, provenance=loaded.provenance)
+    with pytest.raises(CheckpointError, match="peft reads a prompt of this model in another way"):
+        export_peft(tmp_path / "with", tmp_path / "out")
 
 
 def test_an_adapter_of_peft_goes_back_as_it_came(both: Any, tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
-"""LoRA adapters in the layout of peft: `adapter_config.json` and `adapter_model.safetensors`, both ways.
+"""Adapters in the layout of peft: `adapter_config.json` and `adapter_model.safetensors`, both ways.
 
 peft names the layers of transformers, so the rules of a model's family say which of ours is meant. Our queries, keys
 and values (and gate and value) are rows of one matrix with one A; theirs have an A each. Ours become theirs by sharing
-A and cutting B; theirs become ours by stacking the As and giving each its own columns of B. Nothing is rounded. This
-file leaves out other methods of peft, which are refused by name.
+A and cutting B; theirs become ours by stacking the As and giving each its own columns of B. Nothing is rounded. Prompts
+have the same vectors in both. This file leaves out other methods of peft, which are refused by name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stepwell.checkpoints.huggingface.families import FAMILIES
 from stepwell.checkpoints.huggingface.family import Rule
 from stepwell.checkpoints.huggingface.layouts import Layout, Transposed
 from stepwell.errors import CheckpointError
-from stepwell.models import LanguageModel, LoRAConfig
+from stepwell.models import LanguageModel, LoRAConfig, ModelConfig, PromptTuningConfig
 
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -31,6 +31,8 @@ PREFIX = "base_model.model."
 
 TASK_TYPES = {"decoder": "CAUSAL_LM", "encoder_decoder": "SEQ_2_SEQ_LM"}
 """Kind of model -> what peft calls what it is for; None for the others."""
+
+PROMPT_TENSOR = "prompt_embeddings"
 
 REFUSED = ("layer_replication", "modules_to_save", "target_parameters", "trainable_token_indices", "lora_bias")
 """Settings of peft's LoRA that change more than the matrices of linear layers."""
@@ -51,26 +53,30 @@ class _Part(NamedTuple):
 
 
 def to_peft(
-    adapter: Adapter, rules: Sequence[Rule], kind: str, base: str | None = None
+    adapter: Adapter, rules: Sequence[Rule], model: ModelConfig, base: str | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """An adapter as peft has it.
 
     Args:
-        adapter: a LoRA.
+        adapter: a LoRA, or a prompt.
         rules: of the family that the model is written as.
-        kind: of the model.
+        model: shape of the model.
         base: what its base model is called.
 
     Returns:
         What `adapter_config.json` says, and the tensors of `adapter_model.safetensors`.
 
     Raises:
-        CheckpointError: when the adapter is no LoRA, or transformers has no such layers.
+        CheckpointError: when peft has no such adapter, or transformers has no such layers.
     """
     config = adapter.config
+    if isinstance(config, PromptTuningConfig):
+        return _prompt_to_peft(adapter, model, base)
     if not isinstance(config, LoRAConfig):
         raise CheckpointError(
-            "the adapter has no counterpart in peft", got=f"kind {config.kind}", wanted="lora (also with dora)"
+            "the adapter has no counterpart in peft",
+            got=f"kind {config.kind}",
+            wanted="lora (also with dora), or prompt",
         )
     out_features = {_layer(name): len(b) for name, b in adapter.tensors.items() if name.endswith(".lora_b")}
     parts = _parts(rules, out_features)
@@ -94,7 +100,7 @@ def to_peft(
     turned = [_layer(rule.ours) in out_features and isinstance(rule.layout, Transposed) for rule in rules]
     told: dict[str, Any] = {
         "peft_type": "LORA",
-        "task_type": TASK_TYPES.get(kind),
+        "task_type": TASK_TYPES.get(model.kind),
         "base_model_name_or_path": base,
         "inference_mode": True,
         "r": config.rank,
@@ -116,6 +122,38 @@ def to_peft(
     return told, {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
 
 
+def _prompt_to_peft(adapter: Adapter, model: ModelConfig, base: str | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    _check_prompted(model)
+    (vectors,) = adapter.tensors.values()
+    told = {
+        "peft_type": "PROMPT_TUNING",
+        "task_type": TASK_TYPES[model.kind],
+        "base_model_name_or_path": base,
+        "inference_mode": True,
+        "num_virtual_tokens": len(vectors),
+        "token_dim": vectors.shape[1],
+        "num_transformer_submodules": 1,
+        "prompt_tuning_init": "RANDOM",
+    }
+    return told, {PROMPT_TENSOR: vectors.contiguous().clone()}
+
+
+def _check_prompted(model: ModelConfig) -> None:
+    """See that a prompt means the same here and in peft.
+
+    Raises:
+        CheckpointError: when it does not.
+    """
+    positions = getattr(model, "positions", None)
+    if model.kind != "decoder" or positions is None or positions.kind not in ("rotary", "alibi", "relative", "none"):
+        raise CheckpointError(
+            "peft reads a prompt of this model in another way: it gives the vectors positions, segments or a memory",
+            got=f"a model of kind {model.kind}"
+            + ("" if positions is None else f" with positions of kind {positions.kind}"),
+            wanted="a decoder with rotary positions, or biases",
+        )
+
+
 def read_peft(folder: Path, model: LanguageModel) -> Adapter:
     """An adapter that peft has written, for one of our models.
 
@@ -128,10 +166,14 @@ def read_peft(folder: Path, model: LanguageModel) -> Adapter:
             not those of the model.
     """
     told = _read_config(folder / PEFT_CONFIG)
+    if told["peft_type"] == "PROMPT_TUNING":
+        _check_prompted(model.config)
     try:
         tensors = load_file(folder / PEFT_WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{folder / PEFT_WEIGHTS}: cannot be read", got=str(error).splitlines()[0]) from None
+    if told["peft_type"] == "PROMPT_TUNING":
+        return _read_prompt(folder, tensors)
     layers, weights = _by_layer(folder, tensors), model.tensors()
     parts = _find_parts(folder, model, {name: tuple(tensor.shape) for name, tensor in weights.items()}, layers)
     config = LoRAConfig(
@@ -151,6 +193,17 @@ def read_peft(folder: Path, model: LanguageModel) -> Adapter:
         whole = _join([layers[name] for name in names], [parts[name].rows for name in names], scales, layer, weights)
         joined |= {f"{layer}.{last}": tensor for last, tensor in whole.items()}
     return Adapter(config, joined)
+
+
+def _read_prompt(folder: Path, tensors: Mapping[str, Tensor]) -> Adapter:
+    if tensors.keys() != {PROMPT_TENSOR} or tensors[PROMPT_TENSOR].ndim != 2:
+        raise CheckpointError(
+            f"{folder / PEFT_WEIGHTS}: holds other tensors than those of a prompt",
+            got=", ".join(tensors) or "nothing",
+            wanted=f"{PROMPT_TENSOR}, a matrix",
+        )
+    vectors = tensors[PROMPT_TENSOR].float()
+    return Adapter(PromptTuningConfig(num_tokens=len(vectors)), {"body.prompt.prompt_vectors": vectors})
 
 
 def _join(
@@ -195,8 +248,11 @@ def _read_config(file: Path) -> dict[str, Any]:
             raise ValueError(type(told).__name__)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file}: cannot be read", got=str(error), wanted="an adapter that peft wrote") from None
+    if told.get("peft_type") == "PROMPT_TUNING":
+        return told
     if told.get("peft_type") != "LORA":
-        raise CheckpointError(f"{file}: another method", got=str(told.get("peft_type")), wanted="peft_type LORA")
+        wanted = "peft_type LORA or PROMPT_TUNING"
+        raise CheckpointError(f"{file}: another method", got=str(told.get("peft_type")), wanted=wanted)
     strange = [name for name in REFUSED if told.get(name)]
     if told.get("bias", "none") != "none":
         strange.append("bias")

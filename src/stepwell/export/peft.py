@@ -24,7 +24,7 @@ def export_peft(
     """Write the adapter of a checkpoint in the layout of peft.
 
     Args:
-        checkpoint: a run directory or a checkpoint directory, of a run that trained a LoRA.
+        checkpoint: a run directory or a checkpoint directory, of a run that trained a LoRA or a prompt.
         out: the folder to make.
         dtype: precision of the tensors; None for float32.
         parity: of no use here: the base model is not in a checkpoint, so nothing can be compared.
@@ -36,7 +36,7 @@ def export_peft(
 
     Raises:
         UsageError: when `out` holds something already, or there is no such precision.
-        CheckpointError: when there is no LoRA in the checkpoint, or no class of transformers has the model's layers.
+        CheckpointError: when there is no adapter in the checkpoint, or peft cannot compute it.
         DiskError: when it cannot be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -52,7 +52,7 @@ def export_peft(
         )
     spelled = spell(loaded)
     base = loaded.provenance.get("source", {}).get("name") or loaded.provenance.get("init_from")
-    told, tensors = to_peft(adapter, spelled.family.rules(spelled.config), loaded.model.config.kind, base)
+    told, tensors = to_peft(adapter, spelled.family.rules(spelled.config), loaded.model.config, base)
     watch(Stage("write", str(out)))
     with building(out) as folder:
         save_file(

@@ -3,7 +3,13 @@
 from typing import TYPE_CHECKING
 
 from stepwell.doors import open_late
-from stepwell.models.adapter_config import AdapterConfig, BottleneckConfig, LoRAConfig, PrefixTuningConfig
+from stepwell.models.adapter_config import (
+    AdapterConfig,
+    BottleneckConfig,
+    LoRAConfig,
+    PrefixTuningConfig,
+    PromptTuningConfig,
+)
 from stepwell.models.catalog import MODELS, AnyModelConfig, Family, build_model
 from stepwell.models.decoder_config import DecoderConfig, decoder_sized
 from stepwell.models.encoder_config import EncoderConfig, encoder_sized
@@ -56,6 +62,7 @@ __all__ = [
     "NgramFeaturesConfig",
     "Output",
     "PrefixTuningConfig",
+    "PromptTuningConfig",
     "RecurrentConfig",
     "RecurrentEncoderDecoder",
     "RecurrentEncoderDecoderConfig",

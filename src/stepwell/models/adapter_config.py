@@ -1,9 +1,9 @@
 """What is learned beside a frozen model, without a tensor.
 
 A kind is a tagged union on `kind`: a low-rank change of matrices (LoRA, rsLoRA, DoRA), small layers put after others
-(bottleneck adapters), or keys and values that all tokens may look at (prefix tuning). How the frozen matrices are held
-while that is learned is a field of each. This file leaves out the layers (`nn`), and how a model gets them
-(`adapting.py`).
+(bottleneck adapters), keys and values that all tokens may look at (prefix tuning), or vectors before a text (prompt
+tuning). How the frozen matrices are held while that is learned is a field of each. This file leaves out the layers
+(`nn`), and how a model gets them (`adapting.py`).
 """
 
 from __future__ import annotations
@@ -78,4 +78,21 @@ class PrefixTuningConfig(Config):
     base_weights: BaseWeights = "float32"
 
 
-AdapterConfig = Annotated[LoRAConfig | BottleneckConfig | PrefixTuningConfig, Field(discriminator="kind")]
+class PromptTuningConfig(Config):
+    """Learned vectors before every text, in the place of tokens (Lester et al., 2021).
+
+    They begin as those of tokens drawn from the vocabulary. It cannot be merged, like a bottleneck.
+
+    Attributes:
+        num_tokens: vectors.
+        base_weights: as LoRA's.
+    """
+
+    kind: Literal["prompt"] = "prompt"
+    num_tokens: Annotated[int, Field(ge=1)] = 20
+    base_weights: BaseWeights = "float32"
+
+
+AdapterConfig = Annotated[
+    LoRAConfig | BottleneckConfig | PrefixTuningConfig | PromptTuningConfig, Field(discriminator="kind")
+]

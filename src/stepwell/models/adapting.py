@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from stepwell.models.adapter_config import AdapterConfig
 from stepwell.models.language_model import LanguageModel
+from stepwell.models.stack import Stack
 from stepwell.nn import (
+    Prompt,
+    Rotary,
     add_bottlenecks,
     add_lora,
     add_prefixes,
@@ -37,8 +41,8 @@ def add_adapter(
         tensors: what the adapter has learned already (`nn.adapter_tensors`); None begins.
 
     Raises:
-        ValueError: when a target names no linear layer of the model, a prefix finds no attention, there is an adapter
-            already, or the tensors are of another one.
+        ValueError: when a target names no linear layer of the model, a prefix finds no attention or a prompt no stack,
+            there is an adapter already, or the tensors are of another one.
     """
     if model.adapter is not None:
         raise ValueError("the model has an adapter already")
@@ -53,6 +57,8 @@ def add_adapter(
         add_lora(model, **settings, seed=seed, besides=besides, ranks=_ranks(tensors))
     elif config.kind == "prefix":
         add_prefixes(model, **settings, seed=seed)
+    elif config.kind == "prompt":
+        _add_prompt(model, config.num_tokens, seed)
     else:
         add_bottlenecks(model, **settings, seed=seed, besides=besides)
     if config.base_weights != "float32":
@@ -62,6 +68,20 @@ def add_adapter(
     model.adapter = config
     if tensors is not None:
         load_adapter(model, tensors)
+
+
+def _add_prompt(model: LanguageModel, num_tokens: int, seed: int) -> None:
+    """Freeze a model, and put vectors of some of its tokens before what its first stack reads."""
+    stack = next((part for part in model.modules() if isinstance(part, Stack)), None)
+    table = next((part for part in model.modules() if isinstance(part, nn.Embedding)), None)
+    if stack is None or table is None:
+        raise ValueError("there is no stack of Transformer blocks, and so nothing that reads a prompt")
+    model.requires_grad_(False)
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    drawn = torch.randint(len(table.weight), (num_tokens,), generator=generator)
+    stack.prompt = Prompt(table.weight[drawn.to(table.weight.device)]).train(stack.training)
+    for rotary in (part for part in stack.modules() if isinstance(part, Rotary)):
+        rotary.bounded = False
 
 
 def remove_adapter(model: LanguageModel) -> None:

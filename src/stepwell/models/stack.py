@@ -7,7 +7,7 @@ looks at a memory. This file leaves out embeddings and heads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -24,8 +24,10 @@ from stepwell.nn import (
     CrossAttention,
     KeyRange,
     KeyValueCache,
+    Lead,
     LearnedPositions,
     MixtureOfExperts,
+    Prompt,
     RelativeBias,
     RMSNorm,
     Rotary,
@@ -195,6 +197,8 @@ class Stack(nn.Module):
         checkpoint_activations: while training, keep only what goes into each block, and compute the rest again for the
             gradient (Chen et al., 2016): much less memory for a third more work, and the same numbers.
         states: a list that gets what comes out of each block, (B, T, D); None for nothing.
+        prompt: learned vectors before every text (`adapting.add_adapter`); None for none. Texts may be as long as
+            without: learned and sinusoidal positions begin behind it, the others know only how far apart places are.
     """
 
     waves: Tensor
@@ -208,6 +212,7 @@ class Stack(nn.Module):
         self.checkpoint_activations = False
         self.states: list[Tensor] | None = None
         self.compiled: list[Callable[..., Tensor]] = []
+        self.prompt: Prompt | None = None
         self.embedding_norm = build_norm(config.norm, config.d_model) if config.embedding_norm else None
         self.positions = self._build_positions()
         rotaries, depth = build_rotaries(config), num_layers or config.num_layers
@@ -265,20 +270,40 @@ class Stack(nn.Module):
                 wanted=f"at most max_seq_len = {self.config.max_seq_len}",
             )
         documents = document_ids if cache is None else cache.documents(num_tokens)
-        x = self._prepare(vectors, documents, start)
+        x, lead = self._place(vectors, documents, start, cache), None
+        if self.prompt is not None and (cache is None or not cache.positions):
+            begins = _begins(x, documents)
+            if cache is not None and documents is not None:  # padding, and text
+                begins &= documents > 0
+            lead = self.prompt.lead(begins)
+            x = self.prompt(x, lead, self.config.embedding_scale or 1.0)
+            documents = None if documents is None else self.prompt.documents(lead, documents, begins)
+            prefix = None if prefix is None else lead.spread(prefix, prefix.new_zeros(()))
+        x = self._ready(x)
+        num_queries, num_keys = x.shape[1], x.shape[1] + (0 if cache is None else cache.positions)
         seen = {
             window: key_range(
-                num_tokens,
-                start + num_tokens,
-                x.device,
-                causal=self.causal,
-                window=window,
-                documents=documents,
-                prefix=prefix,
+                num_queries, num_keys, x.device, causal=self.causal, window=window, documents=documents, prefix=prefix
             )
             for window in {self._window(layer) for layer in range(len(self.blocks))}
         }
-        bias = self._bias(num_tokens, start + num_tokens, x)
+        bias = self._bias(num_queries, num_keys, x)
+        x = self._through(x, seen, bias, cache, memory, lead)
+        if cache is not None:
+            cache.advance(num_queries)
+        x = x if lead is None else lead.text_of(x)
+        return x if self.norm is None else self.norm(x)
+
+    def _through(
+        self,
+        x: Tensor,
+        seen: Mapping[int | None, KeyRange | None],
+        bias: Tensor | None,
+        cache: KeyValueCache | None,
+        memory: Memory | None,
+        lead: Lead | None,
+    ) -> Tensor:
+        """(B, T', D) -> (B, T', D), all blocks."""
         again = self.checkpoint_activations and self.training and torch.is_grad_enabled()
         blocks: Iterable[Callable[..., Tensor]] = self.blocks
         if self.compiled and self.training and cache is None:
@@ -287,10 +312,8 @@ class Stack(nn.Module):
             given = (x, seen[self._window(layer)], bias, cache, layer, memory)
             x = checkpoint(block, *given, use_reentrant=False) if again else block(*given)
             if self.states is not None:
-                self.states.append(x)
-        if cache is not None:
-            cache.advance(num_tokens)
-        return x if self.norm is None else self.norm(x)
+                self.states.append(x if lead is None else lead.text_of(x))
+        return x
 
     def read(self, memory: Tensor, mask: Tensor | None = None) -> Memory:
         """Another text's hidden states (B, S, D) as the cross-attentions need them; mask as in `Memory`."""
@@ -301,7 +324,8 @@ class Stack(nn.Module):
         """An empty cache."""
         config, device = self.config, next(self.parameters()).device
         sizes = (len(self.blocks), batch_size, config.num_kv_heads, max_len, config.head_dim)
-        return KeyValueCache(*sizes, device, dtype, left_padding)
+        lead_tokens = 0 if self.prompt is None else len(self.prompt.prompt_vectors)
+        return KeyValueCache(*sizes, device, dtype, left_padding, lead_tokens)
 
     def balance_loss(self) -> Tensor | None:
         """How unevenly the last forward pass used the experts, weighed as the config says; None without experts."""
@@ -313,26 +337,32 @@ class Stack(nn.Module):
         return experts.balance * load_balancing_loss(routing, experts.experts_per_token) if routing else None
 
     def lookups(self) -> list[nn.Parameter]:
-        """Tables with a row for each position or distance."""
-        return [] if self.positions is None else list(self.positions.parameters())
+        """Tables with a row for each position or distance, and what stands before a text."""
+        tables = [part for part in (self.positions, self.prompt) if part is not None]
+        return [parameter for part in tables for parameter in part.parameters()]
 
     def _window(self, layer: int) -> int | None:
         return self.config.window if self.config.layer_kind(layer) == "window" else None
 
-    def _prepare(self, x: Tensor, documents: Tensor | None, start: int) -> Tensor:
-        """What goes into the first block: scaled, placed, normalised, dropped."""
-        config = self.config
+    def _place(self, x: Tensor, documents: Tensor | None, start: int, cache: KeyValueCache | None) -> Tensor:
+        """Vectors of tokens, scaled, each with its own position."""
+        config, num_tokens = self.config, x.shape[1]
         if config.embedding_scale is not None:
             x = x * config.embedding_scale
-        if config.positions.kind in ("learned", "sinusoidal"):
-            places = torch.arange(start + x.shape[1], device=x.device)
-            if documents is not None:
-                places = document_positions(documents)
-            places = places[..., start:]
-            x = x + (self.waves[places] if self.positions is None else self.positions(places)).to(x.dtype)
+        if config.positions.kind not in ("learned", "sinusoidal"):
+            return x
+        places = torch.arange(start, start + num_tokens, device=x.device)
+        if documents is not None:
+            before = 0 if cache is None or not cache.positions else cache.lead_tokens
+            places = document_positions(documents)[..., -num_tokens:] - before
+        return x + (self.waves[places] if self.positions is None else self.positions(places)).to(x.dtype)
+
+    def _ready(self, x: Tensor) -> Tensor:
+        """What goes into the first block, normalised and dropped."""
         if self.embedding_norm is not None:
             x = self.embedding_norm(x)
-        return dropout(x, config.embedding_dropout, training=self.training) if config.embedding_dropout else x
+        ratio = self.config.embedding_dropout
+        return dropout(x, ratio, training=self.training) if ratio else x
 
     def _bias(self, num_queries: int, num_keys: int, x: Tensor) -> Tensor | None:
         """(1, H, T, S) on the logits of every layer, or None."""
@@ -343,6 +373,15 @@ class Stack(nn.Module):
         if isinstance(self.positions, RelativeBias):
             return self.positions(queries, keys)
         return alibi_bias(self.slopes, queries, keys)
+
+
+def _begins(x: Tensor, documents: Tensor | None) -> Tensor:
+    """The first place of each document: (B, T) bool."""
+    begins = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
+    begins[:, :1] = True
+    if documents is not None:
+        begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    return begins
 
 
 def build_scaling(config: Scaling, max_seq_len: int) -> RotaryScaling:

@@ -34,6 +34,7 @@ from stepwell.nn.positions import (
     sinusoidal_positions,
 )
 from stepwell.nn.prefix import Prefix
+from stepwell.nn.prompt import Lead, Prompt
 from stepwell.nn.quantized_linear import QuantizedLinear, WeightFormat, dequantize, quantize
 from stepwell.nn.recurrent import Memory, Recurrent, RecurrentState
 from stepwell.nn.rotary import Rotary
@@ -61,6 +62,7 @@ __all__ = [
     "DynamicScaling",
     "KeyRange",
     "KeyValueCache",
+    "Lead",
     "LearnedPositions",
     "LinearScaling",
     "Llama3Scaling",
@@ -69,6 +71,7 @@ __all__ = [
     "MixtureOfExperts",
     "Pieces",
     "Prefix",
+    "Prompt",
     "QuantizedLinear",
     "RMSNorm",
     "Recurrent",

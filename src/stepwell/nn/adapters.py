@@ -3,7 +3,7 @@
 Everything of the tree is frozen, and layers that learn something beside their frozen one take its place. Names of the
 plain tree stay what they were: what stands in an adapted layer (`qkv.base.weight`) is told by its old name
 (`qkv.weight`). This file leaves out what the layers compute (`lora.py`, `bottleneck.py`, `prefix.py`,
-`quantized_linear.py`).
+`prompt.py`, `quantized_linear.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from stepwell.nn.attention import Attention
 from stepwell.nn.bottleneck import BottleneckLinear
 from stepwell.nn.lora import FrozenLinear, LoRALinear, frozen_matrix
 from stepwell.nn.prefix import Prefix
+from stepwell.nn.prompt import Prompt
 from stepwell.nn.quantized_linear import QuantizedLinear, WeightFormat
 
 ADAPTER_PARAMETERS = (
@@ -32,10 +33,14 @@ ADAPTER_PARAMETERS = (
     "prefix_keys",
     "prefix_values",
     "prefix_gate",
+    "prompt_vectors",
 )
 """Last part of the names of what is learned."""
 
 AdaptedLinear = LoRALinear | BottleneckLinear
+
+Beside = Prefix | Prompt
+"""What stands in a layer and not in the place of one; a layer without it has None there."""
 
 
 def add_lora(
@@ -169,7 +174,7 @@ def _replace(
     return chosen
 
 
-def _put(module: nn.Module, name: str, layer: nn.Module) -> None:
+def _put(module: nn.Module, name: str, layer: nn.Module | None) -> None:
     parent, _, last = name.rpartition(".")
     setattr(module.get_submodule(parent), last, layer)
 
@@ -245,24 +250,20 @@ def remove_adapters(module: nn.Module) -> None:
     for name, part in list(module.named_modules()):
         if isinstance(part, AdaptedLinear):
             _put(module, name, part.base)
-        elif isinstance(part, Attention):
-            part.prefix = None
+        elif isinstance(part, Beside):
+            _put(module, name, None)
 
 
 @contextmanager
 def without_adapters(module: nn.Module) -> Iterator[None]:
     """Within, a module tree computes with its frozen layers alone; afterwards every adapter is in its place again."""
-    parts = {name: part for name, part in module.named_modules() if isinstance(part, (AdaptedLinear, Attention))}
-    prefixes = {name: part.prefix for name, part in parts.items() if isinstance(part, Attention)}
+    parts = {name: part for name, part in module.named_modules() if isinstance(part, (AdaptedLinear, Beside))}
     remove_adapters(module)
     try:
         yield
     finally:
         for name, part in parts.items():
-            if isinstance(part, Attention):
-                part.prefix = prefixes[name]
-            else:
-                _put(module, name, part)
+            _put(module, name, part)
 
 
 @torch.no_grad()
@@ -273,7 +274,7 @@ def merge_adapters(module: nn.Module) -> None:
         ValueError: when there is an adapter that cannot be merged.
     """
     for name, part in list(module.named_modules()):
-        if isinstance(part, (BottleneckLinear, Prefix)):
+        if isinstance(part, (BottleneckLinear, Beside)):
             raise ValueError(f"{name}: a {type(part).__name__} cannot be merged into a matrix")
     for name, part in list(module.named_modules()):
         if isinstance(part, LoRALinear) or (isinstance(part, QuantizedLinear) and not name.endswith(".base")):

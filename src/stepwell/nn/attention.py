@@ -197,7 +197,7 @@ class Attention(nn.Module):
         asked, keys, values = self._project(x)
         queries = asked
         if self.rotary is not None:
-            start = cache.length if cache is not None else 0
+            start = cache.positions if cache is not None else 0
             queries, keys = self.rotary(queries, start), self.rotary(keys, start)
         if cache is not None:
             keys, values = cache.append(layer, keys, values)

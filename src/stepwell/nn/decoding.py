@@ -44,6 +44,10 @@ class KeyValueCache:
         dtype: their precision.
         left_padding: (B,) int64, how many of the first tokens of each sequence are padding, which no other token sees;
             None where the sequences are of equal length.
+        lead_tokens: positions before each text that are none of its tokens (`Prompt`); they come with the first tokens.
+
+    Attributes:
+        positions: those that hold something.
     """
 
     def __init__(
@@ -56,17 +60,18 @@ class KeyValueCache:
         device: torch.device,
         dtype: torch.dtype,
         left_padding: Tensor | None = None,
+        lead_tokens: int = 0,
     ) -> None:
-        shape = (batch_size, num_kv_heads, max_len, head_dim)
+        shape = (batch_size, num_kv_heads, lead_tokens + max_len, head_dim)
         self.keys = [torch.empty(shape, device=device, dtype=dtype) for _ in range(num_layers)]
         self.values = [torch.empty(shape, device=device, dtype=dtype) for _ in range(num_layers)]
-        self.max_len, self.left_padding = max_len, left_padding
-        self._length = 0
+        self.max_len, self.left_padding, self.lead_tokens = lead_tokens + max_len, left_padding, lead_tokens
+        self.positions = 0
 
     @property
     def length(self) -> int:
         """Number of tokens seen so far."""
-        return self._length
+        return max(0, self.positions - self.lead_tokens)
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Store T new positions of one layer and return all of them.
@@ -77,28 +82,28 @@ class KeyValueCache:
             values: (B, K, T, E).
 
         Returns:
-            Keys and values of every position so far, each (B, K, length + T, E).
+            Keys and values of every position so far, each (B, K, positions + T, E).
 
         Raises:
-            IndexError: when length + T is past max_len.
+            IndexError: when positions + T is past max_len.
         """
-        stop = self._length + keys.shape[-2]
+        stop = self.positions + keys.shape[-2]
         if stop > self.max_len:
             raise IndexError(f"the cache holds {self.max_len} positions, {stop} were asked for")
-        self.keys[layer][:, :, self._length : stop] = keys
-        self.values[layer][:, :, self._length : stop] = values
+        self.keys[layer][:, :, self.positions : stop] = keys
+        self.values[layer][:, :, self.positions : stop] = values
         return self.keys[layer][:, :, :stop], self.values[layer][:, :, :stop]
 
     def documents(self, num_tokens: int) -> Tensor | None:
-        """Padding and text as two documents, for a mask: (B, length + T) int64; None without padding."""
+        """Padding and text as two documents: (B, positions + T) int64; None without padding."""
         if self.left_padding is None:
             return None
-        places = torch.arange(self._length + num_tokens, device=self.left_padding.device)
+        places = torch.arange(self.positions + num_tokens, device=self.left_padding.device)
         return (places >= self.left_padding[:, None]).long()
 
     def advance(self, num_tokens: int) -> None:
         """Count T positions as seen, after every layer has appended them."""
-        self._length += num_tokens
+        self.positions += num_tokens
 
     def select(self, rows: Tensor) -> None:
         """Keep, drop, reorder or repeat sequences in place (see `DecodingState`)."""

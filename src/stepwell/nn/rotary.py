@@ -21,10 +21,13 @@ class Rotary(nn.Module):
 
     Args:
         head_dim: channels E of one head.
-        max_seq_len: number of positions that can be asked for.
+        max_seq_len: longest text, which a scaling counts from, and number of positions that can be asked for.
         theta: base of the wavelengths, above 1.
         ratio: part of the channels that is turned, the first ones, in (0, 1]; the rest pass as they are (GPT-NeoX).
         scaling: how the frequencies are stretched; None for not at all.
+
+    Attributes:
+        bounded: whether no further position can be asked for; what stands before a text takes some of its own.
 
     Raises:
         ValueError: when the number of turned channels is odd or zero.
@@ -46,7 +49,7 @@ class Rotary(nn.Module):
                 f"rotary positions turn pairs of channels: {ratio} of {head_dim} channels are {self.size}; "
                 "choose an even number of at least 2"
             )
-        self.max_seq_len, self.theta, self.scaling = max_seq_len, theta, scaling
+        self.max_seq_len, self.theta, self.scaling, self.bounded = max_seq_len, theta, scaling, True
         # Not buffers: they follow the device of the input by themselves, and a model that is built without memory
         # (device "meta") or cast to bfloat16 keeps exact tables.
         self._tables: tuple[Tensor, Tensor] | None = None
@@ -82,9 +85,10 @@ class Rotary(nn.Module):
         return self._tables
 
     def _tables_of(self, stop: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        if stop > self.max_seq_len:
+        if self.bounded and stop > self.max_seq_len:
             raise IndexError(f"rotary positions reach {self.max_seq_len} tokens, {stop} were asked for")
-        length = min(self.max_seq_len, max(_SHORTEST_TABLE, 1 << (stop - 1).bit_length()))
+        length = max(_SHORTEST_TABLE, 1 << (stop - 1).bit_length())
+        length = min(self.max_seq_len, length) if self.bounded else length
         with torch.inference_mode(False):  # tables made while predicting serve a later training step too
             frequencies = rotary_frequencies(self.size, self.theta, self.max_seq_len, self.scaling)
             angles = torch.outer(torch.arange(length, dtype=torch.float64, device="cpu"), frequencies)

@@ -38,8 +38,13 @@ MAX_SEQ_LEN = 256
 LONGEST_ROW = 512
 PRETRAINED_RATE = 0.03
 """Of the rates for fresh weights: what weights that are trained already can bear."""
-WANTS = {"lora": "LoRA wants ten", "bottleneck": "an adapter wants ten", "prefix": "a prefix wants a hundred"}
-ADAPTER_RATES = {"lora": 10.0, "bottleneck": 10.0, "prefix": 100.0}
+WANTS = {
+    "lora": "LoRA wants ten",
+    "bottleneck": "an adapter wants ten",
+    "prefix": "a prefix wants a hundred",
+    "prompt": "a prompt wants a hundred",
+}
+ADAPTER_RATES = {"lora": 10.0, "bottleneck": 10.0, "prefix": 100.0, "prompt": 100.0}
 """Of the rates for all weights: what an adapter wants (Schulman et al., 2025, "LoRA Without Regret", for LoRA)."""
 TOKENS_PER_PARAMETER = 4
 MEASUREMENTS = 10

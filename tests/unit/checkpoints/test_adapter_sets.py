@@ -11,7 +11,15 @@ from stepwell import api
 from stepwell.checkpoints import AdapterSet, extend_checkpoint, load_checkpoint, read_adapter, save_checkpoint
 from stepwell.errors import CheckpointError, UsageError
 from stepwell.export import export_hf, export_peft
-from stepwell.models import BottleneckConfig, Decoder, DecoderConfig, LoRAConfig, PrefixTuningConfig, add_adapter
+from stepwell.models import (
+    BottleneckConfig,
+    Decoder,
+    DecoderConfig,
+    LoRAConfig,
+    PrefixTuningConfig,
+    PromptTuningConfig,
+    add_adapter,
+)
 from stepwell.nn import adapter_tensors
 from stepwell.tokenizers import ByteBPEConfig, train_tokenizer
 
@@ -22,6 +30,7 @@ KINDS = {
     "qlora": LoRAConfig(rank=2, base_weights="int8"),
     "bottleneck": BottleneckConfig(width=4),
     "prefix": PrefixTuningConfig(num_tokens=4),
+    "prompt": PromptTuningConfig(num_tokens=2),
 }
 
 
@@ -51,9 +60,9 @@ def logits(model) -> torch.Tensor:
 def test_a_base_computes_one_at_a_time(folder):
     plain = logits(load_checkpoint(folder / "base").model)
     together = AdapterSet(load_checkpoint(folder / "base").model)
-    for name in ("lora", "dora", "bottleneck", "prefix"):
+    for name in ("lora", "dora", "bottleneck", "prefix", "prompt"):
         together.add(name, folder / name)
-    for name in ("lora", "bottleneck", "dora", "prefix", None, "lora"):
+    for name in ("lora", "bottleneck", "dora", "prefix", "prompt", None, "lora"):
         wanted = plain if name is None else logits(load_checkpoint(folder / name).model)
         torch.testing.assert_close(logits(together.use(name)), wanted, rtol=1e-4, atol=1e-5)
         assert name is None or not torch.allclose(wanted, plain, atol=1e-3)
@@ -74,7 +83,7 @@ def test_a_weighted_sum_is_the_sum_of_the_changes(folder):
     assert read_adapter(folder / "sum") is None
 
 
-@pytest.mark.parametrize("name", ["lora", "dora", "bottleneck", "prefix"])
+@pytest.mark.parametrize("name", ["lora", "dora", "bottleneck", "prefix", "prompt"])
 def test_one_alone_is_the_model_that_was_trained(folder, name):
     told = api.merge(folder / "base", folder / "one", adapters=[str(folder / name)])
     assert [(one["kind"], one["weight"]) for one in told["adapters"]] == [(KINDS[name].kind, 1.0)]

@@ -76,6 +76,7 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], Callable[..., Tensor]]] = {
         lambda bias: bias(torch.arange(20), torch.arange(20)),
     ),
     "Prefix": (prefix, lambda layer: layer(heads())),
+    "Prompt": (lambda: layers.Prompt(x()[0, :3]), lambda prompt: prompt(x(), prompt.lead((PLACES == 0).expand(2, -1)))),
     "BottleneckLinear": (bottleneck, lambda layer: layer(x())),
     "QuantizedLinear": (lambda: layers.QuantizedLinear(nn.Linear(8, 8, bias=False), "int8"), lambda layer: layer(x())),
     "MixtureOfExperts": (lambda: layers.MixtureOfExperts(8, 16, 2, 2, "silu"), lambda experts: experts(x())),
@@ -97,6 +98,7 @@ VALUES: dict[str, tuple[Callable[[], object], tuple[int, ...]]] = {
     "DynamicScaling": (lambda: layers.DynamicScaling(2.0, 32).frequencies(8, 1e4, 64), (4,)),
     "Llama3Scaling": (lambda: layers.Llama3Scaling(2.0, 1.0, 4.0, 32).frequencies(8, 1e4, 64), (4,)),
     "YarnScaling": (lambda: layers.YarnScaling(2.0, 32).frequencies(8, 1e4, 64), (4,)),
+    "Lead": (lambda: layers.Lead(PLACES[None], PLACES[None, 2:]).text_of(x()[:1]), (1, 4, 8)),
     "quantize": (lambda: layers.quantize(x()[0], "int8")[0], (6, 8)),
     "dequantize": (lambda: layers.dequantize(*layers.quantize(x()[0], "int4"), 8), (6, 8)),
     "attend": (lambda: layers.attend(heads(), heads()[:, :2], heads()[:, :2], causal=True), (2, 4, 6, 8)),
@@ -125,6 +127,7 @@ DESCRIBES = {"DecodingState", "RotaryScaling"}  # protocols and bases
 SHAPES = {
     "Rotary": (2, 4, 6, 8),
     "Prefix": (2, 4, 6, 8),
+    "Prompt": (2, 9, 8),
     "LearnedPositions": (6, 8),
     "RelativeBias": (1, 4, 20, 20),
     "Recurrent": (2, 6, 5),
