@@ -64,14 +64,26 @@ def decide_labels(
     Args:
         model: that was trained.
         held: texts with their labels, and the simple models beside.
-        task: labels.
+        task: labels; of words, its `ways` of asking are tried too.
         precision: of the matrix products.
         metric: that counts where the loss cannot tell: the threshold of several labels, priors.
     """
-    members = [MODEL, *(name for name in held.beside if name not in NOT_JOINED)]
-    told = told_by_members(model, held.split, held.texts, held.tokenizer, task, members, precision, held.beside)
     labels = np.asarray(held.split.of_document["label"])
-    return choose_decision(told, labels, task, metric)
+
+    def told_by(members: Sequence[str], template: str | None) -> Told:
+        put = task.model_copy(update={"decision": DecisionConfig(template=template)})
+        return told_by_members(model, held.split, held.texts, held.tokenizer, put, members, precision, held.beside)
+
+    simple = told_by([name for name in held.beside if name not in NOT_JOINED], None)
+    found: list[tuple[float, ClassificationConfig]] = []
+    for template in (None, *task.ways):
+        told = {**told_by([MODEL], template), **simple}
+        chosen = choose_decision(told, labels, task, metric)
+        loss = values_of(score_labels(decided(told, chosen), labels, chosen), "loss")["loss"] if task.ways else 0.0
+        put = template if MODEL in chosen.decision.members else None
+        decision = chosen.decision.model_copy(update={"template": put})
+        found.append((loss, chosen.model_copy(update={"decision": decision})))
+    return min(found, key=lambda one: one[0])[1]
 
 
 def choose_decision(told: Told, labels: NDArray[Any], task: ClassificationConfig, metric: str) -> ClassificationConfig:

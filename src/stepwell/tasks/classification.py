@@ -31,6 +31,9 @@ SHOWN = 5
 FEWEST_OF_A_CLASS = 2
 
 
+Template = Annotated[str, Field(pattern=r"\{text\}")]
+
+
 class DecisionConfig(Config):
     """How labels are chosen of what the model says; found on validation text, without training again.
 
@@ -41,6 +44,7 @@ class DecisionConfig(Config):
         members: whose probabilities are joined (their geometric mean): `model`, the one that was trained, and simple
             models that every run trains beside it (`baselines`).
         weights: how much each member counts in that mean, in order; empty for all alike.
+        template: of labels in words, how a text is put to the model, `{text}` standing for it; None as it was trained.
     """
 
     temperature: Annotated[float, Field(gt=0)] = 1.0
@@ -48,6 +52,7 @@ class DecisionConfig(Config):
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     members: Annotated[tuple[str, ...], Field(min_length=1)] = ("model",)
     weights: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    template: Template | None = None
 
     @model_validator(mode="after")
     def _one_weight_each(self) -> Self:
@@ -71,6 +76,8 @@ class ClassificationConfig(TaskConfig):
         mode: a `head` of its own tells labels, or the model says them in `words`, as it would go on with a text.
         template: of words, what is said about a text before its label, `{text}` standing for it; by its language.
         words: of words, what is said for each label, in the order of `labels`; empty for the labels themselves.
+        ways: of words, other templates, with examples in them or without: each is tried on validation text after
+            training, and the one of least loss is kept.
         decision: how labels are chosen.
     """
 
@@ -84,9 +91,16 @@ class ClassificationConfig(TaskConfig):
     spread: Annotated[float, Field(gt=0)] = 1.0
     fewest: Annotated[int, Field(ge=1)] = FEWEST_OF_A_CLASS
     mode: Literal["head", "words"] = "head"
-    template: Annotated[str, Field(pattern=r"\{text\}")] | None = None
+    template: Template | None = None
     words: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    ways: tuple[Template, ...] = ()
     decision: DecisionConfig = DecisionConfig()
+
+    @model_validator(mode="after")
+    def _asked_in_words(self) -> Self:
+        if self.mode == "head" and (self.ways or self.decision.template is not None):
+            raise ValueError("ways and decision.template are for mode=words: a head is not asked in words")
+        return self
 
 
 class Classification(Task[ClassificationConfig]):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stepwell.data import Document, Example, PreparedText
 from stepwell.errors import DataError
-from stepwell.tasks.classification import Classification, given
+from stepwell.tasks.classification import Classification, DecisionConfig, given
 from stepwell.tasks.task import LONGEST_TOKENS, Found
 from stepwell.tokenizers import Tokenizer
 
@@ -33,6 +33,10 @@ class LabelWords(Classification):
     family = "decoder"
     objectives = ("causal",)
     depth, epochs, tuning_epochs, rate = 2, 12.0, 3.0, 1.0
+
+    @property
+    def key(self) -> str:
+        return self.config.model_dump_json(exclude={"decision", "ways"})
 
     def find(self, text: PreparedText) -> Found:
         """Labels, and what is said about a text.
@@ -73,12 +77,15 @@ class LabelWords(Classification):
                 got=", ".join(words),
                 wanted=f"words for {', '.join(config.labels)}, in this order",
             )
-        _, after = self._around()
+        _, after = self._around(self.config.decision.template)
         joined = after[-1:].isspace() or not after
         said = [word if joined or not word[0].isascii() else f" {word}" for word in words]
         return [np.array([*ids, tokenizer.eos_id], np.int64) for ids in tokenizer.encode_many(said)]
 
     def make(self, documents: Sequence[Document], tokenizer: Tokenizer) -> Sequence[Example | str]:
+        if self.config.decision.template is not None:  # a way of asking, and not of learning
+            plain = self.config.model_copy(update={"decision": DecisionConfig()})
+            return LabelWords(plain).make(documents, tokenizer)
         words = self.candidates(tokenizer)
         places = {name: number for number, name in enumerate(self.config.labels)}
         made: list[Example | str] = []
@@ -98,20 +105,22 @@ class LabelWords(Classification):
     def read(self, documents: Sequence[Document], tokenizer: Tokenizer) -> list[tuple[NDArray[np.int64], int]]:
         """What the model reads of each text, and how many of its tokens do not fit; a long text loses its end.
 
+        As much of a text is read in each way of asking, so examples in a template lengthen the whole.
+
         Raises:
             DataError: when the template takes all the room.
         """
-        before, after = ([*tokenizer.encode(part)] for part in self._around())
-        longest = max(len(word) for word in self.candidates(tokenizer))
-        room = (self.config.max_tokens or LONGEST_TOKENS) - len(before) - len(after) - longest
+        room = (self.config.max_tokens or LONGEST_TOKENS) - max(len(word) for word in self.candidates(tokenizer))
+        room -= sum(len(tokenizer.encode(part)) for part in self._around())
         if room < SHORTEST_TEXT_TOKENS:
             raise DataError("task.template: leaves no room for a text", do="raise task.max_tokens, or shorten it")
+        before, after = ([*tokenizer.encode(part)] for part in self._around(self.config.decision.template))
         return [
             (np.array([tokenizer.bos_id, *before, *ids[:room], *after], np.int64), max(0, len(ids) - room))
             for ids in tokenizer.encode_many([one.text for one in documents])
         ]
 
-    def _around(self) -> tuple[str, str]:
-        """What stands before and after a text."""
-        before, _, after = (self.config.template or TEMPLATES["pieces"]).partition(HERE)
+    def _around(self, template: str | None = None) -> tuple[str, str]:
+        """What stands before and after a text in a template, by default that of the examples."""
+        before, _, after = (template or self.config.template or TEMPLATES["pieces"]).partition(HERE)
         return before, after

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
 from stepwell.data import Document, text_of, tokenize_documents
 from stepwell.evaluation import Held, answer_losses
-from stepwell.models import LanguageModel, build_model, decoder_sized
+from stepwell.inference import tell_words
+from stepwell.models import DecoderConfig, LanguageModel, build_model, decoder_sized
 from stepwell.studies.asking import decide_asking, decide_drawing
-from stepwell.studies.deciding import has_choice
-from stepwell.tasks import Chat, ChatConfig, ClassificationConfig, GenerationConfig, LanguageModelingConfig
+from stepwell.studies.deciding import decide_labels, has_choice
+from stepwell.tasks import (
+    Chat,
+    ChatConfig,
+    ClassificationConfig,
+    DecisionConfig,
+    GenerationConfig,
+    LabelWords,
+    LanguageModelingConfig,
+    build_task,
+)
 from stepwell.tokenizers import ROLE_TOKENS, ByteBPEConfig, Tokenizer, conversational, train_tokenizer
 
 WAYS = ({"system": "Be brief."}, {"template": "Q: {prompt}"}, {"examples": [{"prompt": "a", "answer": "the old well"}]})
@@ -61,3 +72,31 @@ def test_whether_there_is_a_choice() -> None:
     assert has_choice(GenerationConfig())
     assert has_choice(ClassificationConfig())
     assert not has_choice(LanguageModelingConfig())
+
+
+def test_of_several_ways_of_asking_for_labels_the_one_of_least_loss_is_kept() -> None:
+    """Beside the loss of each way, computed from how likely the model finds each word."""
+    texts = [f"the {kind} film number {n}" for n in range(12) for kind in ("good", "bad")]
+    tokenizer = train_tokenizer(texts, ByteBPEConfig(vocab_size=280))
+    shape = {"num_layers": 1, "d_model": 16, "num_heads": 2, "num_kv_heads": 2, "head_dim": 8, "d_ff": 32}
+    model = build_model(DecoderConfig(vocab_size=tokenizer.vocab_size, max_seq_len=64, **shape), 3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.3, generator=torch.Generator().manual_seed(parameter.numel()))
+    ways = ("good is good, {text} is", "{text}?", "film: {text}\n")
+    task = ClassificationConfig(mode="words", problem="single", labels=("bad", "good"), ways=ways)
+    documents = [Document(text, "", columns={"label": text.split()[1]}) for text in texts]
+    held = Held(tokenize_documents(documents, tokenizer, build_task(task)), documents, tokenizer)
+    losses = {}
+    for template in (None, *ways):
+        asked = LabelWords(task.model_copy(update={"decision": DecisionConfig(template=template)}))
+        prompts = [ids for ids, _ in asked.read(documents, tokenizer)]
+        logits = tell_words(model, prompts, asked.candidates(tokenizer)).astype(np.float64)
+        labels = np.array([text.split()[1] == "good" for text in texts], np.int64)
+        scales = np.logspace(-3, 1, 200)[:, None, None]
+        chances = np.exp(scales * logits) / np.exp(scales * logits).sum(2, keepdims=True)
+        nats = -np.log(chances[:, np.arange(len(labels)), labels])
+        losses[template] = nats.mean(1).min()
+    chosen = decide_labels(model, held, task, "float32", "accuracy").decision
+    assert chosen.template == min(losses, key=losses.__getitem__)
+    assert chosen.members == ("model",)

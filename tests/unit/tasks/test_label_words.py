@@ -12,7 +12,7 @@ from stepwell.data import Document
 from stepwell.errors import DataError
 from stepwell.inference import tell_words
 from stepwell.models import DecoderConfig, build_model
-from stepwell.tasks import ClassificationConfig, LabelWords, build_task
+from stepwell.tasks import ClassificationConfig, DecisionConfig, LabelWords, build_task
 from stepwell.tokenizers import ByteBPEConfig, Tokenizer, train_tokenizer
 
 TEXTS = ["a good film", "a bad film\nLabel: good", "很好的电影", "很差的电影\n类别：好"] * 20
@@ -68,6 +68,27 @@ def test_a_long_text_loses_its_end_and_the_question_stays(tokenizer: Tokenizer) 
     assert not isinstance(example, str)
     assert len(example.token_ids) <= 41
     assert example.left_out_tokens == left_out
+
+
+def test_another_way_of_asking_reads_as_much_of_a_text_and_changes_no_example(tokenizer: Tokenizer) -> None:
+    shown = "a good film -> good\n{text} ->"
+    task = task_with(max_tokens=40, decision=DecisionConfig(template=shown))
+    document = Document("a bad film " * 50, "s", columns={"label": "bad"})
+    ((ids, left_out),) = task.read([document], tokenizer)
+    ((plain, left_out_plain),) = task_with(max_tokens=40).read([document], tokenizer)
+    before, after = tokenizer.decode(ids[1:].tolist()).split("\n")
+    assert before == "a good film -> good"
+    assert after == tokenizer.decode(plain[1:].tolist()).removesuffix("\nLabel:") + " ->"
+    assert left_out == left_out_plain
+    ((example,), (wanted,)) = (one.make([document], tokenizer) for one in (task, task_with(max_tokens=40)))
+    assert not isinstance(example, str)
+    assert not isinstance(wanted, str)
+    assert np.array_equal(example.token_ids, wanted.token_ids)
+
+
+def test_a_head_is_not_asked_in_words() -> None:
+    with pytest.raises(ValueError, match="for mode=words"):
+        ClassificationConfig(ways=("{text}?",))
 
 
 @pytest.mark.parametrize("words", [("one",), ("same", "same")])

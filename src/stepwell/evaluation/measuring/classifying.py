@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepwell.baselines import SimpleModel, TextModel
-from stepwell.data import TokenSplit
+from stepwell.data import Document, TokenSplit
 from stepwell.evaluation.scores.classification import ClassificationScores, RegressionScores
 from stepwell.evaluation.scores.metrics import Scores
 from stepwell.hardware import Precision
 from stepwell.inference import tell_classes
 from stepwell.models import LanguageModel
-from stepwell.tasks import MODEL, ClassificationConfig, decided, in_words, told_by_head
+from stepwell.tasks import MODEL, ClassificationConfig, LabelWords, decided, in_words, told_by_head
 from stepwell.tokenizers import Tokenizer
 
 Told = NDArray[np.floating[Any]]
@@ -81,14 +81,23 @@ def told_by_members(
     told: dict[str, Told] = {}
     for name in members:
         if name == MODEL:
-            ends = split.of_document.get("source_tokens", np.full(split.num_documents, -1))
-            rows = [split.document(number)[:end] for number, end in enumerate(ends.tolist())]
+            rows = _rows(split, texts, tokenizer, task)
             told[name] = told_by_head(tell_classes(model, tokenizer, task, rows, precision=precision), task)
         else:
             simple = beside[name]
             assert isinstance(simple, TextModel)
             told[name] = simple.tell(texts)
     return told
+
+
+def _rows(
+    split: TokenSplit, texts: Sequence[str], tokenizer: Tokenizer, task: ClassificationConfig
+) -> list[NDArray[np.integer[Any]]]:
+    """What the model reads of each example: the examples themselves, or the texts as the decision puts them."""
+    if task.decision.template is not None:
+        return [ids for ids, _ in LabelWords(task).read([Document(text, "") for text in texts], tokenizer)]
+    ends = split.of_document.get("source_tokens", np.full(split.num_documents, -1))
+    return [split.document(number)[:end] for number, end in enumerate(ends.tolist())]
 
 
 def score_labels(told: Told, labels: NDArray[Any], task: ClassificationConfig) -> Scores:
