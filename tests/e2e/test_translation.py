@@ -64,6 +64,16 @@ def test_pairs_are_learned_measured_and_asked(tmp_path: Path, stepwell: Any, fam
     found = stepwell("predict", str(tmp_path / "run"), "--prompt", "three stair")
     assert "梯三" in found.out
 
+    written = tmp_path / "written.jsonl"
+    stepwell("predict", str(tmp_path / "run"), "--input", str(held), "--rows", str(written))
+    asked, rows = ([json.loads(line) for line in file.read_text("utf-8").splitlines()] for file in (held, written))
+    assert [row["en"] for row in rows] == [row["en"] for row in asked]
+    assert sum(row["zh"] == other["zh"] for row, other in zip(rows, asked, strict=True)) > 0.9 * len(rows)
+    taught = api.train(text=written, task="translation", steps=2, out=tmp_path / "taught", set=[*kind, *SMALL])
+    assert taught["steps"] == 2  # another model learns what this one wrote
+    again = stepwell("predict", str(tmp_path / "run"), "--input", str(held), "--rows", str(written), code=2)
+    assert "--rows" in again.err
+
     same = api.compare(tmp_path / "run", tmp_path / "run", held)
     assert same["metrics"]["bleu"]["difference"]["value"] == 0
 

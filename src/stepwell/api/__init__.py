@@ -10,10 +10,11 @@ from stepwell.api.measuring import compare, evaluate
 from stepwell.api.searching import search
 from stepwell.api.serving import serve
 from stepwell.api.training import doctor, find_rate, plan, prepare, quickstart, report, run, train
-from stepwell.api.using import embed, predict, score, stream
+from stepwell.api.using import answer_rows, embed, predict, score, stream
 
 __all__ = [
     "Conversation",
+    "answer_rows",
     "chat",
     "compare",
     "doctor",

@@ -68,23 +68,61 @@ def predict(
         ConfigError: when a parameter is out of its range.
         TokenizerError: when there is no chat template.
     """
+    return _answers(load(run), _several(prompts), sampling_of(params, {}), chat, weights)
+
+
+def _answers(
+    loaded: Loaded, asked: Sequence[Asked], params: SamplingParams, chat: bool, weights: str
+) -> list[list[Any]]:
     from stepwell.baselines import open_beside
     from stepwell.inference import answer_many, complete_many
 
-    asked = sampling_of(params, {})
-    loaded = load(run)
-    many = _several(prompts)
-    sampling = sampling_of(asked, loaded.provenance)
+    sampling = sampling_of(params, loaded.provenance)
     if chat:
-        said = [_said(str(prompt)) for prompt in many]
+        said = [_said(str(prompt)) for prompt in asked]
         if weights != "plain":
             return _write(loaded.model, loaded.tokenizer, said, sampling, weights)
         return [list(some) for some in complete_many(loaded.model, loaded.tokenizer, said, sampling)]
     task = task_of(loaded.provenance)
     if weights != "plain":
-        return _write(loaded.model, *_to_write(task, loaded.tokenizer, many), sampling, weights)
+        return _write(loaded.model, *_to_write(task, loaded.tokenizer, asked), sampling, weights)
     beside = open_beside(loaded.path, members_of(task))
-    return answer_many(loaded.model, loaded.tokenizer, task, many, sampling, beside)
+    return answer_many(loaded.model, loaded.tokenizer, task, asked, sampling, beside)
+
+
+def answer_rows(
+    run: PathLike, rows: Sequence[Asked], params: Mapping[str, Any] | None = None, *, weights: str = "plain"
+) -> list[dict[str, Any]]:
+    """Rows to learn from: examples with a model's answers in the place of their own.
+
+    So a model teaches another one what it writes (Kim and Rush, 2016, "sequence-level distillation"), whatever their
+    tokenizers, or itself and others what it thinks of texts without labels (Lee, 2013, "pseudo-label").
+
+    Args:
+        run: a run directory or a checkpoint directory.
+        rows: texts, or examples by the names of their fields; an answer in them is replaced.
+        params: as in `predict`.
+        weights: as in `predict`.
+
+    Returns:
+        One row for each, with `probability`, that of the answer, where the model says how likely it is.
+
+    Raises:
+        UsageError: where a model's answers are none that one learns from; the rest is as in `predict`.
+    """
+    wanted, loaded = sampling_of(params, {}), load(run)
+    task = build_task(task_of(loaded.provenance))
+    if task.answer_field is None:
+        raise UsageError(
+            f"rows: what a model for {task.config.kind.replace('_', ' ')} says is no answer to learn from",
+            wanted="a model for classification, question_answering, translation, summarization or chat",
+        )
+    made = []
+    for asked, (answer, *_) in zip(rows, _answers(loaded, rows, wanted, False, weights), strict=True):
+        chances = getattr(answer, "probabilities", {})
+        likely = {"probability": max(chances.values())} if chances else {}
+        made.append({**task.row(asked, answer.text, chances), **likely})
+    return made
 
 
 def _to_write(task: TaskConfig, tokenizer: Tokenizer, asked: Sequence[Asked]) -> tuple[Tokenizer, list[Any]]:

@@ -1,7 +1,7 @@
 """The command `stepwell`: parse, call the verb of `stepwell.api`, show.
 
 With `--json` standard output holds exactly one JSON object; everything else goes to standard error. Exit codes: 0
-done, 1 failed, 2 bad usage, 130 stopped by hand. This file leaves out how results look (`show.py`, `live.py`).
+done, 1 failed, 2 bad usage, 130 stopped by hand. This file leaves out how results look (`show.py` and those beside it).
 """
 
 from __future__ import annotations
@@ -259,11 +259,14 @@ def predict(
     stop: Annotated[list[str] | None, typer.Option("--stop", help="End before this text.", show_default=False)] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Answer the prompt, by the model's chat template.")] = False,
     weights: Annotated[str, typer.Option(help="plain, or in machine code: auto, bf16, int8, int4, float32.")] = "plain",
+    rows: Annotated[
+        Path | None, typer.Option(help="Write --input with the answers in it: rows to train on.", show_default=False)
+    ] = None,
     json: Json = False,
 ) -> None:
     """Let a model go on with a text, or answer it; streamed. A masked model fills the masks of the text."""
     from stepwell import api
-    from stepwell.cli import show
+    from stepwell.cli import answers
     from stepwell.tokenizers import MASKS
 
     asked: dict[str, Any] = {
@@ -283,10 +286,13 @@ def predict(
         )
     streams = prompt is not None and n == 1 and not json and weights == "plain"
     if prompt is not None and streams and not any(mask in prompt for mask in MASKS):
-        show.stream(prompt, api.stream(run, prompt, given, chat=chat))
+        answers.stream(prompt, api.stream(run, prompt, given, chat=chat))
         return
-    prompts = [prompt] if prompt is not None else show.read_prompts(input_)
-    show.completions(prompts, api.predict(run, prompts, given, chat=chat, weights=weights), json=json)
+    prompts = [prompt] if prompt is not None else answers.read_prompts(input_)
+    if rows is not None:
+        answers.write_rows(rows, api.answer_rows(run, prompts, given, weights=weights), json=json)
+        return
+    answers.completions(prompts, api.predict(run, prompts, given, chat=chat, weights=weights), json=json)
 
 
 app.command(cls=ManyWords)(chat)
@@ -300,9 +306,9 @@ def score(
 ) -> None:
     """The chain rule made visible: how likely each token of a text is."""
     from stepwell import api
-    from stepwell.cli import show
+    from stepwell.cli import answers
 
-    show.score_result(api.score(run, text), json=json)
+    answers.score_result(api.score(run, text), json=json)
 
 
 app.command(cls=ManyWords)(embed)

@@ -33,12 +33,12 @@ def embed(
 ) -> None:
     """Give texts vectors, to compare and to search by; made for encoders."""
     from stepwell import api
-    from stepwell.cli import show
+    from stepwell.cli import answers
 
     if (text is None) == (input_ is None):
         raise UsageError("embed: one of --text and --input is needed", do="stepwell embed RUN --text 'one' 'another'")
-    texts = text if text is not None else [str(one) for one in show.read_prompts(input_)]
-    show.embeddings(texts, api.embed(run, texts, pooling=pooling, role=role), json=json)  # type: ignore[arg-type]
+    texts = text if text is not None else [str(one) for one in answers.read_prompts(input_)]
+    answers.embeddings(texts, api.embed(run, texts, pooling=pooling, role=role), json=json)  # type: ignore[arg-type]
 
 
 def search(
@@ -58,13 +58,13 @@ def search(
 ) -> None:
     """Find the texts that are nearest to a query; their vectors are made once and kept beside the model."""
     from stepwell import api
-    from stepwell.cli import searched, show
+    from stepwell.cli import answers, searched, show
 
     if (text is None) == (input_ is None):
         raise UsageError(
             "search: one of --text and --input is needed", do="stepwell search RUN --data CORPUS --text 'a question'"
         )
-    queries = text if text is not None else [str(one) for one in show.read_prompts(input_)]
+    queries = text if text is not None else [str(one) for one in answers.read_prompts(input_)]
     with show.view(json) as watch:
         found = api.search(run, queries, data, k=k, by=by, text_column=text_column, watch=watch)  # type: ignore[arg-type]
     searched.found_texts(queries, found, json=json)

@@ -7,6 +7,7 @@ A question without an answer is answered by an end token alone. This file leaves
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from stepwell.data import Document, FieldConfig, PreparedText
 from stepwell.tasks.pairs import Prompt, Writing
@@ -23,6 +24,8 @@ from stepwell.tasks.task import Found
 
 class AnswerWriting(Writing[QuestionAnsweringConfig]):
     """Answers are written; see `QuestionAnsweringConfig`."""
+
+    answer_field = "answers"
 
     depth, epochs, tuning_epochs = 4, 12.0, 3.0
 
@@ -52,6 +55,9 @@ class AnswerWriting(Writing[QuestionAnsweringConfig]):
     def references(self, document: Document) -> list[str]:
         """The right answers; none where there is none."""
         return list(dict.fromkeys(one.text for one in right_answers(document)))
+
+    def answer(self, said: str, probabilities: Mapping[str, float]) -> Any:
+        return [said] if said else []
 
     def fault(self, document: Document) -> str | None:
         """See `Writing.fault`."""

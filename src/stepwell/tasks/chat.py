@@ -74,6 +74,7 @@ class Chat(Task[ChatConfig]):
     """See `ChatConfig`."""
 
     objectives = ("causal",)
+    answer_field = "messages"
     tuning_epochs, measuring_passes = 1.5, 3.0  # a second pass over a thousand answers is learned by heart
     special_tokens = ROLE_TOKENS
 
@@ -142,6 +143,10 @@ class Chat(Task[ChatConfig]):
         if said[-1]["role"] == "assistant":
             said = said[:-1]
         return self.framed(said)
+
+    def row(self, asked: str | Mapping[str, Any], said: str, probabilities: Mapping[str, float]) -> dict[str, Any]:
+        plain = Chat(self.config.model_copy(update={"decision": ChatDecisionConfig()}))
+        return {"messages": [*plain.asked(asked), {"role": "assistant", "content": said}]}
 
     def framed(self, messages: Messages) -> Messages:
         """A conversation as the decision wants a model to be asked; the last message is a person's."""

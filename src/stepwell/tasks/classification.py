@@ -108,6 +108,7 @@ class Classification(Task[ClassificationConfig]):
 
     family = "encoder"
     depth, epochs, tuning_epochs, rate = 2, 12.0, 3.0, 1 / 3
+    answer_field = "label"
 
     @property
     def metric(self) -> str:
@@ -172,6 +173,13 @@ class Classification(Task[ClassificationConfig]):
     def document(self, asked: str | Mapping[str, Any]) -> Document:
         found = super().document(asked)
         return found.with_text(tidy(found.text))
+
+    def answer(self, said: str, probabilities: Mapping[str, float]) -> Any:
+        if self.config.problem == "number":
+            return float(said)
+        if self.config.problem == "multiple":
+            return [name for name, one in probabilities.items() if one >= self.config.decision.threshold]
+        return said
 
     def read(self, documents: Sequence[Document], tokenizer: Tokenizer) -> list[tuple[NDArray[np.int64], int]]:
         """What the model reads of each text, and how many of its tokens do not fit."""

@@ -212,6 +212,8 @@ class Writing(Task[ConfigT]):
 class PairWriting(Writing[PairConfigT]):
     """A task that reads one text and writes another; see `PairConfig`."""
 
+    answer_field = "target"
+
     usual_sources: ClassVar[tuple[str, ...]] = ("source", "src", "text", "document", "input")
     """Columns that may hold the source."""
 

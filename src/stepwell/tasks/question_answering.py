@@ -153,6 +153,7 @@ class Answering(Task[QuestionAnsweringConfig]):
 
     family = "encoder"
     depth, epochs, tuning_epochs = 2, 12.0, 3.0
+    answer_field = "answers"
 
     @property
     def metric(self) -> str:
@@ -185,6 +186,9 @@ class Answering(Task[QuestionAnsweringConfig]):
         answers = [one.text for document in documents for one in right_answers(document)]
         lengths = [len(ids) for ids in tokenizer.encode_many(answers)] if answers else [1]
         return {"max_answer_tokens": (max(1, *lengths), "the longest answer of the training text")}
+
+    def answer(self, said: str, probabilities: Mapping[str, float]) -> Any:
+        return [said] if said else []
 
     def make(self, documents: Sequence[Document], tokenizer: Tokenizer) -> Sequence[str | Sequence[Example]]:
         made: list[str | Sequence[Example]] = []

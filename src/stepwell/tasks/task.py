@@ -84,6 +84,9 @@ class Task(ABC, Generic[ConfigT]):
     special_tokens: ClassVar[tuple[str, ...]] = ()
     """That a tokenizer which is trained for it gets."""
 
+    answer_field: ClassVar[str | None] = None
+    """In which what a model says can be learned from; None where that is no answer of the kind."""
+
     def __init__(self, config: ConfigT) -> None:
         self.config = config
 
@@ -156,14 +159,7 @@ class Task(ABC, Generic[ConfigT]):
         """
         fields = {name: field for name, field in self.fields().items() if not field.is_answer}
         if isinstance(asked, str):
-            needed = [name for name, field in fields.items() if field.needed]
-            if len(needed) != 1:
-                raise UsageError(
-                    f"prompt: an example of {self.config.kind} has several parts",
-                    got=repr(asked)[:60],
-                    wanted=f"jsonl with {' and '.join(needed)}",
-                )
-            asked = {needed[0]: asked}
+            asked = {self._only_part(asked): asked}
         by_lower = {name.strip().lower(): value for name, value in asked.items()}
         values: dict[str, Any] = {}
         for name, field in fields.items():
@@ -177,6 +173,47 @@ class Task(ABC, Generic[ConfigT]):
             values[name] = found
         text = text_of([values[name] for name, field in fields.items() if field.is_text])
         return Document(text, "prompt", columns={name: values[name] for name, field in fields.items() if field.kept})
+
+    def row(self, asked: str | Mapping[str, Any], said: str, probabilities: Mapping[str, float]) -> dict[str, Any]:
+        """A row to learn from: what somebody asked about, with what a model said in the place of the answer.
+
+        Only where there is an `answer_field`.
+
+        Args:
+            asked: as in `document`.
+            said: the answer in words.
+            probabilities: of each label, where there are labels.
+
+        Raises:
+            UsageError: naming the part that is missing.
+        """
+        fields = self.fields()
+        assert self.answer_field is not None
+        if isinstance(asked, str):
+            asked = {fields[self._only_part(asked)].columns[0]: asked}
+        columns = fields[self.answer_field].columns
+        taken = {name.lower() for name in (self.answer_field, *columns)}
+        others = {name: value for name, value in asked.items() if name.strip().lower() not in taken}
+        return {**others, columns[0]: self.answer(said, probabilities)}
+
+    def answer(self, said: str, probabilities: Mapping[str, float]) -> Any:
+        """What a model said (see `row`), as a table holds it."""
+        return said
+
+    def _only_part(self, asked: str) -> str:
+        """The field that a text alone is.
+
+        Raises:
+            UsageError: when an example has several parts.
+        """
+        needed = [name for name, field in self.fields().items() if field.needed and not field.is_answer]
+        if len(needed) != 1:
+            raise UsageError(
+                f"prompt: an example of {self.config.kind} has several parts",
+                got=repr(asked)[:60],
+                wanted=f"jsonl with {' and '.join(needed)}",
+            )
+        return needed[0]
 
     @abstractmethod
     def make(self, documents: Sequence[Document], tokenizer: Tokenizer) -> Sequence[Example | str | Sequence[Example]]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from stepwell.cli import measured, show
+from stepwell.cli import answers, measured, show
 from stepwell.errors import DataError, UsageError
 from stepwell.inference import Completion
 
@@ -88,7 +88,7 @@ RESULTS: dict[str, tuple[Callable[..., None], dict[str, Any], list[str]]] = {
                                       "least predicted loss", "5 m 00 s", "3.2 M"]),
     "train": (show.train_result, TRAIN, ["43.2", "20 steps", "40,960 tokens", "1 m 05 s", "checkpoints/best",
                                        "12,346 tokens/s", "41% of the machine's rate", "1.2 GB"]),
-    "score": (show.score_result, SCORE, [" the", "-0.500", "60.65%", "\\n", "-26.50 nats", "9.40", "2.200"]),
+    "score": (answers.score_result, SCORE, [" the", "-0.500", "60.65%", "\\n", "-26.50 nats", "9.40", "2.200"]),
     "compare": (measured.comparison, COMPARISON, ["1.8234", "2.0000", "-0.1766 (-0.2000 to -0.1500)", "first",
                 "may be chance", "one document", "the first is better by most in", "The old teacher"]),
     "evaluate": (measured.evaluation, EVALUATION, ["1.8234", "1.7000 to 1.9000", "one document", "1,234 documents"]),
@@ -146,14 +146,14 @@ def completion(text: str, **fields: Any) -> Completion:
 
 def test_completions(capsys: pytest.CaptureFixture[str]) -> None:
     done = [[completion(" upon"), completion(" [bold]not markup[/]")], [completion("时间"), completion("\u2028")]]
-    show.completions(["Once", "很久"], done, json=True)
+    answers.completions(["Once", "很久"], done, json=True)
     listed = json.loads(capsys.readouterr().out)["completions"]
     assert [(one["prompt"], one["index"], one["text"]) for one in listed] == [
         ("Once", 0, " upon"), ("Once", 1, " [bold]not markup[/]"), ("很久", 0, "时间"), ("很久", 1, "\u2028")
     ]  # fmt: skip
     assert listed[0]["finish_reason"] == "stop"
     assert listed[0]["token_ids"] == [1, 2]
-    show.completions(["Once", "很久"], done, json=False)
+    answers.completions(["Once", "很久"], done, json=False)
     out = capsys.readouterr().out
     for line in ("Once upon", "Once [bold]not markup[/]", "很久时间"):
         assert f"{line}\n" in out
@@ -181,10 +181,10 @@ def test_an_error_says_what_got_wanted_and_do_with_paths_whole(capsys: pytest.Ca
 def test_prompts_of_a_file(tmp_path: Path) -> None:
     text = tmp_path / "prompts.txt"
     text.write_text("Once upon\n\n  很久很久以前  \n", encoding="utf-8")
-    assert [prompt.strip() for prompt in show.read_prompts(text)] == ["Once upon", "很久很久以前"]
+    assert [prompt.strip() for prompt in answers.read_prompts(text)] == ["Once upon", "很久很久以前"]
     lines = tmp_path / "prompts.jsonl"
     lines.write_text('{"prompt": "a\\nb", "id": 1}\n\n{"prompt": "c\u2028d"}\n', encoding="utf-8")
-    assert show.read_prompts(lines) == ["a\nb", "c\u2028d"]
+    assert answers.read_prompts(lines) == ["a\nb", "c\u2028d"]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_file_without_prompts_is_bad_usage(tmp_path: Path, name: str, content:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError, match=name):
-        show.read_prompts(tmp_path / name)
+        answers.read_prompts(tmp_path / name)
 
 
 LABELLED = {
