@@ -9,7 +9,7 @@ STAMP := $(VENV)/.stepwell-installed
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-fast setup proofs check format docs weights old-client soak clean bench-loop bench-families bench-train bench-tricks bench-data bench-tasks bench-predict
+.PHONY: help quickstart test test-fast setup proofs check format docs weights old-client soak clean bench-loop bench-families bench-train bench-tricks bench-data bench-tasks bench-predict bench-first
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench-tasks: $(STAMP) ## measure the example recipes in their whole budgets (thr
 
 bench-predict: $(STAMP) ## measure how fast texts are read and written (ten minutes), for the ledger; LLAMA=PYTHON has llama.cpp beside
 	$(BIN)/python benchmarks/predict.py $(if $(LLAMA),--llama $(LLAMA))
+
+bench-first: $(STAMP) ## measure how long the first word takes while 16 write (five minutes); LLAMA_SERVER=PATH beside
+	$(BIN)/python benchmarks/first_token.py $(if $(LLAMA_SERVER),--llama-server $(LLAMA_SERVER))
 
 soak: $(STAMP) ## 200 clients of every kind ask a server for two minutes; nothing may be lost, mixed up or left over
 	$(BIN)/python benchmarks/soak.py

@@ -115,6 +115,7 @@ class Chat(Task[ChatConfig]):
             "decoding.max_tokens": (LONGEST_TOKENS, "an answer ends by itself"),
             "decoding.temperature": (0.7, "usual for answers"),
             "decoding.top_p": (0.9, "usual for answers"),
+            "decoding.repetition_penalty": (1.1, "no answer goes round in circles"),
             "decoding.seed": (0, "the same draws in each round"),
         }
 

@@ -81,6 +81,7 @@ class Engine:
         step_tokens: of prompts that one step reads at most; None for `STEP_TOKENS`, or `SHARED_STEP_TOKENS` while
             others write.
         threads: that compute; None for torch's number.
+        coded_cache: whether keys and values are held in eight bits (`NativeDecoder`); None where weights are.
         guess_tokens: so many tokens are guessed and read with the last one, which is faster where guesses come true,
             and changes nothing else; 0 for none. In machine code alone.
         draft: a smaller decoder, with the same tokenizer, that guesses; None looks guesses up in the text.
@@ -101,6 +102,7 @@ class Engine:
         shares: bool = True,
         step_tokens: int | None = None,
         threads: int | None = None,
+        coded_cache: bool | None = None,
         guess_tokens: int = 0,
         draft: LanguageModel | None = None,
     ) -> None:
@@ -124,6 +126,7 @@ class Engine:
                     num_blocks=num_blocks,
                     threads=threads or torch.get_num_threads(),
                     most_rows=max(STEP_TOKENS, step_tokens or 0) + most_samples + MOST_GUESSES * guess_tokens,
+                    coded_cache=coded_cache,
                 ),
                 self.pool,
             )

@@ -2,7 +2,8 @@
 //
 // Keys are taken in segments whose borders are places in the text, each with a softmax of its own, and segments are
 // joined in their order. So a query's answer depends neither on the queries beside it, nor on how a prompt was cut, nor
-// on whether threads share its segments. Keys that a query may not see weigh nothing.
+// on whether threads share its segments. Keys that a query may not see weigh nothing. Keys and values are held as
+// products read them, or in eight bits.
 #pragma once
 
 #include <algorithm>
@@ -15,29 +16,67 @@ constexpr int BLOCK = 16;     // tokens
 constexpr int SEGMENT = 256;  // tokens
 constexpr int AT_ONCE = 6;    // queries that share what is read of the keys
 
-// Keys and values of one layer: (kv heads, blocks, head width * 16) numbers, so that blocks that follow each other are
-// read in one go.
+// A block of keys or values as products read them.
 template <class Mode>
+struct Whole {
+    using Item = typename Mode::Number;
+    static constexpr bool SCALED = false;
+
+    static size_t size(int width) { return size_t(width) * BLOCK * sizeof(Item); }
+    static Item* items(char* block) { return reinterpret_cast<Item*>(block); }
+    static const Item* items(const char* block) { return reinterpret_cast<const Item*>(block); }
+    static Floats scales(const char*) { return all(1.0f); }
+    static typename Mode::Pair pair_at(const Item* from) { return Mode::pair_at(from); }
+
+    // What `item` of a token is held as, by its place.
+    template <class Place>
+    static void write(char* block, int, const float* numbers, int width, const Place& place) {
+        for (int channel = 0; channel < width; ++channel) items(block)[place(channel)] = Mode::rounded(numbers[channel]);
+    }
+};
+
+// A block in eight bits: a scale for each of its tokens, and codes from -127 to 127.
+template <class Mode>
+struct Coded {
+    using Item = int8_t;
+    static constexpr bool SCALED = true;
+    static constexpr size_t SCALES = BLOCK * sizeof(float);
+
+    static size_t size(int width) { return SCALES + size_t(width) * BLOCK; }
+    static Item* items(char* block) { return reinterpret_cast<Item*>(block + SCALES); }
+    static const Item* items(const char* block) { return reinterpret_cast<const Item*>(block + SCALES); }
+    static Floats scales(const char* block) { return load(reinterpret_cast<const float*>(block)); }
+    static typename Mode::Pair pair_at(const Item* from) { return Mode::pair_of(from); }
+
+    template <class Place>
+    static void write(char* block, int slot, const float* numbers, int width, const Place& place) {
+        float most = 0;
+        for (int channel = 0; channel < width; ++channel) most = std::max(most, std::fabs(numbers[channel]));
+        reinterpret_cast<float*>(block)[slot] = most / 127;
+        const float scale = most > 0 ? 127 / most : 0;
+        for (int channel = 0; channel < width; ++channel) items(block)[place(channel)] = Item(std::lrintf(numbers[channel] * scale));
+    }
+};
+
+// Keys and values of one layer: (kv heads, blocks) of `Held`, so that blocks that follow each other are read in one go.
+template <class Mode, template <class> class Format>
 struct Cache {
-    using Number = typename Mode::Number;
-    Number *keys, *values;
+    using Held = Format<Mode>;
+    char *keys, *values;
     int blocks, width;  // how many blocks there are; of a head, a multiple of 16
 
-    size_t at(int block, int head) const { return (size_t(head) * blocks + block) * width * BLOCK; }
+    size_t at(int block, int head) const { return (size_t(head) * blocks + block) * Held::size(width); }
 
-    void fetch(const Number* from) const {
-        for (int at = 0; at < width * BLOCK; at += 64 / int(sizeof(Number))) __builtin_prefetch(from + at, 0, 2);
+    void fetch(const char* from) const {
+        for (size_t at = 0; at < Held::size(width); at += 64) __builtin_prefetch(from + at, 0, 2);
     }
 
     void write(int block, int slot, int head, const float* key, const float* value) const {
-        Number *to_keys = keys + at(block, head), *to_values = values + at(block, head);
-        for (int channel = 0; channel < width; ++channel)
-            to_keys[Mode::place(channel, slot)] = Mode::rounded(key[channel]);
-        for (int channel = 0; channel < width; ++channel) {
+        Held::write(keys + at(block, head), slot, key, width, [&](int channel) { return Mode::place(channel, slot); });
+        Held::write(values + at(block, head), slot, value, width, [&](int channel) {
             const int lane = channel % LANES, chunk = channel / LANES;
-            to_values[((slot / 2) * (width / LANES) + chunk) * 2 * LANES + Mode::place(slot % 2, lane)] =
-                Mode::rounded(value[channel]);
-        }
+            return ((slot / 2) * (width / LANES) + chunk) * 2 * LANES + Mode::place(slot % 2, lane);
+        });
     }
 };
 
@@ -72,9 +111,11 @@ inline void join(Partial& known, const Partial& next, int width) {
 }
 
 // What R queries see in one segment.
-template <class Mode, int R>
-void look(const Cache<Mode>& cache, int head, const int32_t* table, int segment, const Query<Mode>* queries, float softcap, Partial* found) {
+template <class Mode, int R, template <class> class Format>
+void look(const Cache<Mode, Format>& cache, int head, const int32_t* table, int segment, const Query<Mode>* queries, float softcap, Partial* found) {
     using Number = typename Mode::Number;
+    using Held = Format<Mode>;
+    using Item = typename Held::Item;
     int first = queries[0].first, last = queries[0].last;
     for (int row = 1; row < R; ++row) first = std::min(first, queries[row].first), last = std::max(last, queries[row].last);
     const int begin = std::max(segment * SEGMENT, first / BLOCK * BLOCK), end = std::min((segment + 1) * SEGMENT, last + 1);
@@ -89,7 +130,7 @@ void look(const Cache<Mode>& cache, int head, const int32_t* table, int segment,
     for (int lane = 0; lane < LANES; ++lane) lanes[lane] = lane;
     constexpr int BESIDE = R <= 3 ? 4 : R <= 6 ? 2 : 1;  // blocks at once, so that few queries do not wait for sums
     for (int block = 0; block < blocks; block += BESIDE) {
-        const Number* keys[BESIDE];
+        const char* keys[BESIDE];
         for (int beside = 0; beside < BESIDE; ++beside)
             keys[beside] = cache.keys + cache.at(table[begin / BLOCK + std::min(block + beside, blocks - 1)], head);
         for (int beside = 0; beside < BESIDE; ++beside) {  // the next keys, and the values of these
@@ -100,14 +141,15 @@ void look(const Cache<Mode>& cache, int head, const int32_t* table, int segment,
         Floats sums[BESIDE][R] = {};
         for (int channel = 0; channel < cache.width; channel += 2)
             for (int beside = 0; beside < BESIDE; ++beside) {
-                const auto pair = Mode::pair_at(keys[beside] + channel * LANES);
+                const auto pair = Held::pair_at(Held::items(keys[beside]) + channel * LANES);
                 for (int row = 0; row < R; ++row)
                     sums[beside][row] = Mode::multiply(sums[beside][row], pair, queries[row].numbers + channel);
             }
         for (int beside = 0; beside < BESIDE && block + beside < blocks; ++beside) {
             const Ints places = lanes + (begin + (block + beside) * BLOCK);
+            const Floats scales = Held::scales(keys[beside]);
             for (int row = 0; row < R; ++row) {
-                Floats logit = sums[beside][row];
+                Floats logit = Held::SCALED ? sums[beside][row] * scales : sums[beside][row];
                 if (softcap > 0) logit = hyperbolic_tangent(logit / softcap) * softcap;
                 if (queries[row].slope != 0)
                     logit += __builtin_convertvector(places - queries[row].last, Floats) * queries[row].slope;
@@ -122,8 +164,9 @@ void look(const Cache<Mode>& cache, int head, const int32_t* table, int segment,
         found[row].largest = top;
         Floats sum{};
         for (int block = 0; block < blocks; ++block) {
-            const Floats weight = top == -INFINITY ? Floats{} : exponential(load(logits[row] + block * BLOCK) - top);
+            Floats weight = top == -INFINITY ? Floats{} : exponential(load(logits[row] + block * BLOCK) - top);
             sum += weight;
+            if (Held::SCALED) weight *= Held::scales(cache.values + cache.at(table[begin / BLOCK + block], head));
             Mode::store_rounded(weights[row] + block * BLOCK, weight);
         }
         found[row].sum = total(sum);
@@ -133,11 +176,11 @@ void look(const Cache<Mode>& cache, int head, const int32_t* table, int segment,
         const int wide = std::min(4, chunks - chunk);
         Floats sums[R][4] = {};
         for (int block = 0; block < blocks; ++block) {
-            const Number* values = cache.values + cache.at(table[begin / BLOCK + block], head) + chunk * 2 * LANES;
+            const Item* values = Held::items(cache.values + cache.at(table[begin / BLOCK + block], head)) + chunk * 2 * LANES;
             for (int pair = 0; pair < BLOCK / 2; ++pair)
                 for (int part = 0; part < 4; ++part) {
                     if (part >= wide) break;
-                    const auto both = Mode::pair_at(values + (pair * chunks + part) * 2 * LANES);
+                    const auto both = Held::pair_at(values + (pair * chunks + part) * 2 * LANES);
                     for (int row = 0; row < R; ++row)
                         sums[row][part] = Mode::multiply(sums[row][part], both, weights[row] + block * BLOCK + pair * 2);
                 }
@@ -149,8 +192,8 @@ void look(const Cache<Mode>& cache, int head, const int32_t* table, int segment,
 
 // What some queries of one head, at most AT_ONCE, see in the segments from `begin` up to `end`; `scratch` holds their
 // values once more.
-template <class Mode>
-void attend(const Cache<Mode>& cache, int head, const int32_t* table, int begin, int end, const Query<Mode>* queries, int num_queries, float softcap, Partial* known, float* scratch) {
+template <class Mode, template <class> class Format>
+void attend(const Cache<Mode, Format>& cache, int head, const int32_t* table, int begin, int end, const Query<Mode>* queries, int num_queries, float softcap, Partial* known, float* scratch) {
     Partial found[AT_ONCE];
     for (int row = 0; row < num_queries; ++row) {
         known[row].largest = -INFINITY, known[row].sum = 0;

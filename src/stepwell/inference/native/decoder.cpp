@@ -35,7 +35,7 @@ enum QKNorm { NO_QK_NORM, HEAD, PROJECTION };
 
 struct Shape {
     int32_t layers, width, heads, kv_heads, head_width, hidden_width, vocabulary;
-    int32_t activation, gated, placement, parallel, qk_norm, exact, most_rows, blocks;
+    int32_t activation, gated, placement, parallel, qk_norm, exact, coded, most_rows, blocks;  // coded: keys and values in 8 bits
     float scale, softcap, logit_softcap, embedding_scale;
     const void* embedding;   // (vocabulary, width), float32 if exact, else bfloat16
     const float* positions;  // (positions, width), or null
@@ -45,7 +45,8 @@ struct Shape {
 };
 
 // What is to be done: text i has the rows from starts[i] up to starts[i + 1], the first of them at places[i], and its
-// blocks are tables[i * table_stride ...]. Logits are wanted of `outputs`, (num_outputs, panels of the head * 16).
+// blocks are tables[i * table_stride ...]. Logits are wanted of the rows `outputs`, in order, (num_outputs, panels of the
+// head * 16).
 struct Step {
     int32_t num_texts, num_outputs, table_stride;
     const int32_t *token_ids, *starts, *places, *tables, *outputs;
@@ -110,7 +111,7 @@ class Decoding {
     virtual void choose(const float* logits, int size, int stride, int count, const int32_t* rows, const Rule* rules, Choice* choices) = 0;
 };
 
-template <class Mode>
+template <class Mode, template <class> class Format>
 class Decoder final : public Decoding {
     using Number = typename Mode::Number;
 
@@ -145,7 +146,8 @@ class Decoder final : public Decoding {
     }
 
     void extend(const Step& step) override {
-        plan(step);
+        begin(step);
+        plan();
         team_.begin();
         walk(step);
         team_.end();
@@ -172,27 +174,46 @@ class Decoder final : public Decoding {
 
     Rows<Mode> rows() { return {in_.data(), in_sums_.data(), in_width_}; }
 
+    // Which text each row is of, and where it stands in it.
+    void begin(const Step& step) {
+        num_rows_ = step.starts[step.num_texts];
+        for (int text = 0; text < step.num_texts; ++text)
+            for (int row = step.starts[text]; row < step.starts[text + 1]; ++row)
+                text_[row] = text, place_[row] = step.places[text] + row - step.starts[text];
+    }
+
     // Who looks at what: long texts of few rows are shared by the threads, segment by segment.
-    void plan(const Step& step) {
+    void plan() {
         units_.clear();
         int partials = 0;
-        num_rows_ = step.starts[step.num_texts];
         const bool few = num_rows_ * s_.kv_heads < 4 * team_.size();
-        for (int text = 0; text < step.num_texts; ++text) {
-            const int begin = step.starts[text], end = step.starts[text + 1];
-            for (int row = begin; row < end; ++row) text_[row] = text, place_[row] = step.places[text] + row - begin;
-            for (int row = begin; row < end; row += BLOCK) {
-                const int count = std::min(BLOCK, end - row), segments = place_[row + count - 1] / SEGMENT + 1;
-                if (!few || count > 1 || segments == 1) {
-                    units_.push_back({text, row, count, 0, segments, -1});
-                    continue;
-                }
-                for (int segment = 0; segment < segments; ++segment)
-                    units_.push_back({text, row, 1, segment, segment + 1, partials++});
+        for (int row = 0, count; row < num_rows_; row += count) {
+            for (count = 1; count < BLOCK && row + count < num_rows_; ++count)
+                if (text_[row + count] != text_[row] || place_[row + count] != place_[row] + count) break;
+            const int segments = place_[row + count - 1] / SEGMENT + 1;
+            if (!few || count > 1 || segments == 1) {
+                units_.push_back({text_[row], row, count, 0, segments, -1});
+                continue;
             }
+            for (int segment = 0; segment < segments; ++segment)
+                units_.push_back({text_[row], row, 1, segment, segment + 1, partials++});
         }
         partials_.resize(size_t(partials) * s_.heads);
         partial_values_.resize(size_t(partials) * s_.heads * head_width_);
+    }
+
+    // After the keys and values of the last layer, rows of which no logits are wanted are done with: the others move up.
+    void keep_outputs(const Step& step) {
+        const size_t wide = size_t(s_.heads) * head_width_;
+        for (int number = 0; number < step.num_outputs; ++number) {
+            const int row = step.outputs[number];  // never before `number`
+            if (row == number) continue;
+            std::memcpy(stream(number), stream(row), s_.width * sizeof(float));
+            std::memcpy(queries_.data() + number * wide, queries_.data() + row * wide, wide * sizeof(Number));
+            text_[number] = text_[row], place_[number] = place_[row];
+        }
+        num_rows_ = step.num_outputs;
+        plan();
     }
 
     void walk(const Step& step) {
@@ -201,6 +222,7 @@ class Decoder final : public Decoding {
             each_row(num_rows_, [&](int row, int rank) { before(layer.attention_norm, row, rank); });
             product(layer.qkv, num_rows_, {wide_.data(), wide_width_, false});
             each_row(num_rows_, [&](int row, int rank) { project(step, layer, row, rank); });
+            if (&layer == &layers_.back()) keep_outputs(step);
             see(step, layer);
             product(layer.out, num_rows_, to_stream(false));
             each_row(num_rows_, [&](int row, int rank) {
@@ -323,8 +345,8 @@ class Decoder final : public Decoding {
         }
     }
 
-    Cache<Mode> cache(const Layer& layer) const {
-        return {static_cast<Number*>(layer.keys), static_cast<Number*>(layer.values), s_.blocks, head_width_};
+    Cache<Mode, Format> cache(const Layer& layer) const {
+        return {static_cast<char*>(layer.keys), static_cast<char*>(layer.values), s_.blocks, head_width_};
     }
 
     // Attention: units of one key head each; then parts of one text are joined.
@@ -369,7 +391,7 @@ class Decoder final : public Decoding {
             if (unit.partials >= 0)
                 known[number].values = partial_values_.data() + (size_t(unit.partials) * s_.heads + head) * head_width_;
         }
-        attend<Mode>(cache(layer), kv_head, step.tables + size_t(unit.text) * step.table_stride, unit.begin, unit.end,
+        attend(cache(layer), kv_head, step.tables + size_t(unit.text) * step.table_stride, unit.begin, unit.end,
                      queries, count, s_.softcap, known, values + AT_ONCE * head_width_);
         for (int number = 0; number < count; ++number) {
             const int row = unit.row + (at + number) / group, head = kv_head * group + (at + number) % group;
@@ -404,7 +426,7 @@ class Decoder final : public Decoding {
         const int stride = s_.head.panels() * LANES;
         each_row(step.num_outputs, [&](int number, int rank) {
             float* x = own_[rank]->row.data();
-            normalize(s_.norm, stream(step.outputs[number]), s_.width, x);
+            normalize(s_.norm, stream(number), s_.width, x);
             take(number, x, s_.width);
         });
         product(s_.head, step.num_outputs, {step.logits, stride, false});
@@ -435,8 +457,9 @@ extern "C" {
 
 void* stepwell_new(const stepwell::Shape* shape, const stepwell::Layer* layers, int32_t threads) {
     using namespace stepwell;
-    if (shape->exact) return new Decoder<Exact>(*shape, layers, threads);
-    return new Decoder<Rounded>(*shape, layers, threads);
+    if (shape->exact) return new Decoder<Exact, Whole>(*shape, layers, threads);
+    if (shape->coded) return new Decoder<Rounded, Coded>(*shape, layers, threads);
+    return new Decoder<Rounded, Whole>(*shape, layers, threads);
 }
 
 void stepwell_extend(void* decoder, const stepwell::Step* step) {

@@ -28,6 +28,11 @@ from stepwell.nn import RMSNorm
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu", "relu2")
 PLACEMENTS = ("pre", "post", "output", "sandwich")
 QK_NORMS = ("none", "head", "projection")
+CODED: tuple[WeightBits, ...] = ("int8", "int4")
+"""Weights beside which keys and values have eight bits too."""
+
+SCALE_BYTES = 4
+"""Of keys or values of a token and head in eight bits, beside their codes."""
 
 
 class Extension(NamedTuple):
@@ -73,6 +78,8 @@ class NativeDecoder:
         num_blocks: blocks of the pool, each of `BLOCK_TOKENS` tokens.
         threads: of the team that computes.
         most_rows: tokens of one step, at most.
+        coded_cache: whether keys and values are held in eight bits, with a scale for each token and head; None where
+            weights are held in eight or fewer; never where everything is computed in float32.
 
     Raises:
         UsageError: when the model cannot be decoded in machine code.
@@ -87,6 +94,7 @@ class NativeDecoder:
         num_blocks: int,
         threads: int,
         most_rows: int = 512,
+        coded_cache: bool | None = None,
     ) -> None:
         missing = what_is_missing(model)
         if missing is not None or not isinstance(model, Decoder):
@@ -96,6 +104,7 @@ class NativeDecoder:
         self.config: DecoderConfig = model.config
         self.weights, self.num_blocks, self.most_rows = weights, num_blocks, most_rows
         self.exact = weights == "float32"
+        self.coded_cache = not self.exact and (weights in CODED if coded_cache is None else coded_cache)
         half = not self.exact and bool(self._library.stepwell_has_bfloat16())
         self._number = torch.bfloat16 if half else torch.float32
         self._kept: list[Tensor] = []
@@ -119,7 +128,10 @@ class NativeDecoder:
     def block_bytes(self) -> int:
         """Memory of the keys and values of one block, all layers together."""
         width = -(-self.config.head_dim // LANES) * LANES
-        return 2 * self.config.num_layers * self.config.num_kv_heads * width * BLOCK_TOKENS * self._number.itemsize
+        of_head = width * BLOCK_TOKENS * self._number.itemsize
+        if self.coded_cache:
+            of_head = (width + SCALE_BYTES) * BLOCK_TOKENS
+        return 2 * self.config.num_layers * self.config.num_kv_heads * of_head
 
     def extend(self, texts: Sequence[Extension]) -> Tensor:
         """Read tokens of some texts, at most `most_rows` of them.
@@ -240,7 +252,7 @@ class NativeDecoder:
             layer.sinks = self._pointer(block.attention.sinks.detach().float().cpu())
         layer.window = config.window or 0 if config.layer_kind(number) == "window" else 0
         half = self.num_blocks * self.block_bytes // config.num_layers // 2
-        layer.keys, layer.values = (self._pointer(self._caches.room(half, self._number)) for _ in "kv")
+        layer.keys, layer.values = (self._pointer(self._caches.room(half, torch.uint8)) for _ in "kv")
         return layer
 
     def _shape(self, model: Decoder, tensors: dict[str, Tensor], head: Packed) -> layout.Shape:
@@ -267,6 +279,7 @@ class NativeDecoder:
             config.parallel,
             QK_NORMS.index(config.qk_norm),
             self.exact,
+            self.coded_cache,
             self.most_rows,
             self.num_blocks,
             scale,

@@ -52,7 +52,10 @@ class Shape(ctypes.Structure):
         *((name, Int) for name in ("layers", "width", "heads", "kv_heads", "head_width", "hidden_width", "vocabulary")),
         *(
             (name, Int)
-            for name in ("activation", "gated", "placement", "parallel", "qk_norm", "exact", "most_rows", "blocks")
+            for name in (
+                *("activation", "gated", "placement", "parallel", "qk_norm"),
+                *("exact", "coded", "most_rows", "blocks"),
+            )
         ),
         *((name, Float) for name in ("scale", "softcap", "logit_softcap", "embedding_scale")),
         *((name, Pointer) for name in ("embedding", "positions", "slopes")),

@@ -114,6 +114,13 @@ inline Floats load_halves(const uint16_t* from) {
 #endif
 }
 
+inline Floats load_codes(const int8_t* from) {
+    typedef int8_t Codes __attribute__((vector_size(LANES)));
+    Codes codes;
+    std::memcpy(&codes, from, sizeof codes);
+    return __builtin_convertvector(codes, Floats);
+}
+
 inline uint16_t to_bfloat16(float x) {  // to nearest, ties to even
     uint32_t bits;
     std::memcpy(&bits, &x, sizeof bits);
@@ -150,6 +157,7 @@ struct Exact {
 
     // Two channels of 16 outputs, as they stand in memory: all of the first, then all of the second.
     static Pair pair_at(const Number* from) { return {load(from), load(from + LANES)}; }
+    static Pair pair_of(const int8_t* codes) { return {load_codes(codes), load_codes(codes + LANES)}; }
     static int place(int channel, int lane) { return (channel / 2) * 2 * LANES + (channel % 2) * LANES + lane; }
 };
 
@@ -178,6 +186,9 @@ struct Rounded {
     }
 
     static Pair pair_at(const Number* from) { return __m512bh(_mm512_loadu_si512(from)); }
+    static Pair pair_of(const int8_t* codes) {
+        return _mm512_cvtne2ps_pbh(__m512(load_codes(codes + LANES)), __m512(load_codes(codes)));
+    }
     static int place(int channel, int lane) { return (channel / 2) * 2 * LANES + 2 * lane + channel % 2; }
 };
 #else

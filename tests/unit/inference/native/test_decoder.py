@@ -13,7 +13,7 @@ from stepwell.inference.native.build import find_compiler
 from stepwell.inference.native.decoder import Extension, NativeDecoder, what_is_missing
 from stepwell.inference.native.layout import BLOCK_TOKENS
 from stepwell.models import Decoder, DecoderConfig, build_model
-from stepwell.nn import dequantize, quantize
+from stepwell.nn import KeyValueCache, dequantize, quantize
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="there is no C++ compiler")
 
@@ -103,10 +103,15 @@ def test_all_logits_are_those_of_the_model(kind: str) -> None:
     torch.testing.assert_close(told, wanted, rtol=1e-3, atol=2e-4)
 
 
-@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8", "int4"])
+@pytest.mark.parametrize(
+    ("weights", "coded"),
+    [("float32", None), ("bfloat16", None), ("bfloat16", True), ("int8", None), ("int8", False), ("int4", None)],
+)
 @pytest.mark.parametrize("kind", ["ours", "Gemma", "post-norm"])
-def test_a_text_is_read_to_the_bit_however_it_is_cut_and_whatever_stands_beside(kind: str, weights: Any) -> None:
-    decoder = NativeDecoder(make(kind), weights=weights, num_blocks=200, threads=2)
+def test_a_text_is_read_to_the_bit_however_it_is_cut_and_whatever_stands_beside(
+    kind: str, weights: Any, coded: bool | None
+) -> None:
+    decoder = NativeDecoder(make(kind), weights=weights, num_blocks=200, threads=2, coded_cache=coded)
     token_ids = text(560)
     first = decoder.extend([Extension(token_ids[:512], 0, blocks(560), 512)])
     rest = decoder.extend([Extension(token_ids[512:], 512, blocks(560), 48)])
@@ -123,6 +128,17 @@ def test_a_text_is_read_to_the_bit_however_it_is_cut_and_whatever_stands_beside(
         at += size
     assert at == 560
     assert torch.equal(torch.cat(again), whole)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_logits_that_are_not_wanted_change_no_others(kind: str) -> None:
+    decoder = NativeDecoder(make(kind), weights="float32", num_blocks=80, threads=2)
+    token_ids, other = text(300), text(60, 1)
+    whole = decoder.extend([Extension(token_ids, 0, blocks(320), 300), Extension(other, 0, blocks(60, 20), 60)])
+    some = decoder.extend([Extension(token_ids, 0, blocks(320, 30), 3), Extension(other, 0, blocks(60, 60), 0)])
+    assert torch.equal(some, whole[297:300])
+    one = decoder.extend([Extension(other, 0, blocks(60, 70), 0), Extension(token_ids[:1], 300, blocks(320, 30), 1)])
+    assert torch.equal(one, decoder.extend([Extension(token_ids[:1], 300, blocks(320), 1)]))
 
 
 @pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8", "int4"])
@@ -167,6 +183,63 @@ def test_fewer_bits_hold_what_they_say(weights: Any) -> None:
     off = (told - wanted).norm() / wanted.norm()
     assert off < 0.06  # what goes into a product is rounded to eight bits of a number, twenty times one after another
     assert weights == "bfloat16" or off < (told - far).norm() / far.norm()
+
+
+@pytest.mark.parametrize("kind", ["ours", "Gemma", "GPT-2", "ALiBi", "sinks"])
+def test_keys_and_values_in_eight_bits_are_those_of_a_plain_cache_that_rounds_so(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, token_ids = make(kind), text(300)
+
+    def read(coded: bool) -> torch.Tensor:
+        decoder = NativeDecoder(model, weights="bfloat16", num_blocks=40, threads=2, coded_cache=coded)
+        assert decoder.coded_cache is coded
+        return decoder.extend([Extension(token_ids, 0, blocks(300), 300)])
+
+    def plain() -> torch.Tensor:
+        with torch.inference_mode():
+            return model.unembed(model.hidden(torch.from_numpy(token_ids).long()[None], state=model.start(1, 300))[0])
+
+    append = KeyValueCache.append
+
+    def rounding(cache: KeyValueCache, layer: int, keys: torch.Tensor, values: torch.Tensor) -> Any:
+        return append(cache, layer, *(in_eight_bits(one) for one in (keys, values)))
+
+    whole, exact = read(False), plain()
+    monkeypatch.setattr(KeyValueCache, "append", rounding)
+    told, wanted = read(True), plain()
+
+    def off(a: torch.Tensor, b: torch.Tensor) -> float:
+        return float((a - b).norm() / b.norm())
+
+    assert off(wanted, exact) > 0.002  # rounding can be seen
+    assert off(told, wanted) < 1.3 * off(whole, exact) + 0.001  # and beside it is what bfloat16 alone costs
+    assert not torch.equal(told, whole)
+
+
+def in_eight_bits(x: torch.Tensor) -> torch.Tensor:
+    """Each token of each head, as 127 steps of its largest number to either side."""
+    step = x.abs().amax(-1, keepdim=True) / 127
+    rounded: torch.Tensor = (x / step.clamp_min(1e-30)).round() * step
+    return rounded
+
+
+def test_memory_of_a_block_is_about_half_in_eight_bits() -> None:
+    model = make("Llama")
+    sizes = {
+        (weights, coded): NativeDecoder(model, weights=weights, num_blocks=4, threads=1, coded_cache=coded).block_bytes
+        for weights, coded in (
+            ("float32", True),
+            ("bfloat16", None),
+            ("bfloat16", True),
+            ("int8", None),
+            ("int4", None),
+        )
+    }
+    heads = 2 * 2 * 2 * BLOCK_TOKENS  # layers, key heads, keys and values
+    assert sizes["float32", True] == heads * 16 * 4  # 8 channels take the room of 16
+    assert sizes["bfloat16", None] in (heads * 16 * 2, heads * 16 * 4)
+    assert {sizes["bfloat16", True], sizes["int8", None], sizes["int4", None]} == {heads * (16 + 4)}
 
 
 def test_more_tokens_than_a_step_has_room_for_are_refused() -> None:
