@@ -42,8 +42,8 @@ TEXT, TEXT_TOKENS = DATA / "lm" / "wikitext2-valid.txt", 16 * 512
 """What perplexity is measured on, and how much of it."""
 
 PROMPT, LONG, STREAMS, WRITTEN = 128, 2048, 16, 64
-OURS = {"int4": "Q4_1", "int8": "Q8_0", "bfloat16": "Q8_0"}
-"""Weights -> what llama.cpp has beside them."""
+OURS = {"int4": "Q4_1", "int8": "Q8_0", "bfloat16": "Q8_0", "bfloat16 with 8-bit keys": "Q8_0"}
+"""Weights -> what llama.cpp has beside them. Keys and values have 16 bits in bfloat16 alone."""
 
 
 class LlamaCpp:
@@ -176,7 +176,14 @@ def main() -> None:
         export_hf(folder / "smollm2", folder / "hf", parity=False)
         loaded = load_checkpoint(folder / "smollm2")
         engines = {
-            kind: Engine(loaded.model, loaded.tokenizer, weights=kind, threads=threads, shares=False)  # type: ignore[arg-type]
+            kind: Engine(
+                loaded.model,
+                loaded.tokenizer,
+                weights=kind.split()[0],  # type: ignore[arg-type]
+                threads=threads,
+                shares=False,
+                coded_cache=kind != "bfloat16",
+            )
             for kind in OURS
         }
         exact = Engine(loaded.model, loaded.tokenizer, weights="float32", threads=threads, shares=False)

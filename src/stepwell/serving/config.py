@@ -7,9 +7,9 @@ model (`requests.py`).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from stepwell.config import Config
 
@@ -31,6 +31,11 @@ class ServeConfig(Config):
             requests that are answered whole (labels, vectors), so many may wait too.
         cache_tokens: of all texts of one model together that keys and values are held of; None for a quarter of the
             free memory, at most what `most_running` whole windows need.
+        coded_cache: whether those are held in eight bits; None where weights have eight or fewer.
+        guess_tokens: so many tokens are guessed and read with the last one, which is faster where guesses come true,
+            and changes no answer; 0 for none. In machine code alone.
+        draft: run or checkpoint directory of a smaller model with the same tokenizer that guesses; None looks guesses
+            up in the text.
         most_tokens: that one request may ask for, over all of its samples; None for no limit but the model's window.
         most_body_bytes: of a request.
         timeout_seconds: after which a request is given up, above 0.
@@ -47,12 +52,21 @@ class ServeConfig(Config):
     most_running: Annotated[int, Field(ge=1)] = 64
     most_waiting: Annotated[int, Field(ge=0)] = 256
     cache_tokens: Annotated[int, Field(ge=64)] | None = None
+    coded_cache: bool | None = None
+    guess_tokens: Annotated[int, Field(ge=0, le=16)] = 0
+    draft: Path | None = None
     most_tokens: Annotated[int, Field(ge=1)] | None = None
     most_body_bytes: Annotated[int, Field(ge=1024)] = 4 << 20
     timeout_seconds: Annotated[float, Field(gt=0)] = 600.0
     drain_seconds: Annotated[float, Field(ge=0)] = 60.0
     cors_origins: tuple[str, ...] = ()
     batch_inputs: Annotated[int, Field(ge=1)] = 256
+
+    @model_validator(mode="after")
+    def _guesses(self) -> Self:
+        if self.draft is not None and not self.guess_tokens:
+            raise ValueError("guess_tokens above 0 beside a draft: how many tokens it guesses at once")
+        return self
 
     @field_validator("weights", mode="before")
     @classmethod

@@ -205,6 +205,9 @@ def open_model(path: Path, name: str, config: ServeConfig, meters: Meters) -> Se
             weights=choose_weights(config.weights, loaded.model),
             most_samples=config.most_running,
             cache_tokens=config.cache_tokens,
+            coded_cache=config.coded_cache,
+            guess_tokens=config.guess_tokens,
+            draft=None if config.draft is None else load_checkpoint(config.draft).model,
         )
         window = engine.max_seq_len
         worker = EngineWorker(engine, config.most_waiting, mine)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
+from pydantic import ValidationError
 from served_models import make_models
 
 from stepwell.errors import CheckpointError, ConfigError, StepwellError, UsageError
@@ -257,3 +258,18 @@ def test_models_are_told_what_they_can(tmp_path: Path) -> None:
         "rewriter": ("complete",),
         "recurrent": ("complete", "embed"),
     }
+
+
+def test_a_draft_model_and_guesses_reach_the_engine(tmp_path: Path) -> None:
+    from stepwell.inference.engine.guessing import DraftModel
+    from stepwell.serving import ServeConfig, open_models
+
+    writer = make_models(tmp_path)["writer"]
+    config = ServeConfig(weights="int8", guess_tokens=3, draft=writer, coded_cache=False, cache_tokens=256)
+    worker = open_models([writer], config).models["writer"].worker
+    assert worker is not None
+    assert worker.engine.guess_tokens == 3
+    assert isinstance(worker.engine._guesser, DraftModel)
+    assert not worker.engine.runner.decoder.coded_cache
+    with pytest.raises(ValidationError, match="guess_tokens above 0"):
+        ServeConfig(draft=writer)
