@@ -73,7 +73,7 @@ async def one_client(client: httpx.AsyncClient, rng: random.Random, until: float
 async def crowd(url: str, seconds: float, seed: int) -> tuple[list[float], float]:
     """What the clients waited, and the pieces of text a second that they read."""
     waits: list[float] = []
-    limits = httpx.Limits(max_connections=STREAMS)
+    limits = httpx.Limits(max_connections=STREAMS, max_keepalive_connections=0)  # a new connection for each
     async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits) as client:
         began = time.monotonic()
         read = await asyncio.gather(

@@ -35,10 +35,11 @@ struct Whole {
     }
 };
 
-// A block in eight bits: a scale for each of its tokens, and codes from -127 to 127.
+// A block in eight bits: a scale for each of its tokens, and codes from 1 to 127, of which 64 is zero. The products take
+// numbers that are higher by an offset, since those are quickly made of codes; what that adds is taken off their sum.
 template <class Mode>
 struct Coded {
-    using Item = int8_t;
+    using Item = uint8_t;
     static constexpr bool SCALED = true;
     static constexpr size_t SCALES = BLOCK * sizeof(float);
 
@@ -52,9 +53,10 @@ struct Coded {
     static void write(char* block, int slot, const float* numbers, int width, const Place& place) {
         float most = 0;
         for (int channel = 0; channel < width; ++channel) most = std::max(most, std::fabs(numbers[channel]));
-        reinterpret_cast<float*>(block)[slot] = most / 127;
-        const float scale = most > 0 ? 127 / most : 0;
-        for (int channel = 0; channel < width; ++channel) items(block)[place(channel)] = Item(std::lrintf(numbers[channel] * scale));
+        reinterpret_cast<float*>(block)[slot] = most / 63;
+        const float scale = most > 0 ? 63 / most : 0;
+        for (int channel = 0; channel < width; ++channel)
+            items(block)[place(channel)] = Item(64 + std::lrintf(numbers[channel] * scale));
     }
 };
 
@@ -68,7 +70,7 @@ struct Cache {
     size_t at(int block, int head) const { return (size_t(head) * blocks + block) * Held::size(width); }
 
     void fetch(const char* from) const {
-        for (size_t at = 0; at < Held::size(width); at += 64) __builtin_prefetch(from + at, 0, 2);
+        for (size_t at = 0; at < Held::size(width); at += 64) __builtin_prefetch(from + at, 0, 3);
     }
 
     void write(int block, int slot, int head, const float* key, const float* value) const {
@@ -86,6 +88,7 @@ struct Query {
     const typename Mode::Number* numbers;  // (width,), scaled
     int first, last;                       // keys that it sees
     float slope;                           // what a step away costs (ALiBi), or 0
+    float sum;                             // of its numbers
 };
 
 // What keys gave a query: the largest logit, the sum of e^(logit - largest), and the values weighed so, (width,).
@@ -108,6 +111,31 @@ inline void join(Partial& known, const Partial& next, int width) {
     known.sum = known.sum * before + next.sum * after;
     for (int channel = 0; channel < width; channel += LANES)
         store(known.values + channel, load(known.values + channel) * before + load(next.values + channel) * after);
+}
+
+// The values of some blocks, `WIDE` times sixteen channels of them, weighed for R queries. What is added up stays in
+// registers: loops whose ends the compiler knows, and unrolls.
+template <class Mode, int R, int WIDE, template <class> class Format>
+void weigh(const Cache<Mode, Format>& cache, int head, const int32_t* table, int blocks, int chunk, const typename Mode::Number* weights, const float* above, Partial* found) {
+    using Held = Format<Mode>;
+    const int chunks = cache.width / LANES;
+    Floats sums[R][WIDE] = {};
+    for (int block = 0; block < blocks; ++block) {
+        const auto* values = Held::items(static_cast<const char*>(cache.values + cache.at(table[block], head))) + chunk * 2 * LANES;
+        for (int pair = 0; pair < BLOCK / 2; ++pair)
+#pragma GCC unroll 4
+            for (int part = 0; part < WIDE; ++part) {
+                const auto both = Held::pair_at(values + (pair * chunks + part) * 2 * LANES);
+#pragma GCC unroll 6
+                for (int row = 0; row < R; ++row)
+                    sums[row][part] = Mode::multiply(sums[row][part], both, weights + row * SEGMENT + block * BLOCK + pair * 2);
+            }
+    }
+#pragma GCC unroll 6
+    for (int row = 0; row < R; ++row)
+#pragma GCC unroll 4
+        for (int part = 0; part < WIDE; ++part)
+            store(found[row].values + (chunk + part) * LANES, sums[row][part] - above[row]);
 }
 
 // What R queries see in one segment.
@@ -140,16 +168,24 @@ void look(const Cache<Mode, Format>& cache, int head, const int32_t* table, int 
         }
         Floats sums[BESIDE][R] = {};
         for (int channel = 0; channel < cache.width; channel += 2)
+#pragma GCC unroll 4
             for (int beside = 0; beside < BESIDE; ++beside) {
                 const auto pair = Held::pair_at(Held::items(keys[beside]) + channel * LANES);
+#pragma GCC unroll 6
                 for (int row = 0; row < R; ++row)
                     sums[beside][row] = Mode::multiply(sums[beside][row], pair, queries[row].numbers + channel);
             }
+        alignas(64) float dots[BESIDE][R][LANES];
+#pragma GCC unroll 4
+        for (int beside = 0; beside < BESIDE; ++beside)
+#pragma GCC unroll 6
+            for (int row = 0; row < R; ++row) store(dots[beside][row], sums[beside][row]);
         for (int beside = 0; beside < BESIDE && block + beside < blocks; ++beside) {
             const Ints places = lanes + (begin + (block + beside) * BLOCK);
             const Floats scales = Held::scales(keys[beside]);
             for (int row = 0; row < R; ++row) {
-                Floats logit = Held::SCALED ? sums[beside][row] * scales : sums[beside][row];
+                Floats logit = load(dots[beside][row]);
+                if (Held::SCALED) logit = (logit - Mode::CODE_OFFSET * queries[row].sum) * scales;
                 if (softcap > 0) logit = hyperbolic_tangent(logit / softcap) * softcap;
                 if (queries[row].slope != 0)
                     logit += __builtin_convertvector(places - queries[row].last, Floats) * queries[row].slope;
@@ -159,35 +195,25 @@ void look(const Cache<Mode, Format>& cache, int head, const int32_t* table, int 
             }
         }
     }
+    float above[R];  // what the offset of codes adds to the values
     for (int row = 0; row < R; ++row) {
         const float top = largest(most[row]);
         found[row].largest = top;
-        Floats sum{};
+        Floats sum{}, rounded{};
         for (int block = 0; block < blocks; ++block) {
             Floats weight = top == -INFINITY ? Floats{} : exponential(load(logits[row] + block * BLOCK) - top);
             sum += weight;
             if (Held::SCALED) weight *= Held::scales(cache.values + cache.at(table[begin / BLOCK + block], head));
             Mode::store_rounded(weights[row] + block * BLOCK, weight);
+            if (Held::SCALED) rounded += Mode::load_exact(weights[row] + block * BLOCK);
         }
         found[row].sum = total(sum);
+        above[row] = Held::SCALED ? Mode::CODE_OFFSET * total(rounded) : 0;
     }
     const int chunks = cache.width / LANES;
-    for (int chunk = 0; chunk < chunks; chunk += 4) {
-        const int wide = std::min(4, chunks - chunk);
-        Floats sums[R][4] = {};
-        for (int block = 0; block < blocks; ++block) {
-            const Item* values = Held::items(cache.values + cache.at(table[begin / BLOCK + block], head)) + chunk * 2 * LANES;
-            for (int pair = 0; pair < BLOCK / 2; ++pair)
-                for (int part = 0; part < 4; ++part) {
-                    if (part >= wide) break;
-                    const auto both = Held::pair_at(values + (pair * chunks + part) * 2 * LANES);
-                    for (int row = 0; row < R; ++row)
-                        sums[row][part] = Mode::multiply(sums[row][part], both, weights[row] + block * BLOCK + pair * 2);
-                }
-        }
-        for (int row = 0; row < R; ++row)
-            for (int part = 0; part < wide; ++part) store(found[row].values + (chunk + part) * LANES, sums[row][part]);
-    }
+    int chunk = 0;
+    for (; chunk + 4 <= chunks; chunk += 4) weigh<Mode, R, 4>(cache, head, table + begin / BLOCK, blocks, chunk, weights[0], above, found);
+    for (; chunk < chunks; ++chunk) weigh<Mode, R, 1>(cache, head, table + begin / BLOCK, blocks, chunk, weights[0], above, found);
 }
 
 // What some queries of one head, at most AT_ONCE, see in the segments from `begin` up to `end`; `scratch` holds their

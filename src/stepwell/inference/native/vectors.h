@@ -114,13 +114,6 @@ inline Floats load_halves(const uint16_t* from) {
 #endif
 }
 
-inline Floats load_codes(const int8_t* from) {
-    typedef int8_t Codes __attribute__((vector_size(LANES)));
-    Codes codes;
-    std::memcpy(&codes, from, sizeof codes);
-    return __builtin_convertvector(codes, Floats);
-}
-
 inline uint16_t to_bfloat16(float x) {  // to nearest, ties to even
     uint32_t bits;
     std::memcpy(&bits, &x, sizeof bits);
@@ -157,7 +150,17 @@ struct Exact {
 
     // Two channels of 16 outputs, as they stand in memory: all of the first, then all of the second.
     static Pair pair_at(const Number* from) { return {load(from), load(from + LANES)}; }
-    static Pair pair_of(const int8_t* codes) { return {load_codes(codes), load_codes(codes + LANES)}; }
+
+    // Codes from 0 to 127 as numbers that are `CODE_OFFSET` above code - 64.
+    static constexpr float CODE_OFFSET = 0;
+    static Pair pair_of(const uint8_t* codes) { return {centered(codes), centered(codes + LANES)}; }
+
+    static Floats centered(const uint8_t* from) {
+        typedef uint8_t Codes __attribute__((vector_size(LANES)));
+        Codes codes;
+        std::memcpy(&codes, from, sizeof codes);
+        return __builtin_convertvector(codes, Floats) - 64.0f;
+    }
     static int place(int channel, int lane) { return (channel / 2) * 2 * LANES + (channel % 2) * LANES + lane; }
 };
 
@@ -186,9 +189,14 @@ struct Rounded {
     }
 
     static Pair pair_at(const Number* from) { return __m512bh(_mm512_loadu_si512(from)); }
-    static Pair pair_of(const int8_t* codes) {
-        return _mm512_cvtne2ps_pbh(__m512(load_codes(codes + LANES)), __m512(load_codes(codes)));
+
+    // A code is the mantissa of 128 + code as it stands.
+    static constexpr float CODE_OFFSET = 192;
+    static Pair pair_of(const uint8_t* codes) {
+        const __m512i wide = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes)));
+        return __m512bh(_mm512_or_si512(wide, _mm512_set1_epi16(0x4300)));
     }
+
     static int place(int channel, int lane) { return (channel / 2) * 2 * LANES + 2 * lane + channel % 2; }
 };
 #else

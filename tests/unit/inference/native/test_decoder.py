@@ -218,8 +218,8 @@ def test_keys_and_values_in_eight_bits_are_those_of_a_plain_cache_that_rounds_so
 
 
 def in_eight_bits(x: torch.Tensor) -> torch.Tensor:
-    """Each token of each head, as 127 steps of its largest number to either side."""
-    step = x.abs().amax(-1, keepdim=True) / 127
+    """Each token of each head, as 63 steps of its largest number to either side."""
+    step = x.abs().amax(-1, keepdim=True) / 63
     rounded: torch.Tensor = (x / step.clamp_min(1e-30)).round() * step
     return rounded
 
