@@ -42,8 +42,9 @@ TEXT, TEXT_TOKENS = DATA / "lm" / "wikitext2-valid.txt", 16 * 512
 """What perplexity is measured on, and how much of it."""
 
 PROMPT, LONG, STREAMS, WRITTEN = 128, 2048, 16, 64
-OURS = {"int4": "Q4_1", "int8": "Q8_0", "bfloat16": "Q8_0", "bfloat16 with 8-bit keys": "Q8_0"}
-"""Weights -> what llama.cpp has beside them. Keys and values have 16 bits in bfloat16 alone."""
+CODED = " with coded keys"
+OURS = {"int4": "Q4_1", "int8": "Q8_0", "bfloat16": "Q8_0", f"int4{CODED}": "Q4_1", f"bfloat16{CODED}": "Q8_0"}
+"""Weights -> what llama.cpp has beside them."""
 
 
 class LlamaCpp:
@@ -179,10 +180,10 @@ def main() -> None:
             kind: Engine(
                 loaded.model,
                 loaded.tokenizer,
-                weights=kind.split()[0],  # type: ignore[arg-type]
+                weights=kind.removesuffix(CODED),  # type: ignore[arg-type]
                 threads=threads,
                 shares=False,
-                coded_cache=kind != "bfloat16",
+                coded_cache=kind.endswith(CODED),
             )
             for kind in OURS
         }

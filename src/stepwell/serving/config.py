@@ -31,7 +31,7 @@ class ServeConfig(Config):
             requests that are answered whole (labels, vectors), so many may wait too.
         cache_tokens: of all texts of one model together that keys and values are held of; None for a quarter of the
             free memory, at most what `most_running` whole windows need.
-        coded_cache: whether those are held in eight bits; None where weights have eight or fewer.
+        coded_cache: whether those are held in a byte each, in half of the memory.
         guess_tokens: so many tokens are guessed and read with the last one, which is faster where guesses come true,
             and changes no answer; 0 for none. In machine code alone.
         draft: run or checkpoint directory of a smaller model with the same tokenizer that guesses; None looks guesses
@@ -52,7 +52,7 @@ class ServeConfig(Config):
     most_running: Annotated[int, Field(ge=1)] = 64
     most_waiting: Annotated[int, Field(ge=0)] = 256
     cache_tokens: Annotated[int, Field(ge=64)] | None = None
-    coded_cache: bool | None = None
+    coded_cache: bool = False
     guess_tokens: Annotated[int, Field(ge=0, le=16)] = 0
     draft: Path | None = None
     most_tokens: Annotated[int, Field(ge=1)] | None = None

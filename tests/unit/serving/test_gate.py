@@ -265,11 +265,11 @@ def test_a_draft_model_and_guesses_reach_the_engine(tmp_path: Path) -> None:
     from stepwell.serving import ServeConfig, open_models
 
     writer = make_models(tmp_path)["writer"]
-    config = ServeConfig(weights="int8", guess_tokens=3, draft=writer, coded_cache=False, cache_tokens=256)
+    config = ServeConfig(weights="int8", guess_tokens=3, draft=writer, coded_cache=True, cache_tokens=256)
     worker = open_models([writer], config).models["writer"].worker
     assert worker is not None
     assert worker.engine.guess_tokens == 3
     assert isinstance(worker.engine._guesser, DraftModel)
-    assert not worker.engine.runner.decoder.coded_cache
+    assert worker.engine.runner.decoder.coded_cache
     with pytest.raises(ValidationError, match="guess_tokens above 0"):
         ServeConfig(draft=writer)

@@ -81,7 +81,7 @@ class Engine:
         step_tokens: of prompts that one step reads at most; None for `STEP_TOKENS`, or `SHARED_STEP_TOKENS` while
             others write.
         threads: that compute; None for torch's number.
-        coded_cache: whether keys and values are held in eight bits (`NativeDecoder`); None where weights are.
+        coded_cache: whether keys and values are held in a byte each (`NativeDecoder`), in half of the memory.
         guess_tokens: so many tokens are guessed and read with the last one, which is faster where guesses come true,
             and changes nothing else; 0 for none. In machine code alone.
         draft: a smaller decoder, with the same tokenizer, that guesses; None looks guesses up in the text.
@@ -102,7 +102,7 @@ class Engine:
         shares: bool = True,
         step_tokens: int | None = None,
         threads: int | None = None,
-        coded_cache: bool | None = None,
+        coded_cache: bool = False,
         guess_tokens: int = 0,
         draft: LanguageModel | None = None,
     ) -> None:

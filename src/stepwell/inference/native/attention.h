@@ -3,7 +3,7 @@
 // Keys are taken in segments whose borders are places in the text, each with a softmax of its own, and segments are
 // joined in their order. So a query's answer depends neither on the queries beside it, nor on how a prompt was cut, nor
 // on whether threads share its segments. Keys that a query may not see weigh nothing. Keys and values are held as
-// products read them, or in eight bits.
+// products read them, or in a byte each.
 #pragma once
 
 #include <algorithm>
@@ -35,7 +35,7 @@ struct Whole {
     }
 };
 
-// A block in eight bits: a scale for each of its tokens, and codes from 1 to 127, of which 64 is zero. The products take
+// A block in bytes: a scale for each of its tokens, and codes from 1 to 127, of which 64 is zero. The products take
 // numbers that are higher by an offset, since those are quickly made of codes; what that adds is taken off their sum.
 template <class Mode>
 struct Coded {

@@ -35,7 +35,7 @@ enum QKNorm { NO_QK_NORM, HEAD, PROJECTION };
 
 struct Shape {
     int32_t layers, width, heads, kv_heads, head_width, hidden_width, vocabulary;
-    int32_t activation, gated, placement, parallel, qk_norm, exact, coded, most_rows, blocks;  // coded: keys and values in 8 bits
+    int32_t activation, gated, placement, parallel, qk_norm, exact, coded, most_rows, blocks;  // coded: keys and values in a byte each
     float scale, softcap, logit_softcap, embedding_scale;
     const void* embedding;   // (vocabulary, width), float32 if exact, else bfloat16
     const float* positions;  // (positions, width), or null
@@ -458,6 +458,7 @@ extern "C" {
 
 void* stepwell_new(const stepwell::Shape* shape, const stepwell::Layer* layers, int32_t threads) {
     using namespace stepwell;
+    if (shape->exact && shape->coded) return new Decoder<Exact, Coded>(*shape, layers, threads);
     if (shape->exact) return new Decoder<Exact, Whole>(*shape, layers, threads);
     if (shape->coded) return new Decoder<Rounded, Coded>(*shape, layers, threads);
     return new Decoder<Rounded, Whole>(*shape, layers, threads);

@@ -28,11 +28,8 @@ from stepwell.nn import RMSNorm
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu", "relu2")
 PLACEMENTS = ("pre", "post", "output", "sandwich")
 QK_NORMS = ("none", "head", "projection")
-CODED: tuple[WeightBits, ...] = ("int8", "int4")
-"""Weights beside which keys and values have eight bits too."""
-
 SCALE_BYTES = 4
-"""Of keys or values of a token and head in eight bits, beside their codes."""
+"""Of the codes of a token and head."""
 
 
 class Extension(NamedTuple):
@@ -78,8 +75,7 @@ class NativeDecoder:
         num_blocks: blocks of the pool, each of `BLOCK_TOKENS` tokens.
         threads: of the team that computes.
         most_rows: tokens of one step, at most.
-        coded_cache: whether keys and values are held in eight bits, with a scale for each token and head; None where
-            weights are held in eight or fewer; never where everything is computed in float32.
+        coded_cache: whether keys and values are held in a byte each (127 steps, and a scale for each token and head).
 
     Raises:
         UsageError: when the model cannot be decoded in machine code.
@@ -94,7 +90,7 @@ class NativeDecoder:
         num_blocks: int,
         threads: int,
         most_rows: int = 512,
-        coded_cache: bool | None = None,
+        coded_cache: bool = False,
     ) -> None:
         missing = what_is_missing(model)
         if missing is not None or not isinstance(model, Decoder):
@@ -104,7 +100,7 @@ class NativeDecoder:
         self.config: DecoderConfig = model.config
         self.weights, self.num_blocks, self.most_rows = weights, num_blocks, most_rows
         self.exact = weights == "float32"
-        self.coded_cache = not self.exact and (weights in CODED if coded_cache is None else coded_cache)
+        self.coded_cache = coded_cache
         half = not self.exact and bool(self._library.stepwell_has_bfloat16())
         self._number = torch.bfloat16 if half else torch.float32
         self._kept: list[Tensor] = []
