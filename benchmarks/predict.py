@@ -137,7 +137,7 @@ def perplexity(engine: Engine, token_ids: list[int]) -> float:
         for event in engine.run([Request(tuple(piece), params, prompt_logprobs=True) for piece in pieces])
         if event.prompt_logprobs is not None
     ]
-    return math.exp(-statistics.fmean(one for several in told for one in several))
+    return math.exp(-statistics.fmean(one.logprob for several in told for one in several))
 
 
 def transformers_writes(folder: Path) -> Callable[[], float]:

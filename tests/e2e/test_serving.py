@@ -153,6 +153,10 @@ def test_how_likely_a_prompt_is(http: httpx.Client, paths: dict[str, Path]) -> N
     assert choice["finish_reason"] == "length"
     assert choice["logprobs"]["token_logprobs"] == pytest.approx([t["logprob"] for t in told["tokens"]], abs=1e-4)
     assert "".join(choice["logprobs"]["tokens"]) == "The miller"
+    columns = (choice["logprobs"][name] for name in ("tokens", "token_logprobs", "top_logprobs"))
+    for token, logprob, top in zip(*columns, strict=True):  # the likeliest one, and the token itself
+        assert top[token] == logprob
+        assert len(top) == (1 if max(top.values()) == logprob else 2)
 
 
 def test_alternatives_are_the_likeliest_tokens(client: openai.OpenAI) -> None:

@@ -39,12 +39,11 @@ class TokenTable:
     def __init__(self, tokenizer: Tokenizer, alternatives: int, begins_at: int = 0) -> None:
         self._tokenizer, self._alternatives, self._at = tokenizer, alternatives, begins_at
 
-    def of_prompt(self, token_ids: Sequence[int], logprobs: Sequence[float]) -> dict[str, list[Any]]:
-        """The tokens of a prompt; of the first nothing is known, and of the others no alternative."""
+    def of_prompt(self, first_id: int, rest: Sequence[Drawn]) -> dict[str, list[Any]]:
+        """The tokens of a prompt; of the first nothing is known."""
         table = self._empty()
-        for token_id, logprob in zip(token_ids, (None, *logprobs), strict=True):
-            self._add(table, token_id, logprob, None)
-        return table
+        self._add(table, first_id, None, None)
+        return joined(table, self.of_drawn(rest))
 
     def of_drawn(self, drawn: Sequence[Drawn]) -> dict[str, list[Any]]:
         """Tokens that were drawn; those of further calls come after them."""

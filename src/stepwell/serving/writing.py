@@ -27,14 +27,14 @@ class Written:
         drawn: its tokens; the one that ended it is none of them.
         tokens: that were drawn, the one that ended it among them.
         finish_reason: why it ended; None while it has not.
-        prompt_logprobs: of the prompt's tokens from the second on, where they were asked for.
+        prompt_logprobs: the prompt's tokens from the second on, where they were asked for.
     """
 
     pieces: list[str] = field(default_factory=list)
     drawn: list[Drawn] = field(default_factory=list)
     tokens: int = 0
     finish_reason: str | None = None
-    prompt_logprobs: tuple[float, ...] | None = None
+    prompt_logprobs: tuple[Drawn, ...] | None = None
 
     @property
     def text(self) -> str:

@@ -191,6 +191,12 @@ class Engine:
                 wanted=f"at most {most}",
                 do="shorten the prompt",
             )
+        if request.prompt_logprobs and not (self.model.is_causal and reads_on(self.model)):
+            raise UsageError(
+                "prompt_logprobs: the model reads a prompt as a whole",
+                got=f"a model of kind {self.model.config.kind}",
+                wanted="one that goes on with a text from left to right",
+            )
         if not 0 <= min(request.token_ids) <= max(request.token_ids) < self.tokenizer.vocab_size:
             raise UsageError("prompt: holds tokens that there are not", wanted=f"0 to {self.tokenizer.vocab_size - 1}")
 
@@ -357,7 +363,12 @@ class Engine:
         begin = sample.num_read - job.size + 1
         following = sample.token_ids[begin : sample.num_read + 1]
         told = logits[: len(following)].log_softmax(-1)
-        sample.prompt_logprobs.extend(told.gather(1, torch.tensor(following)[:, None]).squeeze(1).tolist())
+        logprobs = told.gather(1, torch.tensor(following)[:, None]).squeeze(1).tolist()
+        top = told.topk(sample.asked.params.logprobs or 0)
+        likeliest = [
+            tuple(zip(*row, strict=True)) for row in zip(top.indices.tolist(), top.values.tolist(), strict=True)
+        ]
+        sample.prompt_logprobs.extend(map(Drawn, following, logprobs, likeliest))
 
     def _draw(self, drawing: list[tuple[Sample, int]], logits: torch.Tensor) -> list[Event]:
         """The next token of each sample, from the logits of its row: in machine code where its rules are usual."""
@@ -407,6 +418,11 @@ def _drawn_alone(sample: Sample, logits: torch.Tensor) -> Drawn | StepwellError:
         return draw([sample.sampling], logits)[0]
     except StepwellError as error:
         return error
+
+
+def reads_on(model: LanguageModel) -> bool:
+    """Whether a prompt is a text that is read from left to right, and gone on with."""
+    return getattr(model.config, "prompt", "continue") == "continue"
 
 
 def _free_tokens(model: LanguageModel, wanted: int) -> int:

@@ -42,7 +42,8 @@ class Event:
         text: what may be shown now; it trails the tokens while a character is unfinished or a stop text could begin.
         drawn: the token; None where there is none (a failure, or prompt log-probabilities alone).
         finish_reason: None until the sample's last event.
-        prompt_logprobs: of the tokens of the prompt from the second on (nats), once, in the first event of sample 0.
+        prompt_logprobs: the tokens of the prompt from the second on, each as if it had been drawn; once, in the first
+            event of sample 0.
         error: what went wrong; the sample has ended.
     """
 
@@ -51,7 +52,7 @@ class Event:
     text: str
     drawn: Drawn | None
     finish_reason: Literal["stop", "length", "error"] | None = None
-    prompt_logprobs: tuple[float, ...] | None = None
+    prompt_logprobs: tuple[Drawn, ...] | None = None
     error: StepwellError | None = None
 
 
@@ -84,7 +85,7 @@ class Sample:
     num_published: int = 0
     digest: bytes = b""
     state: Any = None
-    prompt_logprobs: list[float] | None = None
+    prompt_logprobs: list[Drawn] | None = None
     is_usual: bool = False
 
     @property
@@ -111,6 +112,6 @@ def make_samples(number: int, request: Request, tokenizer: Tokenizer, *, reads_s
         sampling = Sampling(params, index, text, tokenizer, continues=request.continues)
         shown = SampleText(params, sampling, tokenizer, continues=request.continues)
         token_ids = [] if reads_source else list(request.token_ids)
-        scores: list[float] | None = [] if request.prompt_logprobs and index == 0 else None
+        scores: list[Drawn] | None = [] if request.prompt_logprobs and index == 0 else None
         samples.append(Sample(number, index, request, token_ids, shown, prompt_logprobs=scores, is_usual=usual))
     return samples

@@ -114,11 +114,10 @@ class _Shape:
     def _of_prompt(self, place: int, first: Written, rows: TokenTable) -> Table | None:
         if first.prompt_logprobs is None:
             return None
-        ids, logprobs = self.prompts[place], first.prompt_logprobs
-        if self.served.tokenizer.adds_bos and ids[0] == self.served.tokenizer.bos_id:  # it is no part of the text
-            told = rows.of_prompt(ids, logprobs)
-            return {name: column[1:] for name, column in told.items()}
-        return rows.of_prompt(ids, logprobs)
+        told = rows.of_prompt(self.prompts[place][0], first.prompt_logprobs)
+        if self.served.tokenizer.adds_bos and self.prompts[place][0] == self.served.tokenizer.bos_id:
+            return {name: column[1:] for name, column in told.items()}  # it is no part of the text
+        return told
 
     async def pieces(self, events: AsyncIterator[Told]) -> AsyncIterator[bytes]:
         """Samples piece by piece."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -148,7 +149,7 @@ def test_machine_code_in_float32_writes_what_the_model_writes(tokenizer: Tokeniz
         assert tuple(one.drawn.token_id for one in (event, *more) if one.drawn) == wanted.token_ids
 
 
-@pytest.mark.parametrize("kind", ["decoder", "lstm", "encoder_decoder"])
+@pytest.mark.parametrize("kind", ["decoder", "prefix", "lstm", "encoder_decoder"])
 def test_every_architecture_writes_as_generate_does(tokenizer: Tokenizer, decoder: LanguageModel, kind: str) -> None:
     model = decoder
     common: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "max_seq_len": 64}
@@ -157,6 +158,8 @@ def test_every_architecture_writes_as_generate_does(tokenizer: Tokenizer, decode
     elif kind == "encoder_decoder":
         config = EncoderDecoderConfig(num_encoder_layers=1, prompt="source", **common, **SIZES)
         model = build_model(config, seed=6)
+    elif kind == "prefix":
+        model = build_model(decoder.config.model_copy(update={"prompt": "prefix"}), seed=7)
     several = [
         asked(tokenizer, TEXTS[0], max_tokens=12, seed=1, n=2),
         asked(tokenizer, TEXTS[1], max_tokens=20, seed=2, temperature=0.7),
@@ -169,6 +172,9 @@ def test_every_architecture_writes_as_generate_does(tokenizer: Tokenizer, decode
             assert tuple(drawn.token_id for _, drawn, _ in events) == wanted.token_ids
             assert "".join(text for text, _, _ in events) == wanted.text
             assert events[-1][2] == wanted.finish_reason
+    if kind in ("prefix", "encoder_decoder"):
+        with pytest.raises(UsageError, match="reads a prompt as a whole"):
+            Engine(model, tokenizer).check(replace(several[0], prompt_logprobs=True))
 
 
 @needs_compiler
@@ -212,7 +218,7 @@ def test_a_request_that_is_cancelled_leaves_nothing_behind(tokenizer: Tokenizer,
 def test_the_prompts_tokens_are_told_with_their_log_probabilities(
     tokenizer: Tokenizer, decoder: LanguageModel, weights: Any
 ) -> None:
-    params = SamplingParams(max_tokens=3, temperature=0.0)
+    params = SamplingParams(max_tokens=3, temperature=0.0, logprobs=2)
     ids = tuple(tokenizer.encode(TEXTS[3]).tolist())
     with torch.inference_mode():
         logprobs = decoder(torch.tensor([ids]))[0, :-1, : tokenizer.vocab_size].log_softmax(-1)
@@ -221,7 +227,11 @@ def test_the_prompts_tokens_are_told_with_their_log_probabilities(
     for _ in range(2):  # what is shared is not told: it is read again
         first, *rest = engine.run([Request(ids, params, prompt_logprobs=True)])
         assert first.prompt_logprobs is not None
-        torch.testing.assert_close(torch.tensor(first.prompt_logprobs), wanted, rtol=1e-3, atol=1e-4)
+        assert [one.token_id for one in first.prompt_logprobs] == list(ids[1:])
+        scores = torch.tensor([one.logprob for one in first.prompt_logprobs])
+        torch.testing.assert_close(scores, wanted, rtol=1e-3, atol=1e-4)
+        best = torch.tensor([[value for _, value in one.likeliest] for one in first.prompt_logprobs])
+        torch.testing.assert_close(best, logprobs.topk(2).values, rtol=1e-3, atol=1e-4)
         assert all(event.prompt_logprobs is None for event in rest)
 
 
