@@ -293,7 +293,7 @@ def derive_training(
         schedule: its kind, when the user chose one.
         pretrained: the weights are trained already, so steps are small.
         adapter: kind of what is learned beside them; None for the weights themselves.
-        rate: share of the usual rates for fresh weights that the task wants.
+        rate: share of the usual rates, for such weights as they are, that the task wants.
     """
     row = min(model.max_seq_len, LONGEST_ROW)
     batch = batch_tokens or max(row, derive_batch_tokens(tokens))
@@ -301,8 +301,9 @@ def derive_training(
     rows = max(1, batch // row)
     rates = derive_rates(model.kind, optimizer, batch)
     if pretrained:
-        share = PRETRAINED_RATE * ADAPTER_RATES.get(adapter or "", 1.0)
+        share = PRETRAINED_RATE * ADAPTER_RATES.get(adapter or "", 1.0) * rate
         small = "the weights are trained already" + ("" if adapter is None else f", and {WANTS[adapter]} times as much")
+        small += "" if rate == 1.0 else f"; {rate:.2g} of that: the task's"
         rates = {path: (float(f"{value * share:.3g}"), small) for path, (value, _) in rates.items()}
     elif rate != 1.0:
         rates = {

@@ -209,7 +209,7 @@ def plan_run(
             schedule=draft.get("training.schedule.kind"),
             pretrained=pretrained,
             adapter=draft.get("training.adapter.kind"),
-            rate=draft.task.rate,
+            rate=draft.task.tuning_rate if pretrained else draft.task.rate,
         )
     )
     recipe = draft.finish()

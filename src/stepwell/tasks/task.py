@@ -73,7 +73,10 @@ class Task(ABC, Generic[ConfigT]):
     """Share of the usual learning rates for fresh weights."""
 
     tuning_epochs: ClassVar[float] = 0.0
-    """Likewise for weights that are trained already."""
+    """How often weights that are trained already see its examples."""
+
+    tuning_rate: ClassVar[float] = 1.0
+    """Share of the usual learning rates for such weights."""
 
     longest_tokens: ClassVar[int] = LONGEST_TOKENS
     """Of an example, when nobody says another number."""

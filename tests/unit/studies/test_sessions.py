@@ -29,7 +29,7 @@ class Section(Config):
         ("language_modeling", None, 0),
         ("language_modeling", "base", 0),
         ("chat", None, 0),
-        ("chat", "base", 1.5),
+        ("chat", "base", 2.0),
         ("preference", "base", 1),
         ("classification", None, 12),
         ("classification", "base", 3),
