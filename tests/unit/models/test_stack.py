@@ -229,7 +229,7 @@ def test_what_dropout_leaves_is_as_much_as_before_on_average():
     model = model_of("decoder", dropout=0.2, embedding_dropout=0.4, embedding_norm=False)
     ones = torch.ones(4, 100, 32)
     torch.manual_seed(0)
-    for dropped, ratio in ((model.body.blocks[0]._drop(ones), 0.2), (model.body._prepare(ones, None, 0), 0.4)):
+    for dropped, ratio in ((model.body.blocks[0]._drop(ones), 0.2), (model.body._ready(ones), 0.4)):
         assert dropped.unique().tolist() == pytest.approx([0.0, 1 / (1 - ratio)])
         assert float((dropped == 0).float().mean()) == pytest.approx(ratio, abs=0.02)
 
