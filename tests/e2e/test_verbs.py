@@ -54,6 +54,7 @@ def test_every_command_is_a_function_of_the_same_name() -> None:
         "no_parity": "parity",
         "find_lr": "recipe",
         "show_dropped": None,
+        "rows": None,
     }
     sampling = {"max_tokens", "temperature", "top_k", "top_p", "min_p", "seed"}
     for name, command in commands.items():
