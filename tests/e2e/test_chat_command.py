@@ -75,6 +75,7 @@ def test_an_answer_is_drawn_again_and_taken_back(babbler: Path) -> None:
     assert first[0] == ("user", "one")
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_stopped_stays_as_far_as_it_came(babbler: Path) -> None:
     talk = api.chat(babbler, {"ignore_eos": True, "max_tokens": 1000, "logit_bias": {ord("a"): 100}, "temperature": 0})
     pieces = talk.say("one")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json as json_module
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,14 +107,19 @@ def read_prompts(path: Path | None) -> list[Asked]:
     return prompts
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], *, json: bool) -> None:
-    """Rows into a file, jsonl.
+def write_rows(path: Path, answered: Callable[[], Sequence[Mapping[str, Any]]], *, json: bool) -> None:
+    """Rows into a new file, jsonl; it is there before the rows are asked for, so that none are lost.
 
     Raises:
         UsageError: when it is there already, or cannot be written.
     """
     try:
         with path.open("x", encoding="utf-8") as file:
+            try:
+                rows = answered()
+            except BaseException:
+                path.unlink()
+                raise
             file.writelines(json_module.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     except OSError as fault:
         raise UsageError(f"--rows: {path} cannot be written", got=str(fault), do="name another file") from None

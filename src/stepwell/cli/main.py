@@ -290,7 +290,7 @@ def predict(
         return
     prompts = [prompt] if prompt is not None else answers.read_prompts(input_)
     if rows is not None:
-        answers.write_rows(rows, api.answer_rows(run, prompts, given, weights=weights), json=json)
+        answers.write_rows(rows, lambda: api.answer_rows(run, prompts, given, weights=weights), json=json)
         return
     answers.completions(prompts, api.predict(run, prompts, given, chat=chat, weights=weights), json=json)
 

@@ -197,7 +197,8 @@ class Task(ABC, Generic[ConfigT]):
         columns = fields[self.answer_field].columns
         taken = {name.lower() for name in (self.answer_field, *columns)}
         others = {name: value for name, value in asked.items() if name.strip().lower() not in taken}
-        return {**others, columns[0]: self.answer(said, probabilities)}
+        place = next((name for name in asked if name not in others), columns[0])  # that of the answer in it, if any
+        return {**others, place: self.answer(said, probabilities)}
 
     def answer(self, said: str, probabilities: Mapping[str, float]) -> Any:
         """What a model said (see `row`), as a table holds it."""

@@ -265,3 +265,21 @@ def test_compare_names_the_unit_of_its_task(capsys: pytest.CaptureFixture[str]) 
     assert "1.00 and 2.50 loss: The old teacher" in out
     assert "99 examples" in out
     assert "bits per byte:" not in out
+
+
+def test_rows_go_into_a_new_file_that_is_there_before_they_are_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    answers.write_rows(path, lambda: [{"text": "a", "label": "好"}], json=True)
+    assert json.loads(capsys.readouterr().out) == {"out": str(path), "rows": 1}
+    assert path.read_text(encoding="utf-8") == '{"text": "a", "label": "好"}\n'
+    with pytest.raises(UsageError, match="cannot be written"):
+        answers.write_rows(path, lambda: pytest.fail("asked in vain"), json=True)
+
+    def broken() -> list[dict[str, str]]:
+        raise UsageError("no answers")
+
+    with pytest.raises(UsageError, match="no answers"):
+        answers.write_rows(tmp_path / "other.jsonl", broken, json=True)
+    assert not (tmp_path / "other.jsonl").exists()

@@ -34,7 +34,7 @@ CASES: dict[str, tuple[dict[str, Any], Any, str, dict[str, float], dict[str, Any
         {"article": "long", "headline": "old"},
         "short",
         {},
-        {"article": "long", "summary": "short"},
+        {"article": "long", "headline": "short"},
     ),
     "a passage": (
         {"kind": "question_answering"},
