@@ -78,9 +78,9 @@ def test_a_processor_without_bfloat16_computes_the_same(monkeypatch: pytest.Monk
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
         token_ids = torch.randint(0, 70, (300,), generator=torch.Generator().manual_seed(3))
         wanted = model(token_ids[None])[0]
-    weights: tuple[WeightBits, ...] = ("float32", "bfloat16", "int8", "int4")
-    for held, most in zip(weights, (1e-5, 0.01, 0.03, 0.6), strict=True):
-        decoder = NativeDecoder(model, weights=held, num_blocks=40, threads=2)
+    weights: tuple[WeightBits, ...] = ("float32", "bfloat16", "int8", "int4", "bfloat16")
+    for held, most, coded in zip(weights, (1e-5, 0.01, 0.03, 0.6, 0.03), (False,) * 4 + (True,), strict=True):
+        decoder = NativeDecoder(model, weights=held, num_blocks=40, threads=2, coded_cache=coded)
         read = Extension(token_ids.numpy().astype(np.int32), 0, np.arange(19, dtype=np.int32), 300)
         whole = decoder.extend([read])
         assert (whole - wanted).norm() < most * wanted.norm()
