@@ -114,15 +114,16 @@ def write_rows(path: Path, answered: Callable[[], Sequence[Mapping[str, Any]]], 
         UsageError: when it is there already, or cannot be written.
     """
     try:
-        with path.open("x", encoding="utf-8") as file:
-            try:
-                rows = answered()
-            except BaseException:
-                path.unlink()
-                raise
-            file.writelines(json_module.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        file = path.open("x", encoding="utf-8")
     except OSError as fault:
         raise UsageError(f"--rows: {path} cannot be written", got=str(fault), do="name another file") from None
+    with file:
+        try:
+            rows = answered()
+        except BaseException:
+            path.unlink()
+            raise
+        file.writelines(json_module.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if json:
         print_json({"out": str(path), "rows": len(rows)})
     else:

@@ -290,6 +290,8 @@ def predict(
         return
     prompts = [prompt] if prompt is not None else answers.read_prompts(input_)
     if rows is not None:
+        if chat or n > 1:
+            raise UsageError("--rows: one answer each, as the model's task has it", do="leave --chat and -n out")
         answers.write_rows(rows, lambda: api.answer_rows(run, prompts, given, weights=weights), json=json)
         return
     answers.completions(prompts, api.predict(run, prompts, given, chat=chat, weights=weights), json=json)
