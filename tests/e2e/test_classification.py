@@ -222,6 +222,8 @@ def test_labels_are_said_in_words(language: str, words: list[str], tmp_path: Pat
     right = [answer.text == one["label"] for answer, one in zip(answers, rows, strict=True)]
     assert sum(right) / len(right) == pytest.approx(measured["accuracy"]["value"])
     assert sum(answers[0].probabilities.values()) == pytest.approx(1)
+    (row,) = api.answer_rows(tmp_path / "run", rows[:1])
+    assert row == {**rows[0], "label": answers[0].text, "probability": answers[0].probabilities[answers[0].text]}
     task = task_of(load_checkpoint(tmp_path / "run").provenance)
     assert isinstance(task, ClassificationConfig)
     assert task.template == ("{text}\nLabel:" if language == "en" else "{text}\n类别：")

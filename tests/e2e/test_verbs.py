@@ -212,6 +212,18 @@ def test_predict_a_file_of_prompts(stepwell: Command, trained_run: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("more", "said"), [([], "no answer to learn from"), (["-n", 2], "one answer each"), (["--chat"], "one answer each")]
+)
+def test_rows_of_what_is_no_answer_are_refused_and_leave_no_file(
+    stepwell: Command, trained_run: Path, tmp_path: Path, more: list[object], said: str
+) -> None:
+    found = stepwell("predict", trained_run, "--prompt", PROMPT, "--rows", tmp_path / "rows.jsonl", *more)
+    assert found.code != 0
+    assert said in " ".join(found.err.split())
+    assert not (tmp_path / "rows.jsonl").exists()
+
+
+@pytest.mark.parametrize(
     "text", ["The miller forgot seven letters.", "老渔夫在河边带来了一盏灯。", "\x00\U0001f409 <|endoftext|>"]
 )
 def test_score_sums_up(stepwell: Command, trained_run: Path, text: str) -> None:

@@ -105,7 +105,7 @@ def answer_rows(
         weights: as in `predict`.
 
     Returns:
-        One row for each, with `probability`, that of the answer, where the model says how likely it is.
+        One row for each, with `probability` where the model says how likely the answer is: of one label, of a passage.
 
     Raises:
         UsageError: where a model's answers are none that one learns from; the rest is as in `predict`.
@@ -120,8 +120,9 @@ def answer_rows(
     made = []
     for asked, (answer, *_) in zip(rows, _answers(loaded, rows, wanted, False, weights), strict=True):
         chances = getattr(answer, "probabilities", {})
-        likely = {"probability": max(chances.values())} if chances else {}
-        made.append({**task.row(asked, answer.text, chances), **likely})
+        likely = chances.get(answer.text, next((one["probability"] for one in getattr(answer, "found", ())), None))
+        row = task.row(asked, answer.text, chances)
+        made.append(row if likely is None else {**row, "probability": likely})
     return made
 
 

@@ -387,7 +387,8 @@ class Decoder final : public Decoding {
             const int place = place_[row], first = layer.window ? std::max(0, place - layer.window + 1) : 0;
             queries[number] = {queries_.data() + (size_t(row) * s_.heads + head) * head_width_, first, place,
                                s_.slopes == nullptr ? 0 : s_.slopes[head], 0};
-            for (int channel = 0; channel < head_width_; ++channel) queries[number].sum += Mode::exact(queries[number].numbers[channel]);
+            for (int channel = 0; Format<Mode>::SCALED && channel < head_width_; ++channel)
+                queries[number].sum += Mode::exact(queries[number].numbers[channel]);
             known[number].values = values + number * head_width_;
             if (unit.partials >= 0)
                 known[number].values = partial_values_.data() + (size_t(unit.partials) * s_.heads + head) * head_width_;
