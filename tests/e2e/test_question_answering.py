@@ -90,6 +90,9 @@ def test_answers_are_found_measured_and_asked(
         (place,) = answer.found
         assert text[place["start"] : place["end"]] == place["text"] == answer.text
         assert 0.2 < place["probability"] <= 1
+    (row,) = api.answer_rows(tmp_path / "run", asked[:1])
+    likely = answers[0][0].found[0]["probability"]
+    assert row == {**asked[0], "answers": [right["who"]], "probability": pytest.approx(likely)}
     (several,) = api.predict(tmp_path / "run", asked[:1], {"n": 4})
     probabilities = [one.found[0]["probability"] for one in several if one.found]
     assert several[0].text == right["who"]
