@@ -31,7 +31,8 @@ WAYS: dict[str, tuple[dict[str, Any], float]] = {
     "lora bfloat16": ({"adapter": {**LORA, "base_weights": "bfloat16"}}, 3e-4),
     "lora int8": ({"adapter": {**LORA, "base_weights": "int8"}}, 3e-4),
     "lora int4": ({"adapter": {**LORA, "base_weights": "int4"}}, 3e-4),
-    "prefix": ({"adapter": {"kind": "prefix"}}, 3e-3),
+    "prefix": ({"adapter": {"kind": "prefix"}}, 1e-2),
+    "prompt": ({"adapter": {"kind": "prompt"}}, 1e-2),
     "bottleneck": ({"adapter": {"kind": "bottleneck", "width": 32}}, 3e-4),
 }
 """Name -> settings of the training section, and the learning rate."""

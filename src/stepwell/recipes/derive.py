@@ -41,11 +41,12 @@ PRETRAINED_RATE = 0.03
 WANTS = {
     "lora": "LoRA wants ten",
     "bottleneck": "an adapter wants ten",
-    "prefix": "a prefix wants a hundred",
-    "prompt": "a prompt wants a hundred",
+    "prefix": "a prefix wants three hundred",
+    "prompt": "a prompt wants three hundred",
 }
-ADAPTER_RATES = {"lora": 10.0, "bottleneck": 10.0, "prefix": 100.0, "prompt": 100.0}
-"""Of the rates for all weights: what an adapter wants (Schulman et al., 2025, "LoRA Without Regret", for LoRA)."""
+ADAPTER_RATES = {"lora": 10.0, "bottleneck": 10.0, "prefix": 300.0, "prompt": 300.0}
+"""Of the rates for all weights: what an adapter wants (Schulman et al., 2025, "LoRA Without Regret", for LoRA;
+measured for prefix and prompt: benchmarks/LOG.md)."""
 TOKENS_PER_PARAMETER = 4
 MEASUREMENTS = 10
 """How often a run is measured on held-out text while it trains."""

@@ -23,6 +23,8 @@ from stepwell.tokenizers import ROLE_TOKENS, Conversation, Tokenizer, conversati
 
 ENDS_WITH_USER = "ends with the user; what was said after the last answer is left out"
 
+ANSWER_TOKENS = 1024
+"""Of an answer, at most: a few in a hundred are longer than what a model learns from."""
 
 TEXT_FIELDS = ("messages", "system", "history", "instruction", "input", "output")
 
@@ -112,7 +114,7 @@ class Chat(Task[ChatConfig]):
 
     def needs(self) -> Found:
         return {
-            "decoding.max_tokens": (LONGEST_TOKENS, "an answer ends by itself"),
+            "decoding.max_tokens": (ANSWER_TOKENS, "an answer ends by itself"),
             "decoding.temperature": (0.7, "usual for answers"),
             "decoding.top_p": (0.9, "usual for answers"),
             "decoding.repetition_penalty": (1.1, "no answer goes round in circles"),
