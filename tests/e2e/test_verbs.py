@@ -164,8 +164,9 @@ def test_steps_that_the_user_set_shape_what_is_derived(trained_run: Path, tmp_pa
     assert planned["training"]["schedule"]["warmup_steps"] < 15
 
 
-def test_predict_streams_the_prompt_and_what_follows(stepwell: Command, trained_run: Path) -> None:
-    words = ["predict", trained_run, "--prompt", PROMPT, "--max-tokens", 8, "--seed", 3]
+@pytest.mark.parametrize("weights", ["plain", "auto"])
+def test_predict_streams_the_prompt_and_what_follows(stepwell: Command, trained_run: Path, weights: str) -> None:
+    words = ["predict", trained_run, "--prompt", PROMPT, "--max-tokens", 8, "--seed", 3, "--weights", weights]
     shown = stepwell(*words)
     assert shown.code == 0
     assert shown.out.startswith(PROMPT)

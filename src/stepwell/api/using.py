@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stepwell.checkpoints import Loaded
-    from stepwell.inference import Answer, Asked, Piece
+    from stepwell.inference import Answer, Asked, Engine, Piece
     from stepwell.models import LanguageModel
 
 
@@ -75,17 +75,15 @@ def _answers(
     loaded: Loaded, asked: Sequence[Asked], params: SamplingParams, chat: bool, weights: str
 ) -> list[list[Any]]:
     from stepwell.baselines import open_beside
-    from stepwell.inference import answer_many, complete_many
+    from stepwell.inference import answer_many, complete, complete_many
 
-    sampling = sampling_of(params, loaded.provenance)
+    sampling, task = sampling_of(params, loaded.provenance), task_of(loaded.provenance)
+    if weights != "plain":
+        tokenizer, prompts = _to_write(task, loaded.tokenizer, asked, chat)
+        return [list(some) for some in complete(_engine(loaded.model, tokenizer, weights), prompts, sampling)]
     if chat:
         said = [_said(str(prompt)) for prompt in asked]
-        if weights != "plain":
-            return _write(loaded.model, loaded.tokenizer, said, sampling, weights)
         return [list(some) for some in complete_many(loaded.model, loaded.tokenizer, said, sampling)]
-    task = task_of(loaded.provenance)
-    if weights != "plain":
-        return _write(loaded.model, *_to_write(task, loaded.tokenizer, asked), sampling, weights)
     beside = open_beside(loaded.path, members_of(task))
     return answer_many(loaded.model, loaded.tokenizer, task, asked, sampling, beside)
 
@@ -126,12 +124,16 @@ def answer_rows(
     return made
 
 
-def _to_write(task: TaskConfig, tokenizer: Tokenizer, asked: Sequence[Asked]) -> tuple[Tokenizer, list[Any]]:
+def _to_write(
+    task: TaskConfig, tokenizer: Tokenizer, asked: Sequence[Asked], chat: bool
+) -> tuple[Tokenizer, list[Any]]:
     """The prompts of what a model of a task writes, and the tokenizer that spells them.
 
     Raises:
         UsageError: when it writes nothing, or a prompt is none of its task.
     """
+    if chat:
+        return tokenizer, [_said(str(prompt)) for prompt in asked]
     if isinstance(task, ChatConfig):
         return conversational(tokenizer), [Chat(task).asked(one) for one in asked]
     if isinstance(task, PreferenceConfig):
@@ -148,14 +150,10 @@ def _to_write(task: TaskConfig, tokenizer: Tokenizer, asked: Sequence[Asked]) ->
     return tokenizer, list(asked)
 
 
-def _write(
-    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[Any], params: SamplingParams, weights: str
-) -> list[list[Any]]:
-    """Completions by an engine."""
-    from stepwell.inference import Engine, choose_weights, complete
+def _engine(model: LanguageModel, tokenizer: Tokenizer, weights: str) -> Engine:
+    from stepwell.inference import Engine, choose_weights
 
-    engine = Engine(model, tokenizer, weights=choose_weights(weights, model))
-    return [list(some) for some in complete(engine, prompts, params)]
+    return Engine(model, tokenizer, weights=choose_weights(weights, model))
 
 
 def _several(prompts: Sequence[Asked] | Asked) -> list[Asked]:
@@ -177,6 +175,7 @@ def stream(
     params: Mapping[str, Any] | None = None,
     *,
     chat: bool = False,
+    weights: str = "plain",
 ) -> Iterator[Piece | Answer]:
     """Complete one prompt, or answer it, token by token; of a task with labels, the whole answer at once.
 
@@ -185,6 +184,7 @@ def stream(
         prompt: any text; a model of the task `chat` answers messages too.
         params: as in `predict`.
         chat: as in `predict`.
+        weights: as in `predict`.
 
     Raises:
         CheckpointError: when there is no whole model.
@@ -192,23 +192,24 @@ def stream(
         TokenizerError: when there is no chat template.
     """
     from stepwell.baselines import open_beside
-    from stepwell.inference import answer_many, stream_answer
+    from stepwell.inference import answer_many, stream_answer, stream_complete
     from stepwell.inference import stream as stream_pieces
 
     asked = sampling_of(params, {})
     loaded = load(run)
-    task = task_of(loaded.provenance)
+    task, sampling = task_of(loaded.provenance), sampling_of(asked, loaded.provenance)
+    if weights != "plain":
+        tokenizer, (said,) = _to_write(task, loaded.tokenizer, _several(prompt), chat)
+        return stream_complete(_engine(loaded.model, tokenizer, weights), said, sampling)
     if isinstance(task, ChatConfig):
-        sampling = sampling_of(asked, loaded.provenance)
         return stream_answer(loaded.model, loaded.tokenizer, task, _several(prompt)[0], sampling)
     if not isinstance(prompt, str):
         raise UsageError("prompt: is no text", got=repr(prompt)[:80], wanted="text, for a model that is no chat model")
     if not chat and task.kind not in ("language_modeling", "generation"):
-        beside, sampling = open_beside(loaded.path, members_of(task)), sampling_of(asked, loaded.provenance)
+        beside = open_beside(loaded.path, members_of(task))
         (answers,) = answer_many(loaded.model, loaded.tokenizer, task, [prompt], sampling, beside)
         return iter(answers[:1])
-    said = _said(prompt) if chat else prompt
-    return stream_pieces(loaded.model, loaded.tokenizer, said, sampling_of(asked, loaded.provenance))
+    return stream_pieces(loaded.model, loaded.tokenizer, _said(prompt) if chat else prompt, sampling)
 
 
 def _said(text: str) -> list[dict[str, str]]:

@@ -284,9 +284,9 @@ def predict(
         raise UsageError(
             "predict: one of --prompt and --input is needed", do="stepwell predict RUN --prompt 'Once upon'"
         )
-    streams = prompt is not None and n == 1 and not json and weights == "plain" and rows is None
+    streams = prompt is not None and n == 1 and not json and rows is None
     if prompt is not None and streams and not any(mask in prompt for mask in MASKS):
-        answers.stream(prompt, api.stream(run, prompt, given, chat=chat))
+        answers.stream(prompt, api.stream(run, prompt, given, chat=chat, weights=weights))
         return
     prompts = [prompt] if prompt is not None else answers.read_prompts(input_)
     if rows is not None:

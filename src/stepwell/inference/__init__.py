@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stepwell.inference.beams import Beams, Written, search_targets
     from stepwell.inference.completion import Completion, FinishReason, Piece
     from stepwell.inference.embedding import embed_texts, embed_tokens, vectors_for
-    from stepwell.inference.engine.completing import choose_weights, complete
+    from stepwell.inference.engine.completing import choose_weights, complete, stream_complete
     from stepwell.inference.engine.engine import Engine, Load
     from stepwell.inference.engine.request import Event, Request
     from stepwell.inference.generation import Prompt, generate, generate_many, stream
@@ -76,6 +76,7 @@ __all__ = [
     "split_windows",
     "stream",
     "stream_answer",
+    "stream_complete",
     "tag_texts",
     "tags_by_simple_model",
     "taken_texts",
@@ -124,6 +125,7 @@ __getattr__ = open_late(
         "Filled": "masked",
         "choose_weights": "engine.completing",
         "complete": "engine.completing",
+        "stream_complete": "engine.completing",
         "complete_many": "masked",
         "fill_masks": "masked",
         "has_mask": "masked",

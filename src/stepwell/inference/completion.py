@@ -59,6 +59,22 @@ class Completion:
     likeliest: tuple[tuple[tuple[int, float], ...], ...] = ()
 
 
+def join(pieces: Sequence[Piece], prompt_tokens: int) -> Completion:
+    """A finished sample of its pieces, the last of which says why it ended."""
+    finish_reason = pieces[-1].finish_reason
+    assert finish_reason is not None
+    likeliest = tuple(piece.likeliest for piece in pieces)
+    return Completion(
+        "".join(piece.text for piece in pieces),
+        tuple(piece.token_id for piece in pieces),
+        tuple(piece.logprob for piece in pieces),
+        finish_reason,
+        prompt_tokens,
+        pieces[-1].continues,
+        likeliest if any(likeliest) else (),
+    )
+
+
 def best_samples(completions: Sequence[Completion], n: int) -> list[Completion]:
     """The n of the highest mean log-probability, the best first; all of them in their order where n are given."""
     if n == len(completions):

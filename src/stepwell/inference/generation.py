@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from stepwell.errors import TokenizerError, UsageError
 from stepwell.inference.beams import Beams, Written, search_targets
-from stepwell.inference.completion import Completion, FinishReason, Piece, best_samples
+from stepwell.inference.completion import Completion, FinishReason, Piece, best_samples, join
 from stepwell.inference.contrastive import contrast
 from stepwell.inference.guidance import GuidedWindow
 from stepwell.inference.mode import evaluation_mode
@@ -191,24 +191,9 @@ def _complete(
     for number, piece in _decode(model, tokenizer, prompts, params):
         pieces[number, piece.index].append(piece)
     return [
-        best_samples([_join(pieces[number, index], len(prompt.token_ids)) for index in range(params.samples)], params.n)
+        best_samples([join(pieces[number, index], len(prompt.token_ids)) for index in range(params.samples)], params.n)
         for number, prompt in enumerate(prompts)
     ]
-
-
-def _join(pieces: Sequence[Piece], prompt_tokens: int) -> Completion:
-    finish_reason = pieces[-1].finish_reason
-    assert finish_reason is not None
-    likeliest = tuple(piece.likeliest for piece in pieces)
-    return Completion(
-        "".join(piece.text for piece in pieces),
-        tuple(piece.token_id for piece in pieces),
-        tuple(piece.logprob for piece in pieces),
-        finish_reason,
-        prompt_tokens,
-        pieces[-1].continues,
-        likeliest if any(likeliest) else (),
-    )
 
 
 def _decode(

@@ -7,10 +7,10 @@ was made so. A text ends where the model's window does. This file leaves out wha
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from stepwell.errors import UsageError
-from stepwell.inference.completion import Completion, best_samples
+from stepwell.inference.completion import Completion, Piece, best_samples, join
 from stepwell.inference.engine.engine import Engine
 from stepwell.inference.engine.request import Event, Request
 from stepwell.inference.generation import Prompt, read_prompt
@@ -68,13 +68,24 @@ def complete(engine: Engine, prompts: Sequence[Prompt], params: SamplingParams) 
     """
     drawn = params.model_copy(update={"n": params.samples, "best_of": None})
     requests = [_request(engine, prompt, drawn) for prompt in prompts]
-    events: defaultdict[tuple[int, int], list[Event]] = defaultdict(list)
+    pieces: defaultdict[tuple[int, int], list[Piece]] = defaultdict(list)
     for event in engine.run(requests):
-        events[event.request, event.index].append(event)
+        pieces[event.request, event.index].append(_piece(event, requests[event.request]))
     return [
-        best_samples([_completion(events[number, index], one) for index in range(drawn.n)], params.n)
+        best_samples([join(pieces[number, index], len(one.token_ids)) for index in range(drawn.n)], params.n)
         for number, one in enumerate(requests)
     ]
+
+
+def stream_complete(engine: Engine, prompt: Prompt, params: SamplingParams) -> Iterator[Piece]:
+    """Complete a prompt token by token, as `stream` does without an engine; pieces of the samples take turns.
+
+    Raises:
+        TokenizerError, UsageError, StepwellError: as `complete`; and where more samples are to be drawn than given.
+    """
+    request = _request(engine, prompt, params)
+    for event in engine.run([request]):
+        yield _piece(event, request)
 
 
 def _request(engine: Engine, prompt: Prompt, params: SamplingParams) -> Request:
@@ -84,16 +95,15 @@ def _request(engine: Engine, prompt: Prompt, params: SamplingParams) -> Request:
     return Request(tuple(token_ids), params, continues=continues)
 
 
-def _completion(events: Sequence[Event], request: Request) -> Completion:
-    drawn = [event.drawn for event in events if event.drawn is not None]
-    reason = events[-1].finish_reason
-    assert reason in ("stop", "length")
-    return Completion(
-        "".join(event.text for event in events),
-        tuple(one.token_id for one in drawn),
-        tuple(one.logprob for one in drawn),
-        reason,
-        len(request.token_ids),
+def _piece(event: Event, request: Request) -> Piece:
+    assert event.drawn is not None  # `run` raises what went wrong
+    assert event.finish_reason != "error"
+    return Piece(
+        event.index,
+        event.text,
+        event.drawn.token_id,
+        event.drawn.logprob,
+        event.finish_reason,
         request.continues,
-        tuple(one.likeliest for one in drawn) if request.params.logprobs else (),
+        event.drawn.likeliest,
     )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stepwell.errors import StepwellError, UsageError
-from stepwell.inference import SamplingParams, choose_weights, complete, generate, generate_many
+from stepwell.inference import SamplingParams, choose_weights, complete, generate, generate_many, stream_complete
 from stepwell.inference.engine.engine import Engine
 from stepwell.inference.engine.request import Event, Request
 from stepwell.inference.native.build import find_compiler
@@ -325,6 +325,19 @@ def test_completions_are_those_of_generate(tokenizer: Tokenizer, decoder: Langua
             assert [[token for token, _ in several] for several in one.likeliest] == [
                 [token for token, _ in several] for several in other.likeliest
             ]
+
+
+def test_pieces_joined_are_the_completion(tokenizer: Tokenizer, decoder: LanguageModel) -> None:
+    params, engine = SamplingParams(max_tokens=12, temperature=0.9, seed=5, n=2), Engine(decoder, tokenizer)
+    pieces = list(stream_complete(engine, TEXTS[0], params))
+    (wanted,) = complete(engine, TEXTS[:1], params)
+    for index, one in enumerate(wanted):
+        mine = [piece for piece in pieces if piece.index == index]
+        assert "".join(piece.text for piece in mine) == one.text
+        assert tuple(piece.token_id for piece in mine) == one.token_ids
+        assert (mine[-1].finish_reason, mine[0].continues) == (one.finish_reason, True)
+    with pytest.raises(UsageError, match="best_of"):
+        list(stream_complete(engine, TEXTS[0], SamplingParams(best_of=3)))
 
 
 def test_of_a_long_text_the_end_is_read(tokenizer: Tokenizer, decoder: LanguageModel) -> None:
