@@ -63,7 +63,7 @@ bench-tricks: $(STAMP) ## measure what each choice of the default recipe is wort
 bench-data: $(STAMP) ## measure how well and how fast data is prepared, for the ledger; DATATROVE=PYTHON has datatrove beside
 	$(BIN)/python benchmarks/data.py $(if $(DATATROVE),--datatrove $(DATATROVE))
 
-bench-tasks: $(STAMP) ## measure the example recipes in their whole budgets (three hours, nothing else running), for the ledger
+bench-tasks: $(STAMP) ## measure the example recipes in their whole budgets (five hours, nothing else running), for the ledger
 	$(BIN)/python benchmarks/tasks.py
 
 bench-predict: $(STAMP) ## measure how fast texts are read and written (ten minutes), for the ledger; LLAMA=PYTHON has llama.cpp beside

@@ -162,6 +162,10 @@ def test_steps_that_the_user_set_shape_what_is_derived(trained_run: Path, tmp_pa
     planned = api.plan(text=trained_run.parent / "text.txt", out=tmp_path / "run", set=[*SMALL, "training.steps=15"])
     assert planned["training"]["steps"] == 15
     assert planned["training"]["schedule"]["warmup_steps"] < 15
+    batch, passes = planned["training"]["global_batch_tokens"], planned["epochs"]
+    fewer = api.plan(text=trained_run.parent / "text.txt", out=tmp_path / "fewer", set=[*SMALL, "training.steps=5",
+                     f"training.global_batch_tokens={batch}"])  # fmt: skip
+    assert fewer["epochs"] == pytest.approx(passes / 3, abs=0.02)  # what is told is what is trained
 
 
 @pytest.mark.parametrize("weights", ["plain", "auto"])

@@ -83,6 +83,14 @@ class Planned:
     plan: Plan
 
     @property
+    def epochs(self) -> float:
+        """How often each token of the text is seen, by the steps of the recipe."""
+        if MODELS[self.recipe.model.kind].learns != "gradient":
+            return self.plan.epochs
+        training = self.recipe.training
+        return training.steps * training.global_batch_tokens / self.corpus.train.num_tokens
+
+    @property
     def judging_seconds(self) -> float:
         """About how long measuring a finished round takes: validation text, a look at training text, samples."""
         if self.speed is None:
@@ -291,15 +299,15 @@ def _kind_of(draft: Draft) -> str:
 
 
 def _tell(planned: Planned, watch: Watcher) -> None:
-    watch(Fact(_words(planned.recipe, planned.plan, planned.speed)))
+    watch(Fact(_words(planned)))
     if unseen := never_seen(planned.recipe, planned.corpus):
         watch(Fact(unseen, warning=True))
 
 
-def _words(recipe: Recipe, plan: Plan, speed: Speed | None) -> str:
-    model = recipe.model
+def _words(planned: Planned) -> str:
+    model, speed = planned.recipe.model, planned.speed
     rate = f", {speed.train_tokens_per_second:,.0f} tokens/s" if speed else ""
-    passes = f"about {plan.epochs:.1f} passes over the text"
+    passes = f"about {planned.epochs:.1f} passes over the text"
     return f"plan: {shape_words(model)}, vocabulary {model.vocab_size:,}, {passes}{rate}"
 
 

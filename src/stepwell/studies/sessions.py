@@ -122,7 +122,7 @@ def plan_only(draft: Draft, out: Path, *, began: float, watch: Watcher) -> dict[
             "tokens_per_second": None if speed is None else round(speed.train_tokens_per_second),
             "score_tokens_per_second": None if speed is None else round(speed.score_tokens_per_second),
             "memory_bytes": None if speed is None else speed.memory_bytes,
-            "epochs": round(planned.plan.epochs, 2),
+            "epochs": round(planned.epochs, 2),
             "rounds": rounds,
             "seconds": round(seconds, 1),
             "setup_seconds": round(budget.spent, 1),
@@ -288,7 +288,7 @@ def _write_plan(
         "environment": environment(),
         "text_key": corpus.text.key,
         "plan": {
-            "epochs": round(planned.plan.epochs, 2),
+            "epochs": round(planned.epochs, 2),
             "tokens": round(planned.plan.tokens),
             "tokens_per_second": round(planned.speed.train_tokens_per_second) if planned.speed else None,
             "judging_seconds": round(planned.judging_seconds, 1),
