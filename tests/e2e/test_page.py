@@ -42,6 +42,31 @@ def test_a_conversation_is_streamed_and_goes_on(open_page: Open, server: PageSer
     assert page.text_content("#news") == "The answer is finished."
 
 
+def test_a_conversation_survives_loading_the_page_again(open_page: Open, server: PageServer) -> None:
+    page = open_page()
+    say(page, f"first {HOSTILE}")
+    page.reload()
+    page.wait_for_selector("#models label")
+    assert answers(page) == [f"river-135m heard: first {HOSTILE}"]
+    assert page.evaluate("window.hurt") is None
+    say(page, "second")
+    assert [text for _, text in told(asked(server)[1])] == [
+        f"first {HOSTILE}",
+        f"river-135m heard: first {HOSTILE}",
+        "second",
+    ]
+    page.locator(".answer").first.get_by_role("button", name="Once more").click()
+    page.wait_for_selector("body:not(.busy)")
+    assert told(asked(server)[2]) == [("user", f"first {HOSTILE}")]
+    page.reload()
+    page.wait_for_selector("#models label")
+    assert len(answers(page)) == 1, "what was cut away stays away"
+    page.click("#chat-clear")
+    page.reload()
+    page.wait_for_selector("#models label")
+    assert answers(page) == []
+
+
 def test_a_system_message_is_sent_while_its_field_is_open(open_page: Open, server: PageServer) -> None:
     page = open_page()
     page.click("#system-switch")
@@ -195,8 +220,8 @@ def test_what_is_said_is_never_read_as_html(open_page: Open, server: PageServer)
     page.reload()
     page.wait_for_selector("#models label")
     say(page, HOSTILE)
-    assert page.inner_text(".said .text") == HOSTILE
-    assert answers(page) == [f"<i>river</i> heard: {HOSTILE}"]
+    assert page.locator(".said .text").all_inner_texts() == [HOSTILE] * 2
+    assert answers(page) == [f"<i>river</i> heard: {HOSTILE}"] * 2, "the first as it was remembered"
     page.click("#tab-completion")
     page.fill("#prompt", HOSTILE)
     page.click("#complete")
@@ -290,7 +315,7 @@ def test_a_key_is_asked_for_and_kept_in_the_tab_alone(open_page: Open, server: P
     page.wait_for_selector("#models label")
     server.key = "another"
     say(page, "hello")
-    assert "does not take this key" in page.inner_text(".answer .trouble")
+    assert "does not take this key" in page.locator(".answer .trouble").last.inner_text()
     assert page.is_visible("#key-field")
 
 

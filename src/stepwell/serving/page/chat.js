@@ -1,7 +1,8 @@
 // Conversations: each turn is what a person says, and below it the answers of all chosen models, side by side.
 // Every model goes on with its own answers; a turn that nobody answered is left out of what is asked next.
+// The tab keeps its conversation when it is loaded again, and forgets it when it is closed.
 
-import { button, copier, make, save, tell } from "./elements.js";
+import { button, copier, make, memory, save, tell } from "./elements.js";
 import { Answer } from "./replies.js";
 import { sampling, wantsLogprobs } from "./settings.js";
 import { hide } from "./tokens.js";
@@ -30,6 +31,28 @@ export function setUp(models, refused) {
     at("system-switch").setAttribute("aria-expanded", String(isOpen));
     if (isOpen) at("system").focus();
   });
+  restore();
+}
+
+/** What the tab remembers of its conversation. */
+function remember() {
+  const told = turns.map(({ said, answers }) => ({ said, answers: [...answers.values()].map(({ model, text }) => ({ model, text })) }));
+  memory.write("turns", told, "sessionStorage");
+}
+
+function restore() {
+  for (const { said, answers } of memory.read("turns", [], "sessionStorage")) {
+    const turn = newTurn(said);
+    for (const { model, text } of answers) {
+      const one = new Answer(model, { isNamed: answers.length > 1 });
+      one.restore(text);
+      one.acts.append(button("again", () => again(turn, { id: model })));
+      turn.answers.set(model, one);
+      turn.row.append(one.element);
+    }
+    turn.row.dataset.count = String(turn.answers.size);
+  }
+  showState();
 }
 
 /** Stop the answers that are on their way; tells whether there were any. */
@@ -52,12 +75,16 @@ function ask(said) {
   if (!chosen().length) document.dispatchEvent(new Event("no-models"));
   const asked = chosen().length ? sampling() : null;
   if (!asked) return false;
+  answer(newTurn(said), chosen(), asked);
+  return true;
+}
+
+function newTurn(said) {
   const turn = { said, answers: new Map(), element: make("article", "turn"), row: make("div", "answers") };
   turns.push(turn);
   turn.element.append(saidElement(turn), turn.row);
   at("turns").append(turn.element);
-  answer(turn, chosen(), asked);
-  return true;
+  return turn;
 }
 
 async function answer(turn, models, asked) {
@@ -88,6 +115,7 @@ async function answer(turn, models, asked) {
   }
   tell([...turn.answers.values()].some((one) => one.state === "stopped") ? "was stopped" : "finished");
   showState();
+  remember();
   follow();
 }
 
@@ -155,6 +183,7 @@ function clear() {
   hide();
   turns = [];
   at("turns").replaceChildren();
+  remember();
   showState();
   at("message").focus();
 }

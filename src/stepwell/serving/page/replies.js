@@ -41,6 +41,14 @@ export class Answer {
     this.element.setAttribute("aria-busy", "true");
   }
 
+  /** Show an answer that was given before the page was loaded again; its probabilities are gone. */
+  restore(text) {
+    this.state = "done";
+    this.text = text;
+    this.body.append(make("span", "", text));
+    this.end(0, 0);
+  }
+
   /** Ask the server and fill in what comes. Never throws: what goes wrong is shown. */
   async fill(kind, body, signal, moved) {
     let usage = null;
