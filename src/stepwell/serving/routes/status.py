@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -34,28 +35,24 @@ def told_engine(served: Served) -> dict[str, Any]:
     return {"id": served.name, "object": "engine", "created": served.created, "owner": "stepwell", "ready": True}
 
 
+def _model_routes(server: Server, path: str, tell: Callable[[Served], dict[str, Any]], name: str) -> list[Route]:
+    """All models, and one of them; `name` is how the path spells it."""
+
+    async def every(request: Request) -> Response:
+        request.scope["stepwell.route"] = path
+        return JSON({"object": "list", "data": [tell(one) for one in server.models.values()]})
+
+    async def one(request: Request) -> Response:
+        request.scope["stepwell.route"] = f"{path}/{{model}}"
+        asked = request.path_params["model"]
+        found = server.models.get(asked)
+        return no_such_model(asked).response() if found is None else JSON(tell(found))
+
+    return [Route(path, every), Route(f"{path}/{name}", one)]
+
+
 def status_routes(server: Server) -> list[Route]:
     """The routes of this file."""
-
-    async def models(request: Request) -> Response:
-        request.scope["stepwell.route"] = "/v1/models"
-        return JSON({"object": "list", "data": [told(one) for one in server.models.values()]})
-
-    async def model(request: Request) -> Response:
-        request.scope["stepwell.route"] = "/v1/models/{model}"
-        name = request.path_params["model"]
-        found = server.models.get(name)
-        return no_such_model(name).response() if found is None else JSON(told(found))
-
-    async def engines(request: Request) -> Response:
-        request.scope["stepwell.route"] = "/v1/engines"
-        return JSON({"object": "list", "data": [told_engine(one) for one in server.models.values()]})
-
-    async def engine(request: Request) -> Response:
-        request.scope["stepwell.route"] = "/v1/engines/{model}"
-        name = request.path_params["model"]
-        found = server.models.get(name)
-        return no_such_model(name).response() if found is None else JSON(told_engine(found))
 
     async def health(request: Request) -> Response:
         request.scope["stepwell.route"] = "/health"
@@ -72,10 +69,8 @@ def status_routes(server: Server) -> list[Route]:
         return Response(server.meters.text(), media_type="text/plain; version=0.0.4")
 
     return [
-        Route("/v1/models", models),
-        Route("/v1/models/{model:path}", model),
-        Route("/v1/engines", engines),
-        Route("/v1/engines/{model}", engine),
+        *_model_routes(server, "/v1/models", told, "{model:path}"),
+        *_model_routes(server, "/v1/engines", told_engine, "{model}"),
         Route("/health", health),
         Route("/ready", ready),
         Route("/metrics", metrics),
