@@ -126,3 +126,19 @@ def test_ways_of_asking_and_drawing_are_tried(tmp_path: Path, small_text: Callab
     assert {"bits_per_byte", "distinct_1_within", "distinct_2_within", "distinct_3_within"} <= measured.keys()
     assert 0 <= measured["variety_gap"]["value"] <= 1
     assert api.predict(tmp_path / "run", "the old ", {"max_tokens": 5})[0][0].text
+
+
+def test_a_budget_is_planned_for_long_conversations(tmp_path: Path) -> None:
+    """Speed is measured on rows that take the longest example, and so is the batch."""
+    rng = random.Random(3)
+    rows = [
+        {"messages": [{"role": "user", "content": f"count {number}"},
+                      {"role": "assistant", "content": " ".join(rng.choices(WORDS["en"], k=700))}]}
+        for number in range(120)
+    ]  # fmt: skip
+    data = tmp_path / "said.jsonl"
+    data.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    planned = api.plan(text=data, budget="1m", out=tmp_path / "run", set=["task={kind: chat, max_tokens: 1200}"])
+    assert planned["training"]["row_tokens"] == 1200
+    assert planned["training"]["global_batch_tokens"] >= 1200
+    assert planned["model"]["max_seq_len"] == 1200

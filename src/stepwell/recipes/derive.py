@@ -169,7 +169,9 @@ def _matrix_parameters(kind: str, depth: int, vocab_size: int) -> int:
     return max(1, MODELS[kind].sized(depth, vocab_size=vocab_size, max_seq_len=MAX_SEQ_LEN).num_matrix_parameters)
 
 
-def derive_tokenizer(train_bytes: int, *, kind: str, objective: str, factor: int = 1) -> Derived:
+def derive_tokenizer(
+    train_bytes: int, *, kind: str, objective: str, factor: float = 1.0, characters_share: float = 0.0
+) -> Derived:
     """The tokenizer section.
 
     Args:
@@ -177,9 +179,15 @@ def derive_tokenizer(train_bytes: int, *, kind: str, objective: str, factor: int
         kind: of the tokenizer.
         objective: kind of what the model learns from; it may need tokens of its own.
         factor: how many times the vocabulary that the size of the text asks for.
+        characters_share: of the text that is Chinese or Japanese: a character is three bytes and a word or half of one,
+            so three times the vocabulary is as often seen (benchmarks/LOG.md).
     """
-    size, why = derive_vocab_size(train_bytes) * factor, f"{train_bytes / 1e6:,.1f} MB to learn from"
-    why += f", {factor} times that for the task" if factor > 1 else ""
+    by_script, why = 1 + 2 * characters_share, f"{train_bytes / 1e6:,.1f} MB to learn from"
+    size = derive_vocab_size(train_bytes, max(factor, by_script))
+    if factor > by_script:
+        why += f", {factor:g} times that for the task"
+    elif by_script > 1.5:
+        why += f", {by_script:.1f} times that for its characters"
     if kind in ("unigram", "wordpiece"):
         size = max(size, SMALLEST_OF_PIECES)
     values: dict[str, tuple[Any, str]] = {
@@ -273,6 +281,7 @@ def derive_training(
     precision: str,
     memory_bytes: float,
     optimizer: str = "muon",
+    row_tokens: int | None = None,
     batch_tokens: int | None = None,
     objective: str | None = None,
     schedule: str | None = None,
@@ -289,6 +298,7 @@ def derive_training(
         precision: the machine's measured choice.
         memory_bytes: what activations may take.
         optimizer: its kind, when the user chose one.
+        row_tokens: length of a row, where it is known already; None for the model's window, at most 512.
         batch_tokens: of an update, when the user chose it.
         objective: its kind, when the user chose one.
         schedule: its kind, when the user chose one.
@@ -296,7 +306,7 @@ def derive_training(
         adapter: kind of what is learned beside them; None for the weights themselves.
         rate: share of the usual rates, for such weights as they are, that the task wants.
     """
-    row = min(model.max_seq_len, LONGEST_ROW)
+    row = row_tokens or min(model.max_seq_len, LONGEST_ROW)
     batch = batch_tokens or max(row, derive_batch_tokens(tokens))
     steps = steps or max(20, round(tokens / batch))
     rows = max(1, batch // row)

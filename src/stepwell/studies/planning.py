@@ -127,6 +127,7 @@ def open_draft(draft: Draft, run: RunDirectory, watch: Watcher, workers: Workers
             kind=draft.get("tokenizer.kind") or "byte_bpe",
             objective=draft.get("training.objective.kind") or MODELS[_kind_of(draft)].objectives[0],
             factor=draft.task.vocabulary_factor,
+            characters_share=sum(text.facts.languages.get(name, 0.0) for name in ("zh", "ja")),
         )
         if draft.task.special_tokens:
             why = f"what {draft.task.config.kind} is written with"
@@ -212,6 +213,7 @@ def plan_run(
             precision=machine.precision,
             memory_bytes=machine.memory_bytes / 2,  # not what is free now: the choice must repeat
             optimizer=optimizer,
+            row_tokens=draft.get("training.row_tokens"),
             batch_tokens=draft.get("training.global_batch_tokens"),
             objective=draft.get("training.objective.kind"),
             schedule=draft.get("training.schedule.kind"),
@@ -274,7 +276,7 @@ def _choose_size(
         plan, steps, reason = Plan(1, unique, 1.0, math.nan), 1, "one look at the text"
     else:
         watch(Stage("probe", "training speed by size"))
-        known = Speedometer(kind, corpus, machine, optimizer)
+        known = Speedometer(kind, corpus, machine, optimizer, draft.get("training.row_tokens"))
         useful = USEFUL_SHARE * (seconds or 0.0)
         plan = choose_plan(
             lambda depth: useful * known.tokens_per_second(depth),

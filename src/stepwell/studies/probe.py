@@ -126,10 +126,14 @@ class Speedometer:
         corpus: real text to train on.
         machine: precision, threads and memory.
         optimizer: its kind.
+        row_tokens: length of a row, where it is known already: no example is longer. None for the usual window.
     """
 
-    def __init__(self, kind: str, corpus: Corpus, machine: Machine, optimizer: str) -> None:
+    def __init__(
+        self, kind: str, corpus: Corpus, machine: Machine, optimizer: str, row_tokens: int | None = None
+    ) -> None:
         self._kind, self._corpus, self._machine, self._optimizer = kind, corpus, machine, optimizer
+        self._row_tokens = row_tokens
         self._measured: dict[int, Speed] = {}
 
     def measured(self, depth: int) -> Speed:
@@ -144,6 +148,7 @@ class Speedometer:
                     precision=self._machine.precision,
                     memory_bytes=self._machine.memory_bytes,
                     optimizer=self._optimizer,
+                    row_tokens=self._row_tokens,
                 )
             )
             self._measured[depth] = measure_speed(model, training, self._corpus, self._machine)
@@ -157,4 +162,5 @@ class Speedometer:
         return (rates[0] + share * (rates[1] - rates[0])) / self._shape(depth).train_flops_per_token
 
     def _shape(self, depth: int) -> ModelConfig:
-        return MODELS[self._kind].sized(depth, vocab_size=self._corpus.tokenizer.vocab_size, max_seq_len=MAX_SEQ_LEN)
+        window = max(MAX_SEQ_LEN, self._row_tokens or 0)
+        return MODELS[self._kind].sized(depth, vocab_size=self._corpus.tokenizer.vocab_size, max_seq_len=window)

@@ -205,16 +205,17 @@ TrainedConfig = ByteBPEConfig | UnigramConfig | WordPieceConfig | CharacterConfi
 TokenizerConfig = Annotated[TrainedConfig | PretrainedTokenizerConfig, Field(discriminator="kind")]
 
 
-def derive_vocab_size(train_bytes: int) -> int:
+def derive_vocab_size(train_bytes: int, factor: float = 1.0) -> int:
     """The power of two nearest to the square root of the text's size.
 
     1 MB gives 1024, 10 MB gives 4096, 1 GB gives 32768: each token is then seen often enough to be learned.
 
     Args:
         train_bytes: size of the train split in bytes, at least 0.
+        factor: how many times the square root.
 
     Returns:
         A power of two, 512 to 65536.
     """
-    nearest = 2 ** round(math.log2(math.sqrt(max(train_bytes, 1))))
+    nearest = 2 ** round(math.log2(factor * math.sqrt(max(train_bytes, 1))))
     return int(min(max(nearest, SMALLEST_VOCAB), LARGEST_DERIVED_VOCAB))

@@ -21,6 +21,7 @@ from stepwell.recipes import (
     derive_dropout,
     derive_from_checkpoint,
     derive_model,
+    derive_tokenizer,
     derive_training,
     fitting_rows,
     predicted_loss,
@@ -213,3 +214,16 @@ def test_micro_batches_fit_into_memory(depth: int, rows: int, memory: float, voc
     assert 1 <= fitting <= rows
     assert fitting_rows(model, rows, 10 * memory) >= fitting
     assert fitting_rows(model, rows, 1e18) == rows
+
+
+@pytest.mark.parametrize(
+    ("factor", "characters_share", "size", "why"),
+    [(1, 0.0, 1024, "1.0 MB to learn from"), (1, 0.1, 1024, "1.0 MB to learn from"),
+     (1, 0.97, 4096, "2.9 times that for its characters"), (4, 0.5, 4096, "4 times that for the task")],
+)  # fmt: skip
+def test_a_vocabulary_for_characters(factor: float, characters_share: float, size: int, why: str) -> None:
+    derived = derive_tokenizer(
+        1_000_000, kind="byte_bpe", objective="causal", factor=factor, characters_share=characters_share
+    )
+    found, reason = derived["tokenizer.vocab_size"]
+    assert (found, why in reason) == (size, True)

@@ -168,11 +168,12 @@ def test_a_torn_character_shows_at_the_end(tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("train_bytes", "vocab_size"),
-    [(0, 512), (20_000, 512), (10**6, 1024), (10**7, 4096), (10**9, 32768), (10**12, 65536)],
-)
-def test_vocabulary_size_follows_the_text(train_bytes: int, vocab_size: int) -> None:
-    assert derive_vocab_size(train_bytes) == vocab_size
+    ("train_bytes", "factor", "vocab_size"),
+    [(0, 1, 512), (20_000, 1, 512), (10**6, 1, 1024), (10**7, 1, 4096), (10**9, 1, 32768), (10**12, 1, 65536),
+     (10**6, 4, 4096), (500_000, 2.94, 2048), (2_300_000, 3, 4096), (10**12, 4, 65536)],
+)  # fmt: skip
+def test_vocabulary_size_follows_the_text(train_bytes: int, factor: float, vocab_size: int) -> None:
+    assert derive_vocab_size(train_bytes, factor) == vocab_size
 
 
 def test_real_chinese_and_english_come_back(real_data) -> None:
