@@ -91,6 +91,7 @@ def test_embed_says_what_it_needs(stepwell, encoder_run):
     assert "no pooler" in ran.err
 
 
+@pytest.mark.proof
 def test_the_closed_loop_runs_with_it(stepwell, tmp_path, small_text):
     (tmp_path / "text.txt").write_text(small_text("mixed", 60_000), encoding="utf-8")
     sets = ["--set", *SMALL, "study.max_rounds=2"]
