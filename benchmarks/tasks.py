@@ -3,6 +3,7 @@
     python benchmarks/tasks.py                        # every row (about five hours on two cores)
     python benchmarks/tasks.py news.zh ner.zh         # some of them
     python benchmarks/tasks.py news.zh --seed 2 --keep /tmp/runs
+    python benchmarks/tasks.py news.zh --last-tenth   # test text is the last tenth of the file's rows
 
 Nothing else should run on the machine: a budget is spent in seconds, so what a loaded machine reaches is less. Each
 result is one line of benchmarks/ledger.jsonl, with the commit and the machine. Rows that begin from published weights
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import gzip
 import json
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from published import WEIGHTS, published
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -78,9 +81,24 @@ def weights(name: str, folder: Path) -> Path | None:
     return out
 
 
-def measure(name: str, folder: Path, seed: int | None) -> dict[str, Any] | None:
-    row, out = ROWS[name], folder / (name if seed is None else f"{name}-{seed}")
+def last_tenth(recipe: Path, folder: Path) -> list[str]:
+    """Settings by which the last tenth of a recipe's only file is its test text."""
+    (source,) = yaml.safe_load(recipe.read_text(encoding="utf-8"))["data"]["sources"]
+    with gzip.open(PROJECT / source, "rt", encoding="utf-8") as file:
+        rows = file.readlines()
+    border = len(rows) - len(rows) // 10
+    paths = [folder / f"{recipe.stem}.{name}.jsonl" for name in ("first", "last")]
+    for path, part in zip(paths, (rows[:border], rows[border:]), strict=True):
+        path.write_text("".join(part), encoding="utf-8")
+    return [f"data.sources=[{paths[0]}]", f"data.test=[{paths[1]}]"]
+
+
+def measure(name: str, folder: Path, seed: int | None, by_place: bool) -> dict[str, Any] | None:
+    row, case = ROWS[name], f"{name}, last tenth" if by_place else name
+    out = folder / (case if seed is None else f"{case}-{seed}").replace(", ", "-").replace(" ", "-")
     settings = list(row.settings) + ([] if seed is None else [f"seed={seed}"])
+    if by_place:
+        settings += last_tenth(EXAMPLES / f"{row.recipe}.yaml", folder)
     if row.init_from is not None:
         checkpoint = weights(row.init_from, folder)
         if checkpoint is None:
@@ -95,7 +113,7 @@ def measure(name: str, folder: Path, seed: int | None) -> dict[str, Any] | None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, capture_output=True, text=True).stdout
     return {
         "benchmark": "tasks",
-        "case": name,
+        "case": case,
         "seed": seed,
         "wall_seconds": round(time.monotonic() - began, 1),
         "wanted": {**row.wanted, **({"loss": (1 - row.under_base) * _base_loss(result)} if row.under_base else {})},
@@ -136,13 +154,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="all of them where none is named")
     parser.add_argument("--seed", type=int, help="another seed than the recipe's")
+    parser.add_argument("--last-tenth", action="store_true", help="test on the last tenth of the rows")
     parser.add_argument("--keep", type=Path, help="keep the runs in this folder")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for name in asked.rows or ROWS:
-            record = measure(name, folder, asked.seed)
+            record = measure(name, folder, asked.seed, asked.last_tenth)
             if record is None:
                 continue
             with (PROJECT / "benchmarks" / "ledger.jsonl").open("a", encoding="utf-8") as ledger:
