@@ -27,6 +27,8 @@ def test_the_language_is_that_of_the_browser_until_it_is_switched(open_page: Ope
     assert "tokens" in page.inner_text(".meta")
     assert not re.search("[一-鿿]", page.inner_text("#settings"))
     page.reload()
+    assert page.get_by_role("button", name="Once more").count() == 1, "what the tab remembers is in its language too"
+    page.click("#chat-clear")
     assert page.inner_text("h1 >> visible=true") == "What would you like to ask?"
 
 
