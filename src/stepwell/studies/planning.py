@@ -83,12 +83,16 @@ class Planned:
     plan: Plan
 
     @property
-    def epochs(self) -> float:
-        """How often each token of the text is seen, by the steps of the recipe."""
+    def tokens(self) -> float:
+        """How many are trained on, by the steps of the recipe."""
         if MODELS[self.recipe.model.kind].learns != "gradient":
-            return self.plan.epochs
-        training = self.recipe.training
-        return training.steps * training.global_batch_tokens / self.corpus.train.num_tokens
+            return self.plan.tokens
+        return self.recipe.training.steps * self.recipe.training.global_batch_tokens
+
+    @property
+    def epochs(self) -> float:
+        """How often each token of the text is seen."""
+        return self.tokens / self.corpus.train.num_tokens
 
     @property
     def judging_seconds(self) -> float:

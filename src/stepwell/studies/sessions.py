@@ -289,7 +289,7 @@ def _write_plan(
         "text_key": corpus.text.key,
         "plan": {
             "epochs": round(planned.epochs, 2),
-            "tokens": round(planned.plan.tokens),
+            "tokens": round(planned.tokens),
             "tokens_per_second": round(planned.speed.train_tokens_per_second) if planned.speed else None,
             "judging_seconds": round(planned.judging_seconds, 1),
         },
