@@ -182,6 +182,12 @@ def test_predict_streams_the_prompt_and_what_follows(stepwell: Command, trained_
     assert one["finish_reason"] in ("length", "stop")
 
 
+@pytest.mark.parametrize("weights", ["plain", "auto"])
+def test_one_prompt_is_streamed_at_a_time(trained_run: Path, weights: str) -> None:
+    with pytest.raises(UsageError, match="one at a time"):
+        api.stream(trained_run, [PROMPT, PROMPT], weights=weights)
+
+
 def test_predict_seeds_and_samples(stepwell: Command, trained_run: Path) -> None:
     def texts(*words: object) -> list[str]:
         found = json_of(stepwell("predict", trained_run, "--prompt", PROMPT, "--max-tokens", 12, "--json", *words))

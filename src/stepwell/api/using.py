@@ -188,6 +188,7 @@ def stream(
 
     Raises:
         CheckpointError: when there is no whole model.
+        UsageError: when there is more than one prompt, or it is none of the model's task.
         ConfigError: when a parameter is out of its range.
         TokenizerError: when there is no chat template.
     """
@@ -195,14 +196,16 @@ def stream(
     from stepwell.inference import answer_many, stream_answer, stream_complete
     from stepwell.inference import stream as stream_pieces
 
-    asked = sampling_of(params, {})
+    asked, several = sampling_of(params, {}), _several(prompt)
+    if len(several) != 1:
+        raise UsageError("prompt: one at a time is streamed", got=f"{len(several)} prompts", do="use predict for many")
     loaded = load(run)
     task, sampling = task_of(loaded.provenance), sampling_of(asked, loaded.provenance)
     if weights != "plain":
-        tokenizer, (said,) = _to_write(task, loaded.tokenizer, _several(prompt), chat)
+        tokenizer, (said,) = _to_write(task, loaded.tokenizer, several, chat)
         return stream_complete(_engine(loaded.model, tokenizer, weights), said, sampling)
     if isinstance(task, ChatConfig):
-        return stream_answer(loaded.model, loaded.tokenizer, task, _several(prompt)[0], sampling)
+        return stream_answer(loaded.model, loaded.tokenizer, task, several[0], sampling)
     if not isinstance(prompt, str):
         raise UsageError("prompt: is no text", got=repr(prompt)[:80], wanted="text, for a model that is no chat model")
     if not chat and task.kind not in ("language_modeling", "generation"):
