@@ -61,6 +61,12 @@ def test_a_conversation_survives_loading_the_page_again(open_page: Open, server:
     page.reload()
     page.wait_for_selector("#models label")
     assert len(answers(page)) == 1, "what was cut away stays away"
+    page.fill("#message", "slow")
+    page.press("#message", "Control+Enter")
+    page.locator(".token").nth(6).wait_for()
+    page.reload()
+    page.wait_for_selector("#models label")
+    assert page.locator(".said .text").all_inner_texts()[1:] == ["slow"], "what was asked is kept while it is answered"
     page.click("#chat-clear")
     page.reload()
     page.wait_for_selector("#models label")

@@ -34,10 +34,10 @@ export function setUp(models, refused) {
   restore();
 }
 
-/** What the tab remembers of its conversation. */
+/** What the tab remembers of its conversation; an answer that has no text yet, or never got any, is not one. */
 function remember() {
-  const told = turns.map(({ said, answers }) => ({ said, answers: [...answers.values()].map(({ model, text }) => ({ model, text })) }));
-  memory.write("turns", told, "sessionStorage");
+  const given = (answers) => [...answers.values()].filter((one) => one.text).map(({ model, text }) => ({ model, text }));
+  memory.write("turns", turns.map(({ said, answers }) => ({ said, answers: given(answers) })), "sessionStorage");
 }
 
 function restore() {
@@ -99,6 +99,7 @@ async function answer(turn, models, asked) {
     else turn.row.append(one.element);
   }
   turn.row.dataset.count = String(turn.answers.size);
+  remember();
   isFollowing = true;
   follow();
   const filled = models.map((model) => {
