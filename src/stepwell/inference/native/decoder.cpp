@@ -139,7 +139,7 @@ class Decoder final : public Decoding {
         place_.resize(rows), text_.resize(rows);
         for (int rank = 0; rank < threads; ++rank) {
             Own& own = *own_.emplace_back(std::make_unique<Own>());
-            own.unpacked.resize(size_t(2) * channels * LANES);
+            own.unpacked.resize(size_t(4) * channels * LANES);
             own.row.resize(std::max({stream_width_, wide_width_, padded(heads, GROUP)}));
             own.values.resize(size_t(2) * AT_ONCE * head_width_);
         }
@@ -164,8 +164,8 @@ class Decoder final : public Decoding {
    private:
     struct Own {  // what a thread has for itself
         Chooser chooser;
-        std::vector<Number> unpacked;
-        std::vector<float> row, values;
+        Buffer<Number> unpacked;
+        Buffer<float> row, values;
     };
 
     struct Unit {  // rows of one text whose queries look together, at all segments or at a part of them
@@ -445,8 +445,8 @@ class Decoder final : public Decoding {
     Team team_;
     bool sums_;
     int head_width_, stream_width_, in_width_, wide_width_, num_rows_ = 0;
-    std::vector<float> stream_, given_, wide_, in_sums_, partial_values_;
-    std::vector<Number> in_, queries_;
+    Buffer<float> stream_, given_, wide_, in_sums_, partial_values_;
+    Buffer<Number> in_, queries_;
     std::vector<int> place_, text_;
     std::vector<Unit> units_;
     std::vector<Partial> partials_;

@@ -1,7 +1,7 @@
 // Rows times a packed matrix: x W^T, with weights of 32, 16, 8 or 4 bits.
 //
 // Sixteen outputs are a panel, whose weights stand together in the order in which a product reads them (`packing.py`
-// writes that). Few rows read the codes as they go; for many a panel is unpacked once. Both add up the same numbers in
+// writes that). Few rows read the codes as they go; for more a panel is unpacked once. All add up the same numbers in
 // the same order, so a row's answer does not depend on how many rows there are.
 #pragma once
 
@@ -17,7 +17,11 @@ enum Format { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2, INT4 = 3 };
 
 constexpr int GROUP = 32;  // channels that share a grid in INT8 and INT4
 constexpr int QUAD = 8;    // channels that are read at once, as four pairs
-constexpr int FEW_ROWS = 3;  // up to so many are multiplied by four panels at once
+
+// Weights of four panels at once where the sums of all rows stay in registers (few), or where what is unpacked of them
+// is read so often that it may leave the first cache (many); between these two panels.
+constexpr int FEW_ROWS = 3, MANY_ROWS = 24;
+constexpr int CODED_ROWS = 6;  // up to so many read codes, more read panels that were unpacked
 
 // A matrix (outputs, channels), as ctypes sees it. Channels are padded to whole groups, outputs to whole panels.
 struct Matrix {
@@ -48,13 +52,15 @@ struct Rows {
     }
 };
 
-// Four pairs of weights of a panel from its codes.
+// Pairs of weights of a panel from its codes, four at once.
 template <class Mode, int FORMAT>
 struct Codes {
     using Pair = typename Mode::Pair;
+    static constexpr int AT_ONCE = 4;
     const uint8_t* panel;
 
     void quad(int number, Pair* pairs) const;
+    void read(int pair, Pair* pairs) const { quad(pair / AT_ONCE, pairs); }
 };
 
 template <>
@@ -127,15 +133,14 @@ inline void Codes<Rounded, INT4>::quad(int number, __m512bh* pairs) const {
 }
 #endif
 
-// Four pairs of a panel that was unpacked.
+// Pairs of weights that stand as products take them, one at a time: more would have no registers beside many sums.
 template <class Mode>
 struct Unpacked {
     using Pair = typename Mode::Pair;
+    static constexpr int AT_ONCE = 1;
     const typename Mode::Number* panel;
 
-    void quad(int number, Pair* pairs) const {
-        for (int pair = 0; pair < 4; ++pair) pairs[pair] = Mode::pair_at(panel + (size_t(number) * 4 + pair) * 2 * LANES);
-    }
+    void read(int pair, Pair* pairs) const { pairs[0] = Mode::kept(Mode::pair_at(panel + size_t(pair) * 2 * LANES)); }
 };
 
 template <class Mode, int FORMAT>
@@ -170,19 +175,28 @@ inline void multiply_block(const Matrix& matrix, int first_panel, const Panel* p
     const int groups = GROUPED ? matrix.channels / GROUP : 1, quads = matrix.channels / QUAD / groups;
     for (int group = 0; group < groups; ++group) {
         for (int quad = group * quads; quad < (group + 1) * quads; ++quad) {
-            typename Mode::Pair pairs[P][4];
-            for (int panel = 0; panel < P; ++panel) panels[panel].quad(quad, pairs[panel]);
             if (ahead != nullptr) fetch(ahead + size_t(quad) * QUAD_BYTES, QUAD_BYTES);
-            for (int pair = 0; pair < 4; ++pair)
-                for (int row = 0; row < R; ++row)
-                    for (int panel = 0; panel < P; ++panel)
-                        sums[row][panel] = Mode::multiply(sums[row][panel], pairs[panel][pair], x[row] + quad * QUAD + pair * 2);
+#pragma GCC unroll 4
+            for (int first = 0; first < 4; first += Panel::AT_ONCE) {
+                typename Mode::Pair pairs[P][Panel::AT_ONCE];
+#pragma GCC unroll 4
+                for (int panel = 0; panel < P; ++panel) panels[panel].read(quad * 4 + first, pairs[panel]);
+#pragma GCC unroll 4
+                for (int pair = 0; pair < Panel::AT_ONCE; ++pair)
+#pragma GCC unroll 12
+                    for (int row = 0; row < R; ++row)
+#pragma GCC unroll 4
+                        for (int panel = 0; panel < P; ++panel)
+                            sums[row][panel] = Mode::multiply(sums[row][panel], pairs[panel][pair], x[row] + quad * QUAD + (first + pair) * 2);
+            }
         }
         if constexpr (GROUPED) {
+#pragma GCC unroll 4
             for (int panel = 0; panel < P; ++panel) {
                 const size_t place = size_t(first_panel + panel) * groups + group;
                 const uint16_t* grid = matrix.scales + place * (FORMAT == INT4 ? 2 : 1) * LANES;
                 const Floats step = load_halves(grid), low = FORMAT == INT4 ? load_halves(grid + LANES) : Floats{};
+#pragma GCC unroll 12
                 for (int row = 0; row < R; ++row) {
                     if (FORMAT == INT4) totals[row][panel] += low * rows.sums_of(first_row + row)[group];
                     totals[row][panel] += step * sums[row][panel];
@@ -191,7 +205,9 @@ inline void multiply_block(const Matrix& matrix, int first_panel, const Panel* p
             }
         }
     }
+#pragma GCC unroll 12
     for (int row = 0; row < R; ++row)
+#pragma GCC unroll 4
         for (int panel = 0; panel < P; ++panel) {
             const int column = (first_panel + panel) * LANES;
             Floats y = GROUPED ? totals[row][panel] : sums[row][panel];
@@ -204,8 +220,9 @@ inline void multiply_block(const Matrix& matrix, int first_panel, const Panel* p
 // All rows times P panels, some rows at a time.
 template <class Mode, int FORMAT, class Panel, int P>
 void multiply_panels(const Matrix& matrix, int first_panel, const Panel* panels, const Rows<Mode>& rows, int num_rows, const Out& out, const uint8_t* ahead) {
-    // at four panels there are few rows; sums and totals of groups have registers of their own
-    constexpr int MOST = P == 4 ? FEW_ROWS : FORMAT == INT8 || FORMAT == INT4 ? 6 : 12;
+    // codes, sums and totals of groups have registers of their own
+    constexpr bool CODES = Panel::AT_ONCE > 1, GROUPED = FORMAT == INT8 || FORMAT == INT4;
+    constexpr int MOST = CODES ? (P == 4 ? FEW_ROWS : CODED_ROWS) : P == 4 || GROUPED ? 6 : 12;
     const int blocks = (num_rows + MOST - 1) / MOST;
     for (int block = 0; block < blocks; ++block) {
         const Share share(num_rows, block, blocks);
@@ -224,39 +241,43 @@ void multiply_panels(const Matrix& matrix, int first_panel, const Panel* panels,
     }
 }
 
-// Some panels of a product; `scratch` holds two unpacked panels.
-template <class Mode, int FORMAT>
-void multiply_share(const Matrix& matrix, const Rows<Mode>& rows, int num_rows, const Out& out, Share panels, typename Mode::Number* scratch) {
-    using Read = Codes<Mode, FORMAT>;
-    constexpr bool UNPACKS = FORMAT == INT8 || FORMAT == INT4;
-    const size_t bytes = matrix.panel_bytes(), unpacked = size_t(matrix.channels) * LANES;
-    const auto codes = [&](int number) { return Read{matrix.codes + bytes * number}; };
-    int panel = panels.begin;
-    if (num_rows <= FEW_ROWS) {
-        for (; panel + 4 <= panels.end; panel += 4) {
-            const Read four[4] = {codes(panel), codes(panel + 1), codes(panel + 2), codes(panel + 3)};
-            const uint8_t* ahead = panel + 8 <= panels.end ? codes(panel + 4).panel : nullptr;
-            multiply_panels<Mode, FORMAT, Read, 4>(matrix, panel, four, rows, num_rows, out, ahead);
+// P panels of a product; `scratch` holds as many that are unpacked.
+template <class Mode, int FORMAT, int P>
+void multiply_some(const Matrix& matrix, const Rows<Mode>& rows, int num_rows, const Out& out, int first, const uint8_t* ahead, typename Mode::Number* scratch) {
+    using Number = typename Mode::Number;
+    const auto codes = [&](int panel) { return matrix.codes + matrix.panel_bytes() * (first + panel); };
+    if (num_rows <= CODED_ROWS) {
+        Codes<Mode, FORMAT> panels[P];
+        for (int panel = 0; panel < P; ++panel) panels[panel].panel = codes(panel);
+        return multiply_panels<Mode, FORMAT, Codes<Mode, FORMAT>, P>(matrix, first, panels, rows, num_rows, out, ahead);
+    }
+    Unpacked<Mode> panels[P];
+    for (int panel = 0; panel < P; ++panel) {
+        if constexpr (FORMAT == INT8 || FORMAT == INT4) {
+            Number* to = scratch + size_t(panel) * matrix.channels * LANES;
+            unpack<Mode, FORMAT>(codes(panel), matrix.channels, to);
+            panels[panel].panel = to;
+        } else {
+            panels[panel].panel = reinterpret_cast<const Number*>(codes(panel));
         }
     }
-    for (; panel < panels.end; panel += 2) {
-        const bool both = panel + 1 < panels.end;
-        const uint8_t* ahead = panel + 4 <= panels.end ? codes(panel + 2).panel : nullptr;
-        if (UNPACKS && num_rows > 6) {
-            unpack<Mode, FORMAT>(codes(panel).panel, matrix.channels, scratch);
-            if (both) unpack<Mode, FORMAT>(codes(panel + 1).panel, matrix.channels, scratch + unpacked);
-            const Unpacked<Mode> two[2] = {{scratch}, {scratch + unpacked}};
-            if (both) multiply_panels<Mode, FORMAT, Unpacked<Mode>, 2>(matrix, panel, two, rows, num_rows, out, ahead);
-            else multiply_panels<Mode, FORMAT, Unpacked<Mode>, 1>(matrix, panel, two, rows, num_rows, out, ahead);
-        } else {
-            const Read two[2] = {codes(panel), codes(both ? panel + 1 : panel)};
-            if (both) multiply_panels<Mode, FORMAT, Read, 2>(matrix, panel, two, rows, num_rows, out, ahead);
-            else multiply_panels<Mode, FORMAT, Read, 1>(matrix, panel, two, rows, num_rows, out, ahead);
-        }
+    multiply_panels<Mode, FORMAT, Unpacked<Mode>, P>(matrix, first, panels, rows, num_rows, out, ahead);
+}
+
+template <class Mode, int FORMAT>
+void multiply_share(const Matrix& matrix, const Rows<Mode>& rows, int num_rows, const Out& out, Share panels, typename Mode::Number* scratch) {
+    const bool wide = num_rows <= FEW_ROWS || num_rows > MANY_ROWS;
+    for (int panel = panels.begin, count; panel < panels.end; panel += count) {
+        const int left = panels.end - panel;
+        count = wide && left >= 4 ? 4 : std::min(left, 2);
+        const uint8_t* ahead = left >= 2 * count ? matrix.codes + matrix.panel_bytes() * (panel + count) : nullptr;
+        if (count == 4) multiply_some<Mode, FORMAT, 4>(matrix, rows, num_rows, out, panel, ahead, scratch);
+        else if (count == 2) multiply_some<Mode, FORMAT, 2>(matrix, rows, num_rows, out, panel, ahead, scratch);
+        else multiply_some<Mode, FORMAT, 1>(matrix, rows, num_rows, out, panel, ahead, scratch);
     }
 }
 
-// The share of one thread of `parts` in a product.
+// The share of one thread of `parts` in a product; `scratch` holds four unpacked panels.
 template <class Mode>
 void multiply(const Matrix& matrix, const Rows<Mode>& rows, int num_rows, const Out& out, int part, int parts, typename Mode::Number* scratch) {
     Share panels((matrix.panels() + 1) / 2, part, parts);  // pairs of panels, which share what is read of the rows

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <new>
+#include <vector>
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
@@ -24,6 +26,23 @@ namespace stepwell {
 constexpr int LANES = 16;
 typedef float Floats __attribute__((vector_size(64)));
 typedef int32_t Ints __attribute__((vector_size(64)));
+
+// Memory that begins where a cache line does: sixteen numbers never stand in two.
+template <class T>
+struct Aligned {
+    using value_type = T;
+    static constexpr std::align_val_t LINE{64};
+
+    Aligned() = default;
+    template <class Other>
+    Aligned(const Aligned<Other>&) {}
+    T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), LINE)); }
+    void deallocate(T* at, size_t) { ::operator delete(at, LINE); }
+    bool operator==(const Aligned&) const { return true; }
+};
+
+template <class T>
+using Buffer = std::vector<T, Aligned<T>>;
 
 inline Floats load(const float* from) {
     Floats x;
@@ -150,6 +169,7 @@ struct Exact {
 
     // Two channels of 16 outputs, as they stand in memory: all of the first, then all of the second.
     static Pair pair_at(const Number* from) { return {load(from), load(from + LANES)}; }
+    static Pair kept(Pair pair) { return pair; }
 
     // Codes from 0 to 127 as numbers that are `CODE_OFFSET` above code - 64.
     static constexpr float CODE_OFFSET = 0;
@@ -189,6 +209,12 @@ struct Rounded {
     }
 
     static Pair pair_at(const Number* from) { return __m512bh(_mm512_loadu_si512(from)); }
+
+    // In a register: GCC would read it again for each row.
+    static Pair kept(Pair pair) {
+        asm("" : "+v"(pair));
+        return pair;
+    }
 
     // A code is the mantissa of 128 + code as it stands.
     static constexpr float CODE_OFFSET = 192;
