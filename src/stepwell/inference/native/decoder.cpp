@@ -53,6 +53,8 @@ struct Step {
     float* logits;
 };
 
+constexpr int ROWS_AT_ONCE = 256;  // of a product, for one thread
+
 constexpr int padded(int count, int unit) { return (count + unit - 1) / unit * unit; }
 
 // The first numbers of sixteen, and zeros.
@@ -258,10 +260,13 @@ class Decoder final : public Decoding {
         return {given_.data(), stream_width_, adds};
     }
 
+    // Few rows are shared by panels; many by rows too, so that a thread's rows stay in its cache.
     void product(const Matrix& matrix, int num_rows, const Out& out) {
-        const int parts = std::max(1, std::min(matrix.panels() / 4, 2 * team_.size()));
-        team_.each(parts, [&](int part, int rank) {
-            multiply<Mode>(matrix, rows(), num_rows, out, part, parts, own_[rank]->unpacked.data());
+        const int pieces = (num_rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE, quads = std::max(1, matrix.panels() / 4);
+        const int parts = pieces > 1 ? quads : std::min(quads, 2 * team_.size());
+        team_.each(parts * pieces, [&](int item, int rank) {
+            const Share some(num_rows, item % pieces, pieces);
+            multiply<Mode>(matrix, rows().from(some.begin), some.size(), out.from(some.begin), item / pieces, parts, own_[rank]->unpacked.data());
         });
     }
 

@@ -43,6 +43,7 @@ struct Rows {
 
     typename Mode::Number* row(int number) const { return numbers + size_t(number) * stride; }
     float* sums_of(int number) const { return sums + size_t(number) * (stride / GROUP); }
+    Rows from(int number) const { return {row(number), sums_of(number), stride}; }
 
     void add_up(int number, int channels) const {
         for (int group = 0; group < channels / GROUP; ++group) {
@@ -158,6 +159,8 @@ struct Out {
     float* numbers;
     int stride;
     bool adds;
+
+    Out from(int row) const { return {numbers + size_t(row) * stride, stride, adds}; }
 };
 
 inline void fetch(const uint8_t* from, int bytes) {

@@ -100,11 +100,16 @@ class Team {
     std::vector<std::thread> threads_;
 };
 
-// One of `parts` shares of the numbers below `count`: from `begin` up to `end`.
+// One of `parts` shares of the numbers below `count`: from `begin` up to `end`. A longer one comes before a shorter one,
+// so that two threads that take turns end together.
 struct Share {
     int begin, end;
-    Share(int count, int part, int parts)
-        : begin(int(int64_t(count) * part / parts)), end(int(int64_t(count) * (part + 1) / parts)) {}
+    Share(int count, int part, int parts) : begin(cut(count, part, parts)), end(cut(count, part + 1, parts)) {}
+
+    int size() const { return end - begin; }
+
+   private:
+    static int cut(int count, int part, int parts) { return int((int64_t(count) * part + parts - 1) / parts); }
 };
 
 }  // namespace stepwell
