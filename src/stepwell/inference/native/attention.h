@@ -69,10 +69,6 @@ struct Cache {
 
     size_t at(int block, int head) const { return (size_t(head) * blocks + block) * Held::size(width); }
 
-    void fetch(const char* from) const {
-        for (size_t at = 0; at < Held::size(width); at += 64) __builtin_prefetch(from + at, 0, 3);
-    }
-
     void write(int block, int slot, int head, const float* key, const float* value) const {
         Held::write(keys + at(block, head), slot, key, width, [&](int channel) { return Mode::place(channel, slot); });
         Held::write(values + at(block, head), slot, value, width, [&](int channel) {
@@ -81,6 +77,23 @@ struct Cache {
         });
     }
 };
+
+// Blocks of one head's keys or values that are read later, or none.
+struct Ahead {
+    const int32_t* table;
+    int blocks, head;
+};
+
+// Fetch what step `number` of a loop over the pairs of a block will read of another block. A line at a time beside the
+// products: all of it at once would keep them waiting.
+template <class Held>
+inline void fetch(const char* block, int number) {
+    constexpr int STEP = 2 * LANES * sizeof(typename Held::Item), LINE = 64;
+    if (Held::SCALED && number == 0) __builtin_prefetch(block, 0, 2);
+    if (STEP < LINE && number % (LINE / STEP) != 0) return;
+    const char* from = reinterpret_cast<const char*>(Held::items(block)) + size_t(number) * STEP;
+    for (int at = 0; at < STEP; at += LINE) __builtin_prefetch(from + at, 0, 2);
+}
 
 // One query of one head.
 template <class Mode>
@@ -106,7 +119,8 @@ inline void join(Partial& known, const Partial& next, int width) {
         return;
     }
     const float most = std::max(known.largest, next.largest);
-    const float before = std::exp(known.largest - most), after = std::exp(next.largest - most);
+    const float before = most == known.largest ? 1 : std::exp(known.largest - most);
+    const float after = most == next.largest ? 1 : std::exp(next.largest - most);
     known.largest = most;
     known.sum = known.sum * before + next.sum * after;
     for (int channel = 0; channel < width; channel += LANES)
@@ -114,18 +128,20 @@ inline void join(Partial& known, const Partial& next, int width) {
 }
 
 // The values of some blocks, `WIDE` times sixteen channels of them, weighed for R queries. What is added up stays in
-// registers: loops whose ends the compiler knows, and unrolls.
+// registers: loops whose ends the compiler knows, and unrolls. The keys of `next` are fetched meanwhile.
 template <class Mode, int R, int WIDE, template <class> class Format>
-void weigh(const Cache<Mode, Format>& cache, int head, const int32_t* table, int blocks, int chunk, const typename Mode::Number* weights, const float* above, Partial* found) {
+void weigh(const Cache<Mode, Format>& cache, int head, const int32_t* table, int blocks, int chunk, const typename Mode::Number* weights, const float* above, Partial* found, const Ahead& next) {
     using Held = Format<Mode>;
     const int chunks = cache.width / LANES;
     Floats sums[R][WIDE] = {};
     for (int block = 0; block < blocks; ++block) {
+        const char* ahead = block < next.blocks ? cache.keys + cache.at(next.table[block], next.head) : nullptr;
         const auto* values = Held::items(static_cast<const char*>(cache.values + cache.at(table[block], head))) + chunk * 2 * LANES;
         for (int pair = 0; pair < BLOCK / 2; ++pair)
 #pragma GCC unroll 4
             for (int part = 0; part < WIDE; ++part) {
                 const auto both = Held::pair_at(values + (pair * chunks + part) * 2 * LANES);
+                if (ahead != nullptr) fetch<Held>(ahead, pair * chunks + chunk + part);
 #pragma GCC unroll 6
                 for (int row = 0; row < R; ++row)
                     sums[row][part] = Mode::multiply(sums[row][part], both, weights + row * SEGMENT + block * BLOCK + pair * 2);
@@ -138,12 +154,11 @@ void weigh(const Cache<Mode, Format>& cache, int head, const int32_t* table, int
             store(found[row].values + (chunk + part) * LANES, sums[row][part] - above[row]);
 }
 
-// What R queries see in one segment.
+// What R queries see in one segment; `next` is what is looked at after it.
 template <class Mode, int R, template <class> class Format>
-void look(const Cache<Mode, Format>& cache, int head, const int32_t* table, int segment, const Query<Mode>* queries, float softcap, Partial* found) {
+void look(const Cache<Mode, Format>& cache, int head, const int32_t* table, int segment, const Query<Mode>* queries, float softcap, Partial* found, const Ahead& next) {
     using Number = typename Mode::Number;
     using Held = Format<Mode>;
-    using Item = typename Held::Item;
     int first = queries[0].first, last = queries[0].last;
     for (int row = 1; row < R; ++row) first = std::min(first, queries[row].first), last = std::max(last, queries[row].last);
     const int begin = std::max(segment * SEGMENT, first / BLOCK * BLOCK), end = std::min((segment + 1) * SEGMENT, last + 1);
@@ -158,19 +173,19 @@ void look(const Cache<Mode, Format>& cache, int head, const int32_t* table, int 
     for (int lane = 0; lane < LANES; ++lane) lanes[lane] = lane;
     constexpr int BESIDE = R <= 3 ? 4 : R <= 6 ? 2 : 1;  // blocks at once, so that few queries do not wait for sums
     for (int block = 0; block < blocks; block += BESIDE) {
-        const char* keys[BESIDE];
-        for (int beside = 0; beside < BESIDE; ++beside)
-            keys[beside] = cache.keys + cache.at(table[begin / BLOCK + std::min(block + beside, blocks - 1)], head);
-        for (int beside = 0; beside < BESIDE; ++beside) {  // the next keys, and the values of these
-            const int next = std::min(block + BESIDE + beside, blocks - 1), now = std::min(block + beside, blocks - 1);
-            cache.fetch(cache.keys + cache.at(table[begin / BLOCK + next], head));
-            cache.fetch(cache.values + cache.at(table[begin / BLOCK + now], head));
+        const char *keys[BESIDE], *next_keys[BESIDE], *values[BESIDE];
+        for (int beside = 0; beside < BESIDE; ++beside) {
+            const int32_t *now = table + begin / BLOCK + std::min(block + beside, blocks - 1);
+            const int32_t *later = table + begin / BLOCK + std::min(block + BESIDE + beside, blocks - 1);
+            keys[beside] = cache.keys + cache.at(*now, head), values[beside] = cache.values + cache.at(*now, head);
+            next_keys[beside] = cache.keys + cache.at(*later, head);
         }
         Floats sums[BESIDE][R] = {};
         for (int channel = 0; channel < cache.width; channel += 2)
 #pragma GCC unroll 4
             for (int beside = 0; beside < BESIDE; ++beside) {
                 const auto pair = Held::pair_at(Held::items(keys[beside]) + channel * LANES);
+                fetch<Held>(next_keys[beside], channel / 2), fetch<Held>(values[beside], channel / 2);
 #pragma GCC unroll 6
                 for (int row = 0; row < R; ++row)
                     sums[beside][row] = Mode::multiply(sums[beside][row], pair, queries[row].numbers + channel);
@@ -212,27 +227,29 @@ void look(const Cache<Mode, Format>& cache, int head, const int32_t* table, int 
     }
     const int chunks = cache.width / LANES;
     int chunk = 0;
-    for (; chunk + 4 <= chunks; chunk += 4) weigh<Mode, R, 4>(cache, head, table + begin / BLOCK, blocks, chunk, weights[0], above, found);
-    for (; chunk < chunks; ++chunk) weigh<Mode, R, 1>(cache, head, table + begin / BLOCK, blocks, chunk, weights[0], above, found);
+    for (; chunk + 4 <= chunks; chunk += 4) weigh<Mode, R, 4>(cache, head, table + begin / BLOCK, blocks, chunk, weights[0], above, found, next);
+    for (; chunk < chunks; ++chunk) weigh<Mode, R, 1>(cache, head, table + begin / BLOCK, blocks, chunk, weights[0], above, found, next);
 }
 
 // What some queries of one head, at most AT_ONCE, see in the segments from `begin` up to `end`; `scratch` holds their
-// values once more.
+// values once more and `later` is what is read after them.
 template <class Mode, template <class> class Format>
-void attend(const Cache<Mode, Format>& cache, int head, const int32_t* table, int begin, int end, const Query<Mode>* queries, int num_queries, float softcap, Partial* known, float* scratch) {
+void attend(const Cache<Mode, Format>& cache, int head, const int32_t* table, int begin, int end, const Query<Mode>* queries, int num_queries, float softcap, Partial* known, float* scratch, const Ahead& later) {
     Partial found[AT_ONCE];
     for (int row = 0; row < num_queries; ++row) {
         known[row].largest = -INFINITY, known[row].sum = 0;
         found[row].values = scratch + row * cache.width;
     }
     for (int segment = begin; segment < end; ++segment) {
+        const int place = (segment + 1) * SEGMENT, left = queries[num_queries - 1].last + 1 - place;
+        const Ahead same{table + place / BLOCK, std::min(left, SEGMENT) / BLOCK, head}, &next = segment + 1 < end ? same : later;
         switch (num_queries) {
-            case 1: look<Mode, 1>(cache, head, table, segment, queries, softcap, found); break;
-            case 2: look<Mode, 2>(cache, head, table, segment, queries, softcap, found); break;
-            case 3: look<Mode, 3>(cache, head, table, segment, queries, softcap, found); break;
-            case 4: look<Mode, 4>(cache, head, table, segment, queries, softcap, found); break;
-            case 5: look<Mode, 5>(cache, head, table, segment, queries, softcap, found); break;
-            default: look<Mode, 6>(cache, head, table, segment, queries, softcap, found);
+            case 1: look<Mode, 1>(cache, head, table, segment, queries, softcap, found, next); break;
+            case 2: look<Mode, 2>(cache, head, table, segment, queries, softcap, found, next); break;
+            case 3: look<Mode, 3>(cache, head, table, segment, queries, softcap, found, next); break;
+            case 4: look<Mode, 4>(cache, head, table, segment, queries, softcap, found, next); break;
+            case 5: look<Mode, 5>(cache, head, table, segment, queries, softcap, found, next); break;
+            default: look<Mode, 6>(cache, head, table, segment, queries, softcap, found, next);
         }
         for (int row = 0; row < num_queries; ++row) join(known[row], found[row], cache.width);
     }

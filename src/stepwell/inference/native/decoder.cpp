@@ -357,11 +357,13 @@ class Decoder final : public Decoding {
     // Attention: units of one key head each; then parts of one text are joined.
     void see(const Step& step, const Layer& layer) {
         const int group = s_.heads / s_.kv_heads, width = s_.heads * s_.head_width;
-        team_.each(int(units_.size()) * s_.kv_heads, [&](int item, int rank) {
+        const int items = int(units_.size()) * s_.kv_heads;
+        team_.each(items, [&](int item, int rank) {
             const Unit& unit = units_[item / s_.kv_heads];
-            const int queries = unit.num_rows * group;
+            const int queries = unit.num_rows * group, after = item + team_.size();  // which is likely to be this thread's
+            const Ahead next = after < items ? first_keys(step, units_[after / s_.kv_heads], after % s_.kv_heads) : Ahead{};
             for (int at = 0; at < queries; at += AT_ONCE)
-                see_some(step, layer, unit, item % s_.kv_heads, at, std::min(AT_ONCE, queries - at), rank);
+                see_some(step, layer, unit, item % s_.kv_heads, at, std::min(AT_ONCE, queries - at), rank, next);
         });
         for (size_t first = 0; first < units_.size(); ++first) {
             if (units_[first].partials < 0) continue;
@@ -382,7 +384,13 @@ class Decoder final : public Decoding {
         });
     }
 
-    void see_some(const Step& step, const Layer& layer, const Unit& unit, int kv_head, int at, int count, int rank) {
+    // What a unit reads first.
+    Ahead first_keys(const Step& step, const Unit& unit, int kv_head) const {
+        const int begin = unit.begin * SEGMENT, end = std::min(begin + SEGMENT, place_[unit.row] + 1);
+        return {step.tables + size_t(unit.text) * step.table_stride + begin / BLOCK, (end - begin) / BLOCK, kv_head};
+    }
+
+    void see_some(const Step& step, const Layer& layer, const Unit& unit, int kv_head, int at, int count, int rank, const Ahead& next) {
         const int group = s_.heads / s_.kv_heads;
         Query<Mode> queries[AT_ONCE];
         Partial known[AT_ONCE];
@@ -399,7 +407,7 @@ class Decoder final : public Decoding {
                 known[number].values = partial_values_.data() + (size_t(unit.partials) * s_.heads + head) * head_width_;
         }
         attend(cache(layer), kv_head, step.tables + size_t(unit.text) * step.table_stride, unit.begin, unit.end,
-                     queries, count, s_.softcap, known, values + AT_ONCE * head_width_);
+                     queries, count, s_.softcap, known, values + AT_ONCE * head_width_, next);
         for (int number = 0; number < count; ++number) {
             const int row = unit.row + (at + number) / group, head = kv_head * group + (at + number) % group;
             if (unit.partials >= 0) partials_[size_t(unit.partials) * s_.heads + head] = known[number];
