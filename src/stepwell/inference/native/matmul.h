@@ -225,7 +225,7 @@ template <class Mode, int FORMAT, class Panel, int P>
 void multiply_panels(const Matrix& matrix, int first_panel, const Panel* panels, const Rows<Mode>& rows, int num_rows, const Out& out, const uint8_t* ahead) {
     // codes, sums and totals of groups have registers of their own
     constexpr bool CODES = Panel::AT_ONCE > 1, GROUPED = FORMAT == INT8 || FORMAT == INT4;
-    constexpr int MOST = CODES ? (P == 4 ? FEW_ROWS : CODED_ROWS) : P == 4 || GROUPED ? 6 : 12;
+    constexpr int MOST = CODES ? (P == 4 ? FEW_ROWS : CODED_ROWS) : P == 4 ? 4 : GROUPED ? 6 : 12;
     const int blocks = (num_rows + MOST - 1) / MOST;
     for (int block = 0; block < blocks; ++block) {
         const Share share(num_rows, block, blocks);
