@@ -248,6 +248,7 @@ void multiply_panels(const Matrix& matrix, int first_panel, const Panel* panels,
 template <class Mode, int FORMAT, int P>
 void multiply_some(const Matrix& matrix, const Rows<Mode>& rows, int num_rows, const Out& out, int first, const uint8_t* ahead, typename Mode::Number* scratch) {
     using Number = typename Mode::Number;
+    constexpr bool AS_IT_STANDS = FORMAT == FLOAT32 || (FORMAT == BFLOAT16 && std::is_same_v<Number, uint16_t>);
     const auto codes = [&](int panel) { return matrix.codes + matrix.panel_bytes() * (first + panel); };
     if (num_rows <= CODED_ROWS) {
         Codes<Mode, FORMAT> panels[P];
@@ -256,7 +257,7 @@ void multiply_some(const Matrix& matrix, const Rows<Mode>& rows, int num_rows, c
     }
     Unpacked<Mode> panels[P];
     for (int panel = 0; panel < P; ++panel) {
-        if constexpr (FORMAT == INT8 || FORMAT == INT4) {
+        if constexpr (!AS_IT_STANDS) {
             Number* to = scratch + size_t(panel) * matrix.channels * LANES;
             unpack<Mode, FORMAT>(codes(panel), matrix.channels, to);
             panels[panel].panel = to;

@@ -62,7 +62,7 @@ def test_what_was_compiled_once_is_loaded_again(monkeypatch: pytest.MonkeyPatch)
     assert load_library().stepwell_has_bfloat16() in (0, 1)
 
 
-@pytest.mark.proof
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the flag is of another processor")
 @pytest.mark.skipif(find_compiler() is None, reason="there is no C++ compiler")
 def test_a_processor_without_bfloat16_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
