@@ -169,8 +169,8 @@ void look(const Cache<Mode, Format>& cache, int head, const int32_t* table, int 
     const int blocks = (end - begin + BLOCK - 1) / BLOCK;
     Floats most[R];
     for (int row = 0; row < R; ++row) most[row] = all(-INFINITY);
-    Ints lanes;
-    for (int lane = 0; lane < LANES; ++lane) lanes[lane] = lane;
+    static constexpr int32_t LANE[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const Ints lanes = read<Ints>(LANE);
     constexpr int BESIDE = R <= 3 ? 4 : R <= 6 ? 2 : 1;  // blocks at once, so that few queries do not wait for sums
     for (int block = 0; block < blocks; block += BESIDE) {
         const char *keys[BESIDE], *next_keys[BESIDE], *values[BESIDE];
@@ -203,8 +203,8 @@ void look(const Cache<Mode, Format>& cache, int head, const int32_t* table, int 
                 if (Held::SCALED) logit = (logit - Mode::CODE_OFFSET * queries[row].sum) * scales;
                 if (softcap > 0) logit = hyperbolic_tangent(logit / softcap) * softcap;
                 if (queries[row].slope != 0)
-                    logit += __builtin_convertvector(places - queries[row].last, Floats) * queries[row].slope;
-                logit = (places < queries[row].first) | (places > queries[row].last) ? all(-INFINITY) : logit;
+                    logit += to_floats(places - queries[row].last) * queries[row].slope;
+                logit = where((places < queries[row].first) | (places > queries[row].last), all(-INFINITY), logit);
                 most[row] = larger(most[row], logit);
                 store(logits[row] + (block + beside) * BLOCK, logit);
             }

@@ -22,7 +22,7 @@ from stepwell.errors import StepwellError
 from stepwell.hardware import cache_directory
 
 FOLDER = Path(__file__).parent
-SOURCES = ("decoder.cpp", "attention.h", "choice.h", "matmul.h", "threads.h", "vectors.h")
+SOURCES = ("decoder.cpp", "attention.h", "choice.h", "floats.h", "matmul.h", "threads.h", "vectors.h")
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared", "-pthread", "-w")
 
 

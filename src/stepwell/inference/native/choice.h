@@ -42,15 +42,16 @@ class Chooser {
    public:
     Choice choose(const float* row, int size, const Rule& rule) {
         row_ = row, size_ = size;
-        Floats most = all(-INFINITY), spoiled{};
+        Floats most = all(-INFINITY), zeros{};
+        float zero = 0;
         for (int at = 0; at < size; at += LANES) {
             const Floats x = block_of(row, size, at);
             most = larger(most, x);
-            if (at + LANES <= size) spoiled += x * 0.0f;  // NaN or infinity spoils it
+            if (at + LANES <= size) zeros += x * 0.0f;  // NaN or infinity spoils it
         }
-        for (int at = size / LANES * LANES; at < size; ++at) spoiled[0] += row[at] * 0.0f;
+        for (int at = size / LANES * LANES; at < size; ++at) zero += row[at] * 0.0f;
         top_ = largest(most);
-        if (total(spoiled) != 0.0f) return {-1, 0, 0};
+        if (total(zeros) + zero != 0.0f) return {-1, 0, 0};
         const float log_sum = top_ + std::log(float(mass(1)));
         const int token = rule.temperature == 0 ? likeliest() : drawn(rule);
         return {token, row[token], log_sum};
@@ -112,8 +113,10 @@ class Chooser {
         for (int at = 0; at < size_; at += LANES) {
             const Floats x = (block_of(row_, size_, at) - top_) * scale;
             if (largest(x) < floor) continue;
+            float logits[LANES];
+            store(logits, x);
             for (int lane = 0; lane < LANES && at + lane < size_; ++lane)
-                if (x[lane] >= floor) candidates_.push_back({at + lane, x[lane]});
+                if (logits[lane] >= floor) candidates_.push_back({at + lane, logits[lane]});
         }
     }
 

@@ -65,6 +65,12 @@ inline Floats load_some(const float* from, int count) {
     return load(numbers);
 }
 
+inline Floats first_of(const Floats& x, int count) {
+    float numbers[LANES];
+    store(numbers, x);
+    return load_some(numbers, count);
+}
+
 inline Floats activated(Floats x, int kind) {
     switch (kind) {
         case RELU: return larger(x, Floats{});
@@ -432,7 +438,7 @@ class Decoder final : public Decoding {
             const int wide = std::max(0, std::min(LANES, width - at));
             Floats y = activated(load_some(x + at, wide), s_.activation);
             if (s_.gated) y *= load_some(x + width + at, wide);
-            Mode::store_rounded(to + at, wide == LANES ? y : load_some(reinterpret_cast<const float*>(&y), wide));
+            Mode::store_rounded(to + at, wide == LANES ? y : first_of(y, wide));
         }
         if (sums_) rows().add_up(row, padded(width, GROUP));
     }

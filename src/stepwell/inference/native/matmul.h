@@ -53,63 +53,50 @@ struct Rows {
     }
 };
 
-// Pairs of weights of a panel from its codes, four at once.
+// Pairs of weights of a panel from its codes, as many at once as the codes are best read.
 template <class Mode, int FORMAT>
 struct Codes {
     using Pair = typename Mode::Pair;
-    static constexpr int AT_ONCE = 4;
+    static constexpr int AT_ONCE = std::is_same_v<Mode, Exact> ? 1 : 4;
     const uint8_t* panel;
 
-    void quad(int number, Pair* pairs) const;
-    void read(int pair, Pair* pairs) const { quad(pair / AT_ONCE, pairs); }
+    void read(int pair, Pair* pairs) const;
 };
 
 template <>
-inline void Codes<Exact, FLOAT32>::quad(int number, Exact::Pair* pairs) const {
-    const float* from = reinterpret_cast<const float*>(panel) + size_t(number) * QUAD * LANES;
-    for (int pair = 0; pair < 4; ++pair) pairs[pair] = Exact::pair_at(from + pair * 2 * LANES);
+inline void Codes<Exact, FLOAT32>::read(int pair, Exact::Pair* pairs) const {
+    pairs[0] = Exact::pair_at(reinterpret_cast<const float*>(panel) + size_t(pair) * 2 * LANES);
 }
 
 template <>
-inline void Codes<Exact, BFLOAT16>::quad(int number, Exact::Pair* pairs) const {
-    for (int pair = 0; pair < 4; ++pair) {
-        Ints both;
-        std::memcpy(&both, panel + (size_t(number) * 4 + pair) * sizeof both, sizeof both);
-        pairs[pair] = {as_floats(both << 16), as_floats(both & int32_t(0xffff0000))};
-    }
+inline void Codes<Exact, BFLOAT16>::read(int pair, Exact::Pair* pairs) const {
+    const Ints both = stepwell::read<Ints>(panel + size_t(pair) * sizeof both);
+    pairs[0] = {as_floats(both << 16), as_floats(both & int32_t(0xffff0000))};
 }
 
 template <>
-inline void Codes<Exact, INT8>::quad(int number, Exact::Pair* pairs) const {
-    for (int pair = 0; pair < 4; ++pair) {
-        const int8_t* from = reinterpret_cast<const int8_t*>(panel) + (size_t(number) * 4 + pair) * 2 * LANES;
-        for (int lane = 0; lane < LANES; ++lane) {
-            pairs[pair].first[lane] = from[2 * lane];
-            pairs[pair].second[lane] = from[2 * lane + 1];
-        }
-    }
+inline void Codes<Exact, INT8>::read(int pair, Exact::Pair* pairs) const {
+    const Ints both = widened(reinterpret_cast<const int16_t*>(panel) + size_t(pair) * LANES);
+    pairs[0] = {to_floats(both << 24 >> 24), to_floats(both >> 8)};
 }
 
 template <>
-inline void Codes<Exact, INT4>::quad(int number, Exact::Pair* pairs) const {
-    const uint16_t* from = reinterpret_cast<const uint16_t*>(panel) + size_t(number) * 2 * LANES;
-    for (int pair = 0; pair < 4; ++pair)
-        for (int lane = 0; lane < LANES; ++lane) {
-            pairs[pair].first[lane] = float((from[2 * lane] >> (4 * pair)) & 15);
-            pairs[pair].second[lane] = float((from[2 * lane + 1] >> (4 * pair)) & 15);
-        }
+inline void Codes<Exact, INT4>::read(int pair, Exact::Pair* pairs) const {
+    const Ints four = stepwell::read<Ints>(panel + size_t(pair / 4) * sizeof four);
+    const int place = pair % 4 * 4;
+    pairs[0] = {to_floats(four >> place & 15), to_floats(four >> (16 + place) & 15)};
 }
 
 #if HAS_BFLOAT16
 template <>
-inline void Codes<Rounded, BFLOAT16>::quad(int number, __m512bh* pairs) const {
-    const uint16_t* from = reinterpret_cast<const uint16_t*>(panel) + size_t(number) * QUAD * LANES;
+inline void Codes<Rounded, BFLOAT16>::read(int first, __m512bh* pairs) const {
+    const uint16_t* from = reinterpret_cast<const uint16_t*>(panel) + size_t(first) * 2 * LANES;
     for (int pair = 0; pair < 4; ++pair) pairs[pair] = Rounded::pair_at(from + pair * 2 * LANES);
 }
 
 template <>
-inline void Codes<Rounded, INT8>::quad(int number, __m512bh* pairs) const {
-    const uint8_t* from = panel + size_t(number) * QUAD * LANES;
+inline void Codes<Rounded, INT8>::read(int first, __m512bh* pairs) const {
+    const uint8_t* from = panel + size_t(first) * 2 * LANES;
     for (int pair = 0; pair < 4; ++pair) {
         const __m128i* at = reinterpret_cast<const __m128i*>(from + pair * 2 * LANES);
         const __m512 low = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(at)));
@@ -119,14 +106,14 @@ inline void Codes<Rounded, INT8>::quad(int number, __m512bh* pairs) const {
 }
 
 template <>
-inline void Codes<Rounded, INT4>::quad(int number, __m512bh* pairs) const {
+inline void Codes<Rounded, INT4>::read(int first, __m512bh* pairs) const {
     // bfloat16 of 0 to 15, twice: the fifth bit of an index is one of the neighbouring level's
     alignas(64) static const uint16_t LEVELS[32] = {
         0,      0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0, 0x4100, 0x4110, 0x4120,
         0x4130, 0x4140, 0x4150, 0x4160, 0x4170, 0,      0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0,
         0x40c0, 0x40e0, 0x4100, 0x4110, 0x4120, 0x4130, 0x4140, 0x4150, 0x4160, 0x4170};
     const __m512i levels = _mm512_load_si512(LEVELS);
-    const __m512i codes = _mm512_loadu_si512(panel + size_t(number) * 4 * LANES);
+    const __m512i codes = _mm512_loadu_si512(panel + size_t(first) * LANES);
     pairs[0] = __m512bh(_mm512_permutexvar_epi16(codes, levels));
     pairs[1] = __m512bh(_mm512_permutexvar_epi16(_mm512_srli_epi16(codes, 4), levels));
     pairs[2] = __m512bh(_mm512_permutexvar_epi16(_mm512_srli_epi16(codes, 8), levels));
@@ -147,11 +134,15 @@ struct Unpacked {
 template <class Mode, int FORMAT>
 void unpack(const uint8_t* panel, int channels, typename Mode::Number* to) {
     const Codes<Mode, FORMAT> codes{panel};
-    for (int quad = 0; quad < channels / QUAD; ++quad) {
-        typename Mode::Pair pairs[4];
-        codes.quad(quad, pairs);
-        std::memcpy(to + size_t(quad) * QUAD * LANES, pairs, sizeof pairs);
-    }
+    for (int quad = 0; quad < channels / QUAD; ++quad)
+#pragma GCC unroll 4
+        for (int first = 0; first < 4; first += codes.AT_ONCE) {
+            typename Mode::Pair pairs[codes.AT_ONCE];
+            codes.read(quad * 4 + first, pairs);
+#pragma GCC unroll 4
+            for (int pair = 0; pair < codes.AT_ONCE; ++pair)
+                Mode::store_pair(to + size_t(quad * 4 + first + pair) * 2 * LANES, pairs[pair]);
+        }
 }
 
 // Where products go: (rows, stride) float32, set or added to.

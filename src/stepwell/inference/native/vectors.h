@@ -6,14 +6,10 @@
 #pragma once
 
 #include <cmath>
-#include <cstdint>
-#include <cstring>
 #include <new>
 #include <vector>
 
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
+#include "floats.h"
 
 #if defined(__AVX512BF16__) && defined(__AVX512BW__)
 #define HAS_BFLOAT16 1
@@ -22,10 +18,6 @@
 #endif
 
 namespace stepwell {
-
-constexpr int LANES = 16;
-typedef float Floats __attribute__((vector_size(64)));
-typedef int32_t Ints __attribute__((vector_size(64)));
 
 // Memory that begins where a cache line does: sixteen numbers never stand in two.
 template <class T>
@@ -44,23 +36,7 @@ struct Aligned {
 template <class T>
 using Buffer = std::vector<T, Aligned<T>>;
 
-inline Floats load(const float* from) {
-    Floats x;
-    std::memcpy(&x, from, sizeof x);
-    return x;
-}
-
-inline void store(float* to, Floats x) { std::memcpy(to, &x, sizeof x); }
-
-inline Floats all(float x) { return Floats{} + x; }
-
-inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
-
-inline Floats as_floats(Ints x) {
-    Floats y;
-    std::memcpy(&y, &x, sizeof y);
-    return y;
-}
+inline Floats larger(const Floats& a, const Floats& b) { return where(a > b, a, b); }
 
 // Sum of the lanes, in one order.
 inline float total(Floats x) {
@@ -72,14 +48,16 @@ inline float total(Floats x) {
 }
 
 inline float largest(Floats x) {
-    float most = x[0];
-    for (int lane = 1; lane < LANES; ++lane) most = x[lane] > most ? x[lane] : most;
+    float numbers[LANES];
+    store(numbers, x);
+    float most = numbers[0];
+    for (float number : numbers) most = number > most ? number : most;
     return most;
 }
 
 // e^x to two units in the last place; below -87 it is 0 (Cephes' expf, as vectors).
 inline Floats exponential(Floats x) {
-    const Floats lowest = all(-87.0f), inside = x < lowest ? lowest : (x > 88.0f ? all(88.0f) : x);
+    const Floats lowest = all(-87.0f), inside = where(x < lowest, lowest, where(x > 88.0f, all(88.0f), x));
     const Floats shifted = inside * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23 leaves the rounded number below
     const Floats whole = shifted - 12582912.0f;
     const Floats rest = (inside - whole * 0.693359375f) - whole * -2.12194440e-4f;
@@ -89,48 +67,26 @@ inline Floats exponential(Floats x) {
     sum = sum * rest + 1.6666665459e-1f;
     sum = sum * rest + 5.0000001201e-1f;
     sum = sum * rest * rest + rest + 1.0f;
-    const Ints power = (__builtin_convertvector(whole, Ints) + 127) << 23;
+    const Ints power = (to_ints(whole) + 127) << 23;
     const Floats grown = sum * as_floats(power);
-    return x < lowest ? Floats{} : grown;
+    return where(x < lowest, Floats{}, grown);
 }
 
 inline Floats hyperbolic_tangent(Floats x) {  // (1 - e^-2|x|) / (1 + e^-2|x|), with x's sign
-    const Floats size = x < 0.0f ? -x : x, fallen = exponential(size * -2.0f);
+    const Floats size = where(x < 0.0f, -x, x), fallen = exponential(size * -2.0f);
     const Floats small = x * (1.0f - x * x * (1.0f / 3.0f));  // the quotient loses what is small
     const Floats answer = (1.0f - fallen) / (1.0f + fallen);
-    return size < 0.01f ? small : (x < 0.0f ? -answer : answer);
+    return where(size < 0.01f, small, where(x < 0.0f, -answer, answer));
 }
 
 inline Floats error_function(Floats x) {  // Abramowitz and Stegun, 7.1.26: off by at most 1.5e-7
-    const Floats size = x < 0.0f ? -x : x, t = 1.0f / (size * 0.3275911f + 1.0f);
+    const Floats size = where(x < 0.0f, -x, x), t = 1.0f / (size * 0.3275911f + 1.0f);
     Floats sum = t * 1.061405429f - 1.453152027f;
     sum = sum * t + 1.421413741f;
     sum = sum * t - 0.284496736f;
     sum = (sum * t + 0.254829592f) * t;
     const Floats answer = 1.0f - sum * exponential(-size * size);
-    return x < 0.0f ? -answer : answer;
-}
-
-inline float half_to_float(uint16_t half) {
-    const uint32_t sign = uint32_t(half & 0x8000) << 16, exponent = (half >> 10) & 31, mantissa = half & 1023;
-    float size;
-    if (exponent == 0) {
-        size = float(mantissa) * 5.9604644775390625e-8f;  // 2^-24
-    } else {
-        const uint32_t bits = ((exponent == 31 ? 255 : exponent + 112) << 23) | (mantissa << 13);
-        std::memcpy(&size, &bits, sizeof size);
-    }
-    return sign ? -size : size;
-}
-
-inline Floats load_halves(const uint16_t* from) {
-#if defined(__AVX512F__)
-    return Floats(_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
-#else
-    Floats x;
-    for (int lane = 0; lane < LANES; ++lane) x[lane] = half_to_float(from[lane]);
-    return x;
-#endif
+    return where(x < 0.0f, -answer, answer);
 }
 
 inline uint16_t to_bfloat16(float x) {  // to nearest, ties to even
@@ -170,17 +126,13 @@ struct Exact {
     // Two channels of 16 outputs, as they stand in memory: all of the first, then all of the second.
     static Pair pair_at(const Number* from) { return {load(from), load(from + LANES)}; }
     static Pair kept(Pair pair) { return pair; }
+    static void store_pair(Number* to, const Pair& pair) { store(to, pair.first), store(to + LANES, pair.second); }
 
     // Codes from 0 to 127 as numbers that are `CODE_OFFSET` above code - 64.
     static constexpr float CODE_OFFSET = 0;
     static Pair pair_of(const uint8_t* codes) { return {centered(codes), centered(codes + LANES)}; }
 
-    static Floats centered(const uint8_t* from) {
-        typedef uint8_t Codes __attribute__((vector_size(LANES)));
-        Codes codes;
-        std::memcpy(&codes, from, sizeof codes);
-        return __builtin_convertvector(codes, Floats) - 64.0f;
-    }
+    static Floats centered(const uint8_t* from) { return to_floats(widened(from)) - 64.0f; }
     static int place(int channel, int lane) { return (channel / 2) * 2 * LANES + (channel % 2) * LANES + lane; }
 };
 
@@ -209,6 +161,8 @@ struct Rounded {
     }
 
     static Pair pair_at(const Number* from) { return __m512bh(_mm512_loadu_si512(from)); }
+
+    static void store_pair(Number* to, const Pair& pair) { std::memcpy(to, &pair, sizeof pair); }
 
     // In a register: GCC would read it again for each row.
     static Pair kept(Pair pair) {
