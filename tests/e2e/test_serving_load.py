@@ -161,7 +161,7 @@ def test_more_than_may_wait_are_told_when_to_come_again(paths: dict[str, Path]) 
 
 @pytest.mark.slow
 def test_a_request_that_takes_too_long_is_given_up(paths: dict[str, Path]) -> None:
-    with holding(paths, timeout_seconds=0.3) as held:
+    with holding(paths, timeout_seconds=1) as held:
         late = held.http.post("/v1/completions", json=LONG)
         assert late.status_code == 408
         assert late.json()["error"]["code"] == "timeout"

@@ -89,7 +89,8 @@ class EventStream(Response):
 
     Args:
         pieces: events, ready to be sent.
-        close: ends what makes them; called once, whatever happens, also when nothing was ever sent.
+        close: ends what makes them; called whatever happens, also when nothing was ever sent, and perhaps twice.
+            Whoever hears that a stream has ended can count on it.
         deadline: in the loop's time, when the stream is given up.
     """
 
@@ -123,9 +124,11 @@ class EventStream(Response):
             async with asyncio.timeout_at(self.deadline):
                 async for piece in self.pieces:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
+            last = b""
         except Exception as error:
-            await send({"type": "http.response.body", "body": as_event(_told(error).body), "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            last = as_event(_told(error).body)
+        self.close()
+        await send({"type": "http.response.body", "body": last, "more_body": False})
 
 
 def _told(error: Exception) -> Refusal:

@@ -109,8 +109,8 @@ class Asking:
             return
         self._closed = True
         if self._open:
+            self.worker.forget(self)  # first: a place that is given back is one that no step works for
             self.worker.release(self._open)
-            self.worker.forget(self)
 
 
 @dataclass

